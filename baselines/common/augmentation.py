@@ -1,0 +1,56 @@
+"""Random convolutions (RandConv): images seen through a random filter.
+
+Source: Lee et al. (2020), "Network Randomization", as used by Agarwal et al. (2021), section 5 and appendix G.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch as th
+from torch.nn import functional as F
+
+KERNEL_SIZE = 2
+#: Standard deviation of a standard normal truncated at two standard deviations.
+_TRUNCATED_STD = 0.87962566103423978
+
+
+def random_kernel(channels: int, clean_probability: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a random filter, ``float32[channels, channels, 2, 2]``; with ``clean_probability`` the identity.
+
+    Weights are Glorot normal, truncated at two standard deviations.
+    """
+    kernel = np.zeros((channels, channels, KERNEL_SIZE, KERNEL_SIZE), dtype=np.float32)
+    if rng.random() < clean_probability:
+        kernel[np.arange(channels), np.arange(channels), 0, 0] = 1
+        return kernel
+    draws = rng.standard_normal(kernel.size)
+    while (outside := np.abs(draws) > 2).any():
+        draws[outside] = rng.standard_normal(outside.sum())
+    fan = channels * KERNEL_SIZE**2
+    kernel.flat = draws * (math.sqrt(2 / (fan + fan)) / _TRUNCATED_STD)
+    return kernel
+
+
+def convolve_frames(images: th.Tensor, kernel: th.Tensor) -> th.Tensor:
+    """Return every frame of a stack filtered by the same kernel, in the shape of ``images``.
+
+    Args:
+        images: ``float[B, frames * channels, H, W]``.
+        kernel: ``float[channels, channels, 2, 2]``, or one for each image, ``float[B, channels, channels, 2, 2]``.
+            Output pixels see their right and lower neighbours ("same" padding, none before and one after).
+    """
+    channels = kernel.shape[-3]
+    frames = images.shape[1] // channels
+    padded = F.pad(images, (0, KERNEL_SIZE - 1, 0, KERNEL_SIZE - 1))
+    if kernel.ndim == 4:
+        # One filter for all: a single convolution, block diagonal over the frames.
+        same_frame = th.eye(frames, dtype=kernel.dtype, device=kernel.device)
+        blocks = th.einsum("fg,oiyx->fogiyx", same_frame, kernel).flatten(2, 3).flatten(0, 1)
+        return F.conv2d(padded, blocks.to(images.dtype))
+    batch, _, height, width = images.shape
+    shifted = [padded[:, :, y : y + height, x : x + width] for y in range(KERNEL_SIZE) for x in range(KERNEL_SIZE)]
+    patches = th.stack(shifted, dim=2).reshape(batch, frames, channels * len(shifted), height * width)
+    weights = kernel.to(images.dtype).reshape(batch, 1, channels, -1)
+    return (weights @ patches).reshape(images.shape)

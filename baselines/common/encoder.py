@@ -1,0 +1,58 @@
+"""Convolutional encoders for the small pictures of the array tasks."""
+
+from __future__ import annotations
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution whose output has ``ceil(size / stride)`` pixels, padded as TensorFlow's "same" does.
+
+    An odd amount of padding puts the larger half after the image, which ``padding="same"`` of torch does not offer
+    together with a stride.
+    """
+
+    def forward(self, images: th.Tensor) -> th.Tensor:
+        padding: list[int] = []
+        for size, kernel, stride in zip(images.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            padding += [total // 2, total - total // 2]
+        return super().forward(F.pad(images, padding))
+
+
+class JumpingEncoder(nn.Sequential):
+    """Maps ``float[B, C, H, W]`` images in [0, 1] to a representation, ``float[B, 256]``.
+
+    Source: Agarwal et al. (2021), appendix G: convolutions of 32 8x8 / 4, 64 4x4 / 2 and 64 3x3 / 1, then 256 units,
+    all rectified.
+
+    Args:
+        image_shape: (C, H, W).
+    """
+
+    features_dim = 256
+
+    def __init__(self, image_shape: tuple[int, int, int]):
+        channels, height, width = image_shape
+        pixels = -(-height // 8) * -(-width // 8)
+        super().__init__(
+            SameConv2d(channels, 32, 8, stride=4),
+            nn.ReLU(),
+            SameConv2d(32, 64, 4, stride=2),
+            nn.ReLU(),
+            SameConv2d(64, 64, 3, stride=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * pixels, self.features_dim),
+            nn.ReLU(),
+        )
+
+
+def glorot_uniform(module: nn.Module, generator: th.Generator) -> None:
+    """Draw Glorot uniform weights and zero biases for every layer, from an explicit generator."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,14 @@
+"""The registered tasks. Ids are registered from strings, so importing this module loads no task code."""
+
+from gymnasium.envs.registration import register
+
+_TABLE = {
+    "JumpingTask-v0": "bisimgym.envs.jumping:JumpingTask",
+    "JumpingTaskColors-v0": "bisimgym.envs.jumping:JumpingTaskColors",
+}
+
+#: Every id that bisimgym registers, in the order of the documentation.
+IDS = tuple(f"bisimgym/{name}" for name in _TABLE)
+
+for _id, _stem in zip(IDS, _TABLE.values(), strict=True):
+    register(id=_id, entry_point=f"{_stem}Env", vector_entry_point=f"{_stem}VectorEnv")

@@ -1,0 +1,7 @@
+"""Wrappers and adapters. The adapter for Stable-Baselines3 is imported by its own name, because it needs that package:
+``from bisimgym.wrappers.sb3_vec_env import SB3VecEnv``.
+"""
+
+from bisimgym.wrappers.demonstrations import Demonstrations, collect_demonstrations
+
+__all__ = ["Demonstrations", "collect_demonstrations"]
