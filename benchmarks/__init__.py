@@ -1,0 +1,1 @@
+"""Suites, runner, statistics, leaderboard and the ``bisimgym`` command."""

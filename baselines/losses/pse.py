@@ -57,11 +57,11 @@ def _one_sided(distance: th.Tensor, beta: float, weighted: bool) -> tuple[th.Ten
     positive = distance.argmin(dim=0)
     if not weighted:
         return th.zeros_like(distance), positive
-    log_similarity = -distance / beta
-    log_weight = th.log1p(_EPSILON - log_similarity.exp())
+    log_similarity = -distance.double() / beta  # in single precision 1 - G + epsilon is 0 where G = 1
+    log_weight = th.log(1 - log_similarity.exp() + _EPSILON)
     columns = th.arange(distance.shape[1], device=distance.device)
     log_weight[positive, columns] = log_similarity[positive, columns]
-    return log_weight, positive
+    return log_weight.to(distance.dtype), positive
 
 
 def contrastive_metric_loss(

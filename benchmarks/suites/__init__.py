@@ -1,0 +1,24 @@
+"""The suites, loaded by name: importing this module imports no learner."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+from bisimgym.benchmarks.errors import unknown
+from bisimgym.benchmarks.suites.base import Suite
+
+#: Name of each suite and the module that holds it as ``SUITE``.
+SUITES = {"jumping": "bisimgym.benchmarks.suites.jumping"}
+
+
+@functools.cache
+def load_suite(name: str) -> Suite:
+    """Return a suite by name.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES)
+    return importlib.import_module(SUITES[name]).SUITE

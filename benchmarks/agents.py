@@ -1,0 +1,111 @@
+"""Outside agents: from a text such as ``package.module:factory`` to an object with ``predict``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bisimgym.benchmarks.errors import UserError
+
+GROUP = "bisimgym.agents"
+_FORMS = "give package.module:factory, sb3:ALGO:FILE.zip, or a name of the entry-point group 'bisimgym.agents'"
+
+
+def resolve_agent(spec: str) -> Any:
+    """Return the agent that a spec names.
+
+    * ``package.module:factory``: the factory is called without arguments. Modules are also looked for in the current
+      folder.
+    * ``sb3:ALGO:FILE.zip``: a saved Stable-Baselines3 model, such as ``sb3:PPO:model.zip``.
+    * a name: an entry point of the group ``bisimgym.agents``, called without arguments.
+
+    Raises:
+        UserError: one line that says what is wrong with the spec.
+    """
+    if spec.startswith("sb3:"):
+        return _load_sb3(spec)
+    if ":" in spec:
+        return _call(_import_factory(spec), spec)
+    entries = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    if spec not in entries:
+        known = f"; installed agents: {', '.join(sorted(entries))}" if entries else "; no agents are installed"
+        raise UserError(f"agent {spec!r} is not known{known}: {_FORMS}")
+    try:
+        factory = entries[spec].load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"agent {spec!r} ({entries[spec].value}) does not load: {error}") from error
+    return _call(factory, spec)
+
+
+def check_agent(agent: Any, needs_learn: bool = False) -> None:
+    """Raise ``UserError`` if an object does not follow the agent protocol."""
+    if not callable(getattr(agent, "predict", None)):
+        raise UserError(
+            f"agent {type(agent).__name__} has no predict(observation, state=None, episode_start=None, deterministic=True)"
+        )
+    if needs_learn and not callable(getattr(agent, "learn", None)):
+        raise UserError(f"agent {type(agent).__name__} has no learn(envs, budget, seed), which --budget needs")
+
+
+def _import_factory(spec: str) -> Callable[[], Any]:
+    module_name, _, name = spec.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise UserError(f"agent {spec!r}: there is no module {module_name!r}; {_FORMS}") from None
+        raise UserError(f"agent {spec!r}: importing {module_name} needs {error.name!r}, which is not installed") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"agent {spec!r}: {error}; {_FORMS}") from None
+    except Exception as error:
+        raise UserError(f"agent {spec!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise UserError(f"agent {spec!r}: {module_name} has no callable {name!r}; it has {', '.join(public) or 'none'}")
+    return factory
+
+
+def _call(factory: Callable[[], Any], spec: str) -> Any:
+    try:
+        agent = factory()
+    except Exception as error:
+        raise UserError(f"agent {spec!r}: the factory failed: {type(error).__name__}: {error}") from error
+    check_agent(agent)
+    return agent
+
+
+def _load_sb3(spec: str) -> Any:
+    import stable_baselines3
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    parts = spec.split(":", 2)
+    if len(parts) != 3 or not parts[1] or not parts[2]:
+        raise UserError(f"agent {spec!r}: an SB3 model is given as sb3:ALGO:FILE.zip, such as sb3:PPO:model.zip")
+    _, algorithm, file = parts
+    known = {
+        name: value
+        for name, value in vars(stable_baselines3).items()
+        if inspect.isclass(value) and issubclass(value, BaseAlgorithm)
+    }
+    if algorithm not in known:
+        raise UserError(f"agent {spec!r}: unknown algorithm {algorithm!r}; Stable-Baselines3 has {', '.join(known)}")
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"agent {spec!r}: there is no file {file}")
+    warnings.warn(
+        f"loading {file} runs code that is stored in it: only load models whose origin you trust", stacklevel=2
+    )
+    try:
+        return known[algorithm].load(path, device="auto")
+    except Exception as error:
+        raise UserError(f"agent {spec!r}: {file} is not a saved {algorithm} model: {error}") from error

@@ -1,0 +1,300 @@
+"""The ``bisimgym`` command. It parses, calls and prints; the work is elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.suites import SUITES, load_suite
+
+app = typer.Typer(
+    name="bisimgym",
+    help="Environments, metrics and baselines for learning which states behave alike.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Listing(StrEnum):
+    envs = "envs"
+    suites = "suites"
+    methods = "methods"
+    metrics = "metrics"
+
+
+class Executor(StrEnum):
+    process = "process"
+
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help=f"One of: {', '.join(SUITES)}.")]
+OutFolder = Annotated[Path, typer.Option(help="Where run folders are kept.")]
+
+
+@app.command("list")
+def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
+    """List environments, suites, methods or metrics, one per line."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name, text in _listing(what):
+        console.print(f"[bold]{name}[/bold]  {text}")
+
+
+def _listing(what: Listing) -> list[tuple[str, str]]:
+    if what is Listing.envs:
+        import gymnasium as gym
+
+        from bisimgym.envs import IDS
+
+        docs = [gym.envs.registration.load_env_creator(gym.spec(i).entry_point).__doc__ for i in IDS]
+        return [(i, doc.strip().splitlines()[0]) for i, doc in zip(IDS, docs, strict=True)]
+    if what is Listing.metrics:
+        from bisimgym.baselines import metrics
+
+        return [(name, getattr(metrics, name).__doc__.splitlines()[0]) for name in metrics.__all__]
+    suites = [load_suite(name) for name in SUITES]
+    if what is Listing.suites:
+        return [(s.name, f"{s.description} Tasks: {', '.join(s.tasks)}. Presets: {', '.join(s.presets)}.") for s in suites]
+    return [(f"{s.name} {name}", method.description) for s in suites for name, method in s.methods.items()]
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeatable).")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).")] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds 1 to N.")] = 5,
+    preset: Annotated[str, typer.Option(help="How much training (see `bisimgym list suites`).")] = "short",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; stored as a variant.")
+    ] = None,
+    out: OutFolder = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[int | None, typer.Option(help="Runs side by side (default: one per core).")] = None,
+    executor: Annotated[Executor, typer.Option(help="Where runs happen.")] = Executor.process,
+) -> None:
+    """Train and score methods of a suite.
+
+    Finished runs are skipped and runs that were cut off are resumed, so the same command can be given again at any time.
+    """
+    from bisimgym.benchmarks import runner, summary, tables
+    from bisimgym.benchmarks.run_folder import make_folder
+
+    chosen = load_suite(suite)
+    device = _device(device)
+    specs = runner.plan(chosen, task or [], method or [], seeds, preset, _settings(set_ or []))
+    make_folder(out)
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {jobs}")
+    jobs = jobs or runner.default_jobs(len(specs), device)
+    results, failures = _run_with_bars(out, specs, device, min(jobs, len(specs)))
+    console = Console()
+    if results:
+        console.print(tables.terminal_table(summary.summarize(results)))
+        for name, measure in chosen.measures.items():
+            if any(name in result.scores for result in results):
+                console.print(f"[dim]{measure.title}: {measure.description}[/dim]", highlight=False)
+        console.print(f"Runs are in {out}; build the page with: bisimgym report {out} --out site", highlight=False)
+    if failures:
+        for failure in failures:
+            _print_error(str(failure))
+        raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
+
+
+def _run_with_bars(out: Path, specs: list[Any], device: str, jobs: int) -> tuple[list[Any], list[Exception]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from bisimgym.benchmarks import executors, runner
+
+    threads = runner.threads_per_job(jobs)
+    results: list[Any] = []
+    failures: list[Exception] = []
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=not console.is_terminal,
+    ) as progress:
+        whole = progress.add_task(f"{len(specs)} runs", total=len(specs))
+        bars: dict[int, Any] = {}
+
+        def on_progress(index: int, done: int, total: int) -> None:
+            if index not in bars:
+                bars[index] = progress.add_task(runner.describe(specs[index]), total=total)
+            progress.update(bars[index], completed=done, total=total)
+
+        if jobs == 1:
+            finished = executors.run_here(out, specs, device, threads, on_progress)
+        else:
+            finished = executors.run_in_processes(out, specs, device, threads, jobs, on_progress)
+        for index, result in finished:
+            if isinstance(result, Exception):
+                failures.append(result)
+            else:
+                results.append(result)
+                if not console.is_terminal:
+                    print(f"{runner.describe(specs[index])}: {result.score:.3f}", file=sys.stderr, flush=True)
+            if index in bars:
+                progress.remove_task(bars.pop(index))
+            progress.advance(whole)
+    return results, failures
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set takes KEY=VALUE, got {pair!r}")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    return settings
+
+
+def _device(name: str) -> str:
+    import torch as th
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise unknown("device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not th.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu, or see `bisimgym doctor`")
+    return "cuda" if name == "auto" and th.cuda.is_available() else "cpu" if name == "auto" else name
+
+
+@app.command()
+def evaluate(
+    suite: SuiteName,
+    agent: Annotated[
+        str, typer.Option(help="package.module:factory, sb3:ALGO:FILE.zip, or an installed name (group bisimgym.agents).")
+    ],
+    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeatable).")] = None,
+    name: Annotated[str | None, typer.Option(help="Name in tables (default: from the spec).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 1,
+    budget: Annotated[int, typer.Option(help="Environment steps that the agent may learn for first.")] = 0,
+    out: OutFolder = Path("runs"),
+) -> None:
+    """Score an outside agent on a suite. Each task gets a fresh agent."""
+    from bisimgym.benchmarks import runner, summary
+    from bisimgym.benchmarks.agents import resolve_agent
+    from bisimgym.benchmarks.run_folder import make_folder
+
+    chosen = load_suite(suite)
+    tasks = task or list(chosen.tasks)
+    for one in tasks:
+        if one not in chosen.tasks:
+            raise unknown("task", one, chosen.tasks)
+    if budget < 0 or seed < 0:
+        raise UserError(f"--budget and --seed must not be negative, got {budget} and {seed}")
+    shown = name or agent.rpartition("/")[2].removesuffix(".zip").rpartition(":")[2]
+    make_folder(out)
+    console = Console(highlight=False)
+    for one in tasks:
+        scored = runner.evaluate_agent(resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}")
+        further = ", ".join(f"{chosen.measures[k].title} {summary.number(chosen, v)}" for k, v in scored.scores.items())
+        score = f"{chosen.score_name} {summary.number(chosen, scored.score)} {summary.unit(chosen)}".rstrip()
+        console.print(f"{suite} {one} {shown}: {score}" + (f" ({further})" if further else ""))
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `evaluate` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"),
+    readme: Annotated[
+        Path | None, typer.Option(help="Also write the tables into this Markdown file, between its markers.")
+    ] = None,
+) -> None:
+    """Build the leaderboard: a static site that opens without a server."""
+    from bisimgym.benchmarks import summary, tables
+    from bisimgym.benchmarks.leaderboard import build_site
+    from bisimgym.benchmarks.run_folder import find_runs
+
+    runs = find_runs(folders)
+    index = build_site(runs, out)
+    Console(highlight=False, soft_wrap=True).print(f"{len(runs)} runs: {index.resolve()}")
+    if readme is not None:
+        by_suite = defaultdict(list)
+        for row in summary.summarize(runs):
+            by_suite[row.suite].append(row)
+        write_between_markers(readme, {name: tables.markdown_table(rows) for name, rows in by_suite.items()})
+
+
+def write_between_markers(path: Path, texts: dict[str, str]) -> None:
+    """Replace what stands between ``<!-- results NAME -->`` and ``<!-- end results -->`` in a Markdown file.
+
+    Raises:
+        UserError: if the file or a marker is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"--readme: there is no file {path}")
+    text = path.read_text(encoding="utf-8")
+    for name, table in texts.items():
+        start, end = f"<!-- results {name} -->", "<!-- end results -->"
+        head, found, rest = text.partition(start)
+        _, closed, tail = rest.partition(end)
+        if not (found and closed):
+            raise UserError(f"--readme: {path} needs the lines {start} and {end}")
+        text = f"{head}{start}\n\n{table}\n{end}{tail}"
+    path.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def throughput(
+    env_id: Annotated[list[str] | None, typer.Argument(metavar="ENV_ID...", help="Default: all.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time for each measurement.")] = 1.0,
+    learners: Annotated[bool, typer.Option(help="Also measure updates per second of the learners.")] = True,
+    json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Measure environment steps per second, single and vector, and updates per second of the learners."""
+    from bisimgym.benchmarks import throughput as measure
+
+    console = Console()
+    figures = measure.measure(env_id or [], seconds, learners, console)
+    if json_ is not None:
+        from bisimgym.benchmarks.run_folder import write_json
+
+        write_json(json_, figures)
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, known-bad pairs, devices and precision: what to send with a bug report."""
+    from bisimgym.benchmarks import doctor as check
+
+    problems = check.report(Console(highlight=False, soft_wrap=True))
+    raise typer.Exit(1 if problems else 0)
+
+
+def _print_error(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 2 and one line for a mistake of the user."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="bisimgym", standalone_mode=False)
+    except UserError as error:
+        _print_error(str(error))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        _print_error("interrupted: give the same command again to go on")
+        return 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own errors of usage have it, in every version
+            raise
+        _print_error(f"{error.format_message()} (see bisimgym --help)")
+        return 2
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,10 @@
+"""The one exception type for mistakes of the user: shown as one line, without a traceback, with exit code 2."""
+
+
+class UserError(Exception):
+    """Bad input: the message names the value, what is allowed and the fix."""
+
+
+def unknown(kind: str, name: str, known: object) -> UserError:
+    """Return the error for a name that is not among ``known``."""
+    return UserError(f"unknown {kind} {name!r}: choose from {', '.join(map(str, known))}")

@@ -1,0 +1,96 @@
+"""Where runs happen: in this process, or side by side in worker processes, with progress reported to the caller."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.run_folder import RunResult, read_run
+from bisimgym.benchmarks.runner import describe, run_one
+from bisimgym.benchmarks.suites.base import Spec
+
+#: ``on_progress(index of the spec, done, total)``
+OnProgress = Callable[[int, int, int], None]
+#: ``(index of the spec, its result or the error that ended it)``
+Finished = tuple[int, RunResult | Exception]
+
+
+def run_here(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, on_progress: OnProgress
+) -> Iterator[Finished]:
+    """Do the runs one after the other in this process."""
+    for index, spec in enumerate(specs):
+        try:
+            yield index, run_one(out, spec, device, threads, lambda done, total, i=index: on_progress(i, done, total))
+        except UserError as error:
+            yield index, error
+        except Exception as error:
+            yield index, _failure(out, spec, error)
+
+
+def run_in_processes(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, jobs: int, on_progress: OnProgress
+) -> Iterator[Finished]:
+    """Do the runs in ``jobs`` worker processes.
+
+    Raises:
+        UserError: if a worker dies (killed, or out of memory). What it had done is kept.
+    """
+    context = multiprocessing.get_context("spawn")  # a forked torch can deadlock
+    queue = context.Queue()
+    forward = threading.Thread(target=_forward, args=(queue, on_progress), daemon=True)
+    forward.start()
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialize, initargs=(queue,))
+    try:
+        futures: dict[Future, int] = {
+            pool.submit(_work, out, spec, device, threads, index): index for index, spec in enumerate(specs)
+        }
+        for future in as_completed(futures):
+            index = futures[future]
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a worker process died (killed, or out of memory): finished runs and checkpoints are kept, run the "
+                    "same command again to go on (with fewer --jobs if memory ran out)"
+                ) from None
+            if error is None:
+                yield index, read_run(out / specs[index].folder)
+            else:
+                yield index, error if isinstance(error, UserError) else _failure(out, specs[index], error)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        queue.put(None)
+        forward.join(timeout=5)
+
+
+def _failure(out: Path, spec: Spec, error: BaseException) -> Exception:
+    log = out / spec.folder / "error.log"
+    return RuntimeError(f"{describe(spec)} failed: {type(error).__name__}: {error} (traceback in {log})")
+
+
+def _forward(queue: multiprocessing.Queue, on_progress: OnProgress) -> None:
+    while (event := queue.get()) is not None:
+        on_progress(*event)
+
+
+_queue: multiprocessing.Queue | None = None
+
+
+def _initialize(queue: multiprocessing.Queue) -> None:
+    global _queue
+    _queue = queue
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process answers Ctrl-C for all
+
+
+def _work(out: Path, spec: Spec, device: str, threads: int, index: int) -> None:
+    assert _queue is not None
+    queue = _queue
+    run_one(out, spec, device, threads, lambda done, total: queue.put((index, done, total)))

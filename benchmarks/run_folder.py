@@ -1,0 +1,304 @@
+"""Run folders: one run, one folder, written so that a kill at any moment loses nothing.
+
+    <out>/<suite>/<task>/<method>/<preset>/seed-<n>/
+        run.json      the spec (all settings), its digest, versions, machine
+        curve.jsonl   one row per evaluation, appended
+        result.json   score, further scores, outcomes; written last, under a temporary name, and sealed with a digest
+        checkpoint/   what training goes on from
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites import SUITES, load_suite
+from bisimgym.benchmarks.suites.base import Outcome, Spec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run, as read from its folder and verified.
+
+    Attributes:
+        path: the folder.
+        spec: what was run.
+        score: the headline number; ``scores`` and ``outcomes`` as in :class:`Outcome`.
+        curve: the learning curve's rows.
+        run: ``run.json``.
+        result: ``result.json``.
+    """
+
+    path: Path
+    spec: Spec
+    score: float
+    scores: Mapping[str, float]
+    outcomes: Mapping[str, list]
+    curve: Sequence[Mapping[str, Any]]
+    run: Mapping[str, Any]
+    result: Mapping[str, Any]
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(_layout(value) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _layout(value: Any) -> str:
+    """Return JSON with one line per key at the top two levels, so that columns of outcomes stay on one line."""
+    if not isinstance(value, dict):
+        return json.dumps(value, allow_nan=False)
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            inner = ",\n".join(f"    {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in item.items())
+            lines.append(f"  {json.dumps(key)}: {{\n{inner}\n  }}")
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(item, allow_nan=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+class RunFolder:
+    """The folder of one run, for the process that runs it. Implements the suites' ``Monitor``."""
+
+    def __init__(self, out: Path, spec: Spec, on_progress: Any = None):
+        self.path = out / spec.folder
+        self.spec = spec
+        self.checkpoint = self.path / "checkpoint"
+        self._on_progress = on_progress or (lambda done, total: None)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder: two processes must not write one run. The lock falls with the process that holds it."""
+        make_folder(self.path)
+        with (self.path / ".lock").open("w") as file:
+            _lock_file(file, self.path)
+            yield
+        (self.path / ".lock").unlink(missing_ok=True)
+
+    def start(self, environment: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Write ``run.json``, or check that the one that is there is of this very spec and return it.
+
+        Args:
+            environment: versions, machine and the like, for a fresh run.
+        """
+        path = self.path / "run.json"
+        if path.exists():
+            run = _read_json(path)
+            _check_spec(path, run)
+            if run["spec_digest"] != spec_digest(self.spec):
+                raise UserError(
+                    f"{self.path} holds a run with other settings ({_difference(run['spec'], asdict(self.spec))}): "
+                    "use another --out, or move that folder away"
+                )
+            return run
+        unexpected = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+        if unexpected:
+            raise UserError(
+                f"{self.path} is damaged: it holds {', '.join(unexpected)} but no run.json; move that folder away"
+            )
+        run = {
+            "format": FORMAT,
+            "spec": asdict(self.spec),
+            "spec_digest": spec_digest(self.spec),
+            **environment,
+        }
+        write_json(path, run)
+        return run
+
+    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
+        path = self.path / "curve.jsonl"
+        if not path.exists():
+            return []
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                break  # a kill while the row was written; it lies beyond the checkpoint
+            if row[x_name] <= done:
+                rows.append(row)
+        temporary = path.with_name(".curve.jsonl.tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        temporary.replace(path)
+        return rows
+
+    def log(self, row: dict[str, Any]) -> None:
+        with (self.path / "curve.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def progress(self, done: int, total: int) -> None:
+        self._on_progress(done, total)
+
+    def finish(self, outcome: Outcome, lower_is_better: bool, extra: Mapping[str, Any]) -> RunResult:
+        """Write ``result.json``: the run is done."""
+        spec = self.spec
+        result = {
+            "format": FORMAT,
+            "suite": spec.suite,
+            "task": spec.task,
+            "method": spec.method,
+            "variant": dict(spec.variant),
+            "preset": spec.preset,
+            "seed": spec.seed,
+            "score": outcome.score,
+            "lower_is_better": lower_is_better,
+            "scores": dict(outcome.scores),
+            "outcomes": dict(outcome.outcomes),
+            "spec_digest": spec_digest(spec),
+            **extra,
+        }
+        write_json(self.path / "result.json", {**result, "digest": digest(result)})
+        return read_run(self.path)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder or say why it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
+
+
+def spec_digest(spec: Spec) -> str:
+    return digest(asdict(spec))
+
+
+def is_finished(path: Path) -> bool:
+    return (path / "result.json").exists()
+
+
+def read_run(path: Path) -> RunResult:
+    """Read and verify a finished run.
+
+    Raises:
+        UserError: if a file is missing, damaged or was edited, naming the file.
+    """
+    run = _read_json(path / "run.json")
+    _check_spec(path / "run.json", run)
+    result = _read_json(path / "result.json")
+    sealed = {key: value for key, value in result.items() if key != "digest"}
+    if result.get("digest") != digest(sealed):
+        raise UserError(
+            f"{path / 'result.json'} was changed after it was written (its digest does not match): restore it, or move "
+            "the folder away and run again"
+        )
+    if result.get("spec_digest") != run["spec_digest"]:
+        raise UserError(f"{path}: result.json and run.json belong to different runs; move the folder away")
+    spec = Spec(**run["spec"])
+    suite = load_suite(spec.suite) if spec.suite in SUITES else None
+    if suite is None:
+        raise UserError(f"{path / 'run.json'} is of suite {spec.suite!r}, which this version of bisimgym does not know")
+    if not math.isclose(suite.score_of(result["outcomes"]), result["score"], abs_tol=1e-12):
+        raise UserError(f"{path / 'result.json'}: the score does not follow from the outcomes; run again elsewhere")
+    return RunResult(
+        path, spec, result["score"], result["scores"], result["outcomes"], _read_curve(path), run, result
+    )
+
+
+def find_runs(folders: Sequence[Path]) -> list[RunResult]:
+    """Return every finished run below the folders, in order of their paths; unfinished runs are passed over.
+
+    Raises:
+        UserError: for a folder that does not exist or holds no finished run, and for damaged runs.
+    """
+    runs: list[RunResult] = []
+    seen: dict[tuple, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder: give folders that `bisimgym run --out` wrote")
+        found = sorted(p.parent for p in folder.rglob("run.json"))
+        finished = [path for path in found if is_finished(path)]
+        lost = [p.parent for p in folder.rglob("result.json") if not (p.parent / "run.json").exists()]
+        if lost:
+            raise UserError(f"{lost[0]} is damaged: run.json is missing; move that folder away")
+        if not finished:
+            raise UserError(f"{folder} holds no finished run: run `bisimgym run SUITE --out {folder}` first")
+        for path in finished:
+            result = read_run(path)
+            key = (result.spec.folder, result.result["digest"])
+            if result.spec.folder in {k[0] for k in seen} and key not in seen:
+                other = next(p for k, p in seen.items() if k[0] == result.spec.folder)
+                raise UserError(f"{path} and {other} are two results of the same run: give only one of them")
+            if key not in seen:
+                seen[key] = path
+                runs.append(result)
+    return runs
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} is damaged: {path.name} is missing; move that folder away") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it or move the folder away") from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise UserError(f"{path} is not a file of format {FORMAT}: it was not written by this version of bisimgym")
+    return value
+
+
+def _check_spec(path: Path, run: Mapping[str, Any]) -> None:
+    try:
+        matches = spec_digest(Spec(**run["spec"])) == run["spec_digest"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged (spec: {error}): restore it or move the folder away") from None
+    if not matches:
+        raise UserError(
+            f"{path} was changed after it was written (its digest does not match): restore it or move the folder away"
+        )
+
+
+def _read_curve(path: Path) -> list[dict[str, Any]]:
+    file = path / "curve.jsonl"
+    if not file.exists():
+        return []
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} is damaged ({error}): restore it or move the folder away") from None
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    changed = [key for key in new if old.get(key) != new[key]]
+    if changed == ["settings"]:
+        old, new = old["settings"], new["settings"]
+        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return "; ".join(f"{key} {old.get(key)!r} there, {new.get(key)!r} here" for key in changed)
+
+
+def _lock_file(file: Any, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks; runs of one folder must then not overlap
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another process is running {path}: wait for it, or use another --out") from None

@@ -1,0 +1,148 @@
+"""Runs: plan them, do what is not yet done, resume what was cut off."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bisimgym.benchmarks import machine
+from bisimgym.benchmarks.agents import check_agent
+from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.run_folder import RunFolder, RunResult, is_finished, read_run
+from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec
+
+
+def plan(
+    suite: Suite,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    seeds: int,
+    preset: str,
+    variant: Mapping[str, Any],
+) -> list[Spec]:
+    """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
+
+    Seeds count from 1, as the paper's do. Empty ``tasks`` or ``methods`` mean all of them.
+
+    Raises:
+        UserError: for unknown names or settings.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds must be at least 1, got {seeds}")
+    return [
+        make_spec(suite, task, method, preset, seed, variant)
+        for seed in range(1, seeds + 1)
+        for task in tasks or suite.tasks
+        for method in methods or suite.methods
+    ]
+
+
+def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any = None) -> RunResult:
+    """Do one run in this process, from its checkpoint if there is one, and return its verified result.
+
+    A run that was cut off goes on with the number of threads that it was started with: sums of floating-point numbers
+    depend on it.
+    """
+    import torch as th
+
+    suite = load_suite(spec.suite)
+    folder = RunFolder(out, spec, on_progress)
+    with folder.lock():
+        run = folder.start(
+            {
+                "versions": machine.versions(),
+                "machine": machine.machine(device, threads, spec.settings.get("precision", "auto")),
+                "command": shlex.join(["bisimgym", *sys.argv[1:]]),
+            }
+        )
+        if is_finished(folder.path):
+            return read_run(folder.path)
+        th.set_num_threads(int(run["machine"]["threads"]))
+        try:
+            outcome = suite.train(spec, folder, device)
+        except Exception:
+            (folder.path / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+        (folder.path / "error.log").unlink(missing_ok=True)
+        return folder.finish(outcome, suite.lower_is_better, _timing(folder, suite.x_name))
+
+
+def _timing(folder: RunFolder, x_name: str) -> dict[str, Any]:
+    last = folder.resume_curve(x_name, sys.maxsize)[-1]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {x_name: last[x_name], "train_seconds": last["seconds"], "finished": now}
+
+
+def evaluate_agent(
+    agent: Any,
+    suite: Suite,
+    task: str,
+    name: str,
+    out: Path | None = None,
+    seed: int = 1,
+    budget: int = 0,
+    description: str = "",
+) -> Outcome:
+    """Score an outside agent on one task, and store the result if ``out`` is given.
+
+    Args:
+        agent: follows the agent protocol: ``predict(observation, state, episode_start, deterministic)``.
+        name: shown in tables and used as a folder: letters, digits and ``._+-``.
+        seed: names the run; the random grid of the jumping suite depends on it.
+        budget: environment steps to learn for first, with the agent's ``learn(envs, budget, seed)``.
+        description: shown on the agent's page.
+
+    Raises:
+        UserError: for unknown tasks, bad names, agents that break the protocol, and results that are already there.
+    """
+    if task not in suite.tasks:
+        raise unknown("task", task, suite.tasks)
+    if not name or not all(c.isalnum() or c in "._+-" for c in name) or name[0] == ".":
+        raise UserError(f"agent name {name!r} must be letters, digits and ._+- only: give one with --name")
+    if name in suite.methods:
+        raise UserError(f"agent name {name!r} is a method of the suite: give another one with --name")
+    check_agent(agent, needs_learn=budget > 0)
+    spec = Spec(suite.name, suite.version, task, name, EXTERNAL, seed, {}, {"budget": budget})
+    folder = None
+    if out is not None:
+        folder = RunFolder(out, spec)
+        if is_finished(folder.path):
+            raise UserError(f"{folder.path} holds a result already: give another --name, --seed or --out")
+    try:
+        if budget:
+            agent.learn(suite.training_envs(task, seed), budget, seed)
+        outcome = suite.evaluate(agent, task, seed)
+    except UserError:
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"the agent failed on {suite.name}/{task}: {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        ) from error
+    if folder is not None:
+        with folder.lock():
+            folder.start({"versions": machine.versions(), "machine": {"cores": machine.cores()}, "description": description})
+            folder.finish(outcome, suite.lower_is_better, {})
+    return outcome
+
+
+def threads_per_job(jobs: int) -> int:
+    """Return how many torch threads each of ``jobs`` parallel runs gets."""
+    return max(machine.cores() // jobs, 1)
+
+
+def default_jobs(runs: int, device: str) -> int:
+    """Return how many runs go side by side: one per core, since one thread per run wastes least; one on a GPU."""
+    if device.startswith("cuda"):
+        return 1
+    return max(min(machine.cores(), runs), 1)
+
+
+def describe(spec: Spec) -> str:
+    return f"{spec.task} {spec.method_folder} seed {spec.seed}"

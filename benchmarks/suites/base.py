@@ -1,0 +1,225 @@
+"""What a suite is: tasks, methods, presets and published numbers as data, and two functions that train and score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bisimgym.benchmarks.errors import UserError, unknown
+
+#: The preset under which results of ``bisimgym evaluate`` are stored.
+EXTERNAL = "external"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of a suite: what is trained and scored.
+
+    ``published_note`` stands beside every comparison with published numbers.
+    """
+
+    title: str
+    description: str
+    published_note: str = ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A learner and its settings. ``task_settings`` overrides them for single tasks."""
+
+    description: str
+    settings: Mapping[str, Any]
+    task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much training: settings that every method of the suite shares."""
+
+    description: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published number: ``spread`` is what ``spread_name`` says, in the unit of the score."""
+
+    score: float
+    spread: float
+    spread_name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number in ``result.json["scores"]``: how to name and print it."""
+
+    title: str
+    description: str
+
+
+class Monitor(Protocol):
+    """What a training function sees of its run."""
+
+    checkpoint: Path
+
+    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
+        """Return the rows logged before the run was cut off, without those beyond its checkpoint."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append a row to the learning curve."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell how far the run is."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run comes to.
+
+    Attributes:
+        score: the headline number.
+        scores: further numbers, by the names in ``Suite.measures``.
+        outcomes: columns (lists of equal length) of what the score was computed from, one row per episode or task.
+    """
+
+    score: float
+    scores: Mapping[str, float]
+    outcomes: Mapping[str, list]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark suite.
+
+    Attributes:
+        version: raised when results are no longer comparable with earlier ones.
+        score_name: what the headline number is, for table heads.
+        percent: whether scores are fractions, to be shown in percent.
+        x_name: the x axis of learning curves (a key of the curve's rows, as is "score").
+        measures: the further numbers of a result, by key.
+        published: by (task, method, measure), where measure is "score" or a key of ``measures``.
+        train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
+        evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
+        training_envs: ``training_envs(task, seed) -> VectorEnv`` for outside agents that learn.
+        score_of: recomputes the score from ``Outcome.outcomes``.
+    """
+
+    name: str
+    version: int
+    title: str
+    description: str
+    score_name: str
+    percent: bool
+    lower_is_better: bool
+    x_name: str
+    tasks: Mapping[str, Task]
+    methods: Mapping[str, Method]
+    presets: Mapping[str, Preset]
+    measures: Mapping[str, Measure]
+    published: Mapping[tuple[str, str, str], Published]
+    train: Callable[[Spec, Monitor, str], Outcome]
+    evaluate: Callable[[Any, str, int], Outcome]
+    training_envs: Callable[[str, int], Any]
+    score_of: Callable[[Mapping[str, list]], float]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that decides a run's numbers.
+
+    Attributes:
+        variant: settings changed with ``--set``, by dotted key; empty for the standard method.
+        settings: all settings, the method's and the preset's, with the variant applied.
+    """
+
+    suite: str
+    version: int
+    task: str
+    method: str
+    preset: str
+    seed: int
+    variant: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def method_folder(self) -> str:
+        """The method's name in paths and tables: variants show their settings."""
+        if not self.variant:
+            return self.method
+        return f"{self.method}@" + ",".join(f"{key}={_plain(value)}" for key, value in sorted(self.variant.items()))
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.suite, self.task, self.method_folder, self.preset, f"seed-{self.seed}")
+
+
+def make_spec(
+    suite: Suite, task: str, method: str, preset: str, seed: int, variant: Mapping[str, Any] | None = None
+) -> Spec:
+    """Return the spec of one run.
+
+    Raises:
+        UserError: for unknown names, settings or types of settings.
+    """
+    if task not in suite.tasks:
+        raise unknown("task", task, suite.tasks)
+    if method not in suite.methods:
+        raise unknown("method", method, suite.methods)
+    if preset not in suite.presets:
+        raise unknown("preset", preset, suite.presets)
+    if seed < 0:
+        raise UserError(f"seeds must not be negative, got {seed}")
+    chosen = suite.methods[method]
+    settings = _merge(_merge(suite.presets[preset].settings, chosen.settings), chosen.task_settings.get(task, {}))
+    variant = dict(variant or {})
+    for key, value in list(variant.items()):
+        if _lookup(settings, key) == value:
+            del variant[key]
+        else:
+            settings = _assign(settings, key, value)
+    return Spec(suite.name, suite.version, task, method, preset, seed, variant, settings)
+
+
+def _merge(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(settings)
+    for key, value in other.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _flat_keys(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in settings.items():
+        keys += _flat_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
+    return keys
+
+
+def _lookup(settings: Mapping[str, Any], dotted: str) -> Any:
+    if dotted not in _flat_keys(settings):
+        raise unknown("setting", dotted, sorted(_flat_keys(settings)))
+    value: Any = settings
+    for key in dotted.split("."):
+        value = value[key]
+    return value
+
+
+def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    old = _lookup(settings, dotted)
+    numbers = (int, float)
+    if isinstance(old, numbers) and not isinstance(old, bool):
+        fits = isinstance(value, numbers) and not isinstance(value, bool)
+    else:
+        fits = old is None or isinstance(value, type(old))
+    if not fits:
+        raise UserError(f"setting {dotted} takes a value like {old!r}, got {value!r}")
+    head, _, tail = dotted.partition(".")
+    return {**settings, head: _assign(settings[head], tail, value) if tail else value}
+
+
+def _plain(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
+    return "".join(c if c.isalnum() or c in "._-+" else "_" for c in text)

@@ -1,0 +1,362 @@
+"""The jumping suite: imitate 18 tasks, solve the unseen ones.
+
+Source of tasks, settings and published numbers: Agarwal et al. (2021), section 5, Tables 1, 2 and G.1 to G.5.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Published, Spec, Suite, Task
+from bisimgym.envs.jumping_grids import ALL_TASKS, training_tasks
+
+PAPER = "Agarwal et al. (2021)"
+_PAPER_EPOCHS, _PAPER_DECAY = 2000, 0.999
+
+
+def _method(description: str, colors: Mapping[str, Any] | None = None, **settings: Any) -> Method:
+    base = {
+        "l2_coefficient": 0.0,
+        "dropout": 0.0,
+        "augmentation": None,
+        "clean_probability": 0.1,
+        "alignment": None,
+        "batch_size": 256,
+        "precision": "auto",
+    }
+    return Method(description, {**base, **settings}, {"colors": colors} if colors else {})
+
+
+def _alignment(**settings: Any) -> dict[str, Any]:
+    base = {
+        "metric": "psm",
+        "loss": "contrastive",
+        "weight": 5.0,
+        "temperature": 0.5,
+        "beta": 0.01,
+        "weighted": True,
+        "discount": 0.999,
+    }
+    return {**base, **settings}
+
+
+METHODS = {
+    "dropout-l2": _method(
+        "Imitation with dropout and an l2 penalty: the baseline",
+        learning_rate=4e-3,
+        l2_coefficient=4.3e-4,
+        dropout=0.3,
+    ),
+    "pse": _method(
+        "Policy similarity embeddings: contrastive embeddings of the policy similarity metric",
+        learning_rate=3.2e-3,
+        l2_coefficient=1e-5,
+        alignment=_alignment(weight=10.0, temperature=1.0),
+        colors={
+            "learning_rate": 6e-3,
+            "l2_coefficient": 7e-5,
+            "alignment": {"weight": 5.0, "temperature": 0.5},
+        },
+    ),
+    "randconv": _method(
+        "Imitation from randomly filtered pictures",
+        learning_rate=7e-3,
+        augmentation="randconv",
+        colors={"learning_rate": 5e-3},
+    ),
+    "randconv-bisim": _method(
+        "RandConv and l2 embeddings of pi*-bisimulation, which compares rewards",
+        learning_rate=1e-4,
+        augmentation="randconv",
+        alignment=_alignment(metric="pi-bisimulation", loss="l2", weight=1e-6),
+    ),
+    "randconv-bisim-cme": _method(
+        "RandConv and contrastive embeddings of pi*-bisimulation",
+        learning_rate=4.7e-4,
+        augmentation="randconv",
+        alignment=_alignment(metric="pi-bisimulation", weight=0.1, temperature=0.5),
+    ),
+    "randconv-psm-l2": _method(
+        "RandConv and l2 embeddings of the policy similarity metric",
+        learning_rate=5e-4,
+        augmentation="randconv",
+        alignment=_alignment(loss="l2", weight=0.1),
+    ),
+    "randconv-pse": _method(
+        "RandConv and policy similarity embeddings: the paper's method",
+        learning_rate=2.6e-3,
+        augmentation="randconv",
+        alignment=_alignment(),
+    ),
+}
+
+TASKS = {
+    "wide": Task("Wide grid", "18 training tasks spread over the whole grid; 268 unseen tasks lie between them"),
+    "narrow": Task("Narrow grid", "18 training tasks in the middle of the grid; most of the 268 unseen lie outside"),
+    "random": Task(
+        "Random grid",
+        "18 training tasks drawn anew for every seed, with replacement; the rest of the 286 tasks are unseen",
+        published_note="Draws can coincide; we divide by the tasks that are truly unseen.",
+    ),
+    "colors": Task(
+        "Coloured obstacles",
+        "18 red obstacles to jump over and 18 green ones to walk into, trained together; 268 unseen tasks of each colour",
+        published_note=(
+            "The published code stacks frames on an extra axis, which feeds rows to the convolution as a batch; here two "
+            "RGB frames are six channels and RandConv mixes the three colours."
+        ),
+    ),
+}
+
+PRESETS = {
+    "smoke": Preset("Seconds: shows that everything runs, scores mean nothing", {"epochs": 4, "evaluations": 2}),
+    "demo": Preset("About three minutes per run on one core", {"epochs": 800, "evaluations": 10}),
+    "short": Preset("A quarter of the paper's training, annealed over its own length", {"epochs": 500, "evaluations": 10}),
+    "paper": Preset("The paper's 2000 epochs", {"epochs": _PAPER_EPOCHS, "evaluations": 20}),
+}
+
+_TABLE_1 = {
+    "dropout-l2": ((17.8, 2.2), (10.2, 4.6), (9.3, 5.4)),
+    "pse": ((33.6, 10.0), (9.3, 5.3), (37.7, 10.4)),
+    "randconv": ((50.7, 24.2), (33.7, 11.8), (71.3, 15.6)),
+    "randconv-bisim": ((41.4, 17.6), (17.4, 6.7), (33.4, 15.6)),
+    "randconv-pse": ((87.0, 10.1), (52.4, 5.8), (83.4, 10.1)),
+}
+_TABLE_2 = {"randconv-bisim-cme": (23.1, 7.6), "randconv-psm-l2": (17.5, 8.4)}
+
+
+_TABLE_G1 = {
+    "randconv": ((6.2, 0.4), (99.6, 0.2)),
+    "dropout-l2": ((19.5, 0.2), (100.0, 0.0)),
+    "randconv-pse": ((29.8, 1.3), (99.6, 0.2)),
+    "pse": ((37.9, 1.9), (100.0, 0.0)),
+}
+
+
+def _published() -> dict[tuple[str, str, str], Published]:
+    numbers = {
+        (task, method, "score"): Published(mean / 100, std / 100, "std of 100 runs", f"{PAPER}, Table 1")
+        for method, row in _TABLE_1.items()
+        for task, (mean, std) in zip(("wide", "narrow", "random"), row, strict=True)
+    }
+    for method, (mean, std) in _TABLE_2.items():
+        numbers["wide", method, "score"] = Published(mean / 100, std / 100, "std of 100 runs", f"{PAPER}, Table 2")
+    for method, row in _TABLE_G1.items():
+        for color, (mean, error) in zip(("red", "green"), row, strict=True):
+            published = Published(mean / 100, error / 100, "standard error of 100 runs", f"{PAPER}, Table G.1")
+            numbers["colors", method, color] = published
+    return numbers
+
+
+def grid_of(task: str) -> str:
+    return "wide" if task == "colors" else task
+
+
+def seen_tasks(task: str, seed: int) -> tuple[tuple[int, int], ...]:
+    """Return the training tasks of a suite task; the random grid depends on the run's seed."""
+    return training_tasks(grid_of(task), seed if task == "random" else None)
+
+
+def _colors(task: str) -> tuple[str | None, ...]:
+    return ("red", "green") if task == "colors" else (None,)
+
+
+def _vector_env(task: str, tasks: list[tuple[int, int, str | None]], **kwargs: Any):
+    """Return environments with autoreset disabled, one per (position, floor, color), and their reset options."""
+    positions, floors, colors = zip(*tasks, strict=True)
+    env_id = "bisimgym/JumpingTaskColors-v0" if task == "colors" else "bisimgym/JumpingTask-v0"
+    envs = gym.make_vec(env_id, num_envs=len(tasks), autoreset_mode="Disabled", **kwargs)
+    options = {"obstacle_position": np.array(positions), "floor_height": np.array(floors)}
+    if task == "colors":
+        options["color"] = np.array(colors, dtype=object)
+    return envs, options
+
+
+def demonstrations(task: str, seed: int):
+    """Return the oracle's trajectories on the training tasks. Only red obstacles take part in alignment."""
+    from bisimgym.wrappers import collect_demonstrations
+
+    tasks = [(p, f, color) for color in _colors(task) for p, f in seen_tasks(task, seed)]
+    envs, options = _vector_env(task, tasks)
+    return collect_demonstrations(envs, options, aligned=np.array([color != "green" for _, _, color in tasks]))
+
+
+def solved_tasks(agent: Any, task: str) -> np.ndarray:
+    """Return which of the 286 tasks (for each color) an agent solves, ``bool[286 * colors]``.
+
+    A task is solved if the agent acts as the oracle does at every step until the outcome is settled: the jump over a
+    white or red obstacle, the touch of a green one. For white and red that is the same as playing the episode and
+    reaching the exit, since any earlier deviation is a jump that must collide. All tasks are played side by side along
+    the oracle's trajectories.
+    """
+    tasks = [(p, f, color) for color in _colors(task) for p, f in ALL_TASKS]
+    envs, options = _vector_env(task, tasks)
+    observation, _ = envs.reset(options=options)
+    positions = np.array([p for p, _, _ in tasks])
+    settled_at = np.array([p - 5 if color == "green" else p - 14 for p, _, color in tasks])
+    solved = np.ones(len(positions), dtype=bool)
+    state, episode_start = None, np.ones(len(positions), dtype=bool)
+    for step in range(settled_at.max() + 1):
+        action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
+        best = envs.unwrapped.optimal_action()
+        action = np.asarray(action)
+        if action.shape != best.shape:
+            raise ValueError(
+                f"the agent's predict() must return one action per environment, shape {best.shape}, got {action.shape}"
+            )
+        solved &= (action == best) | (step > settled_at)
+        episode_start = np.zeros(len(positions), dtype=bool)
+        observation = envs.step(best)[0]
+    return solved
+
+
+def _columns(task: str, seed: int, solved: np.ndarray) -> dict[str, list]:
+    seen = set(seen_tasks(task, seed))
+    rows = [(p, f, color or "white", (p, f) in seen) for color in _colors(task) for p, f in ALL_TASKS]
+    positions, floors, colors, trained = (list(column) for column in zip(*rows, strict=True))
+    return {
+        "obstacle_position": positions,
+        "floor_height": floors,
+        "color": colors,
+        "trained": trained,
+        "solved": solved.tolist(),
+    }
+
+
+def score_of(outcomes: Mapping[str, list]) -> float:
+    """Return the fraction of unseen tasks solved (all colors together)."""
+    unseen = ~np.array(outcomes["trained"])
+    return float(np.array(outcomes["solved"])[unseen].mean())
+
+
+def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
+    solved, trained, color = (np.array(outcomes[name]) for name in ("solved", "trained", "color"))
+    scores = {"trained": float(solved[trained].mean())}
+    if "red" in color:
+        scores |= {name: float(solved[~trained & (color == name)].mean()) for name in ("red", "green")}
+    return scores
+
+
+def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+    """Score an agent on one task."""
+    outcomes = _columns(task, seed, solved_tasks(agent, task))
+    return Outcome(score_of(outcomes), _scores(outcomes), outcomes)
+
+
+def training_envs(task: str, seed: int):
+    """Return environments that draw training tasks, for agents that learn by interaction."""
+    env_id = "bisimgym/JumpingTaskColors-v0" if task == "colors" else "bisimgym/JumpingTask-v0"
+    grid_seed = {"grid_seed": seed} if task == "random" else {}
+    return gym.make_vec(env_id, num_envs=16, grid=grid_of(task), split="train", **grid_seed)
+
+
+#: How often the paper's noisy rule is repeated, to state its noise.
+RULE_REPEATS = 5
+
+
+def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+    """Train one imitation learner, from its checkpoint if there is one, and score it."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    from bisimgym.baselines.imitation import ImitationLearner, RandConvVoter
+
+    settings = dict(spec.settings)
+    epochs, evaluations = settings.pop("epochs"), settings.pop("evaluations")
+    data = demonstrations(spec.task, spec.seed)
+    checkpoint = Path(monitor.checkpoint, "model.zip")
+    if checkpoint.exists():
+        model = ImitationLearner.load(checkpoint, demonstrations=data, device=device)
+    else:
+        model = ImitationLearner(
+            demonstrations=data,
+            # A shorter preset anneals as far over its own length as the paper does over 2000 epochs.
+            lr_decay=_PAPER_DECAY ** (_PAPER_EPOCHS / epochs),
+            frame_channels=3 if spec.task == "colors" else 1,
+            seed=spec.seed,
+            device=device,
+            **settings,
+        )
+    total = epochs * model.updates_per_epoch
+    every = max(total // evaluations, 1)
+    curve = monitor.resume_curve("updates", model.num_timesteps)
+    started, before = time.perf_counter(), curve[-1]["seconds"] if curve else 0.0
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            done = self.model.num_timesteps
+            if done % 10 == 0 or done == total:
+                monitor.progress(done, total)
+            if done % every == 0 and done < total:
+                outcome = evaluate(self.model, spec.task, spec.seed)
+                seconds = before + time.perf_counter() - started
+                monitor.log({"updates": done, "score": outcome.score, **outcome.scores, "seconds": round(seconds, 2)})
+                _save(self.model, checkpoint)
+            return True
+
+    monitor.progress(model.num_timesteps, total)
+    model.learn(total - model.num_timesteps, callback=Watch(), log_interval=None, reset_num_timesteps=False)
+    train_seconds = before + time.perf_counter() - started
+
+    outcome = evaluate(model, spec.task, spec.seed)
+    scores, outcomes = dict(outcome.scores), dict(outcome.outcomes)
+    if spec.settings["augmentation"] == "randconv":
+        rng = np.random.default_rng([spec.seed, 1])
+        repeats = [solved_tasks(RandConvVoter(model, rng), spec.task) for _ in range(RULE_REPEATS)]
+        unseen = ~np.array(outcomes["trained"])
+        by_rule = [float(solved[unseen].mean()) for solved in repeats]
+        scores["paper_rule"] = float(np.mean(by_rule))
+        scores["paper_rule_noise"] = float(np.std(by_rule, ddof=1))
+        outcomes["paper_rule_solved"] = np.sum(repeats, axis=0).tolist()
+    monitor.log({"updates": total, "score": outcome.score, **outcome.scores, "seconds": round(train_seconds, 2)})
+    _save(model, checkpoint)
+    return Outcome(outcome.score, scores, outcomes)
+
+
+def _save(model: Any, checkpoint: Path) -> None:
+    checkpoint.parent.mkdir(exist_ok=True)
+    unfinished = checkpoint.with_name("unfinished.zip")
+    model.save(unfinished)
+    unfinished.replace(checkpoint)
+
+
+SUITE = Suite(
+    name="jumping",
+    version=1,
+    title="Jumping task",
+    description=(
+        "Imitate an expert on 18 tasks of a 26 x 11 grid (obstacle position x floor height), then play all others. The "
+        "pictures differ; the one right moment to jump, 14 pixels before the obstacle, does not."
+    ),
+    score_name="unseen tasks solved",
+    percent=True,
+    lower_is_better=False,
+    x_name="updates",
+    tasks=TASKS,
+    methods=METHODS,
+    presets=PRESETS,
+    measures={
+        "paper_rule": Measure(
+            "by the paper's rule",
+            "RandConv stays on when scored: probabilities are averaged over five random filters per task "
+            f"(mean of {RULE_REPEATS} such scorings). The headline score uses clean pictures.",
+        ),
+        "paper_rule_noise": Measure(
+            "noise of that rule", f"Standard deviation over {RULE_REPEATS} scorings of the same weights"
+        ),
+        "trained": Measure("training tasks solved", "The same score on the training tasks"),
+        "red": Measure("red unseen", "Unseen tasks with a red obstacle"),
+        "green": Measure("green unseen", "Unseen tasks with a green obstacle"),
+    },
+    published=_published(),
+    train=train,
+    evaluate=evaluate,
+    training_envs=training_envs,
+    score_of=score_of,
+)
