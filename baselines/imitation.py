@@ -224,6 +224,9 @@ class ImitationLearner(BaseAlgorithm):
             self.action_space = spaces.Discrete(int(demonstrations.actions.max()) + 1)
             self._rng = np.random.default_rng(self.seed)
             self._streams: list[_Stream] | None = None
+            initial = th.Generator().manual_seed(int(self._rng.integers(2**62)))
+        else:
+            initial = th.Generator()  # load() puts the saved parameters in place of these
         if self.observation_space.shape[2] % self.frame_channels:
             raise ValueError(
                 f"frame_channels={self.frame_channels} does not divide the {self.observation_space.shape[2]} channels"
@@ -234,7 +237,7 @@ class ImitationLearner(BaseAlgorithm):
             self.action_space,
             projection_dim=64 if contrastive else None,
             precision=resolve_precision(self.precision, self.device),
-            generator=th.Generator().manual_seed(int(self._rng.integers(2**62))),
+            generator=initial,
         ).to(self.device)
         # Keras's epsilon, as in the authors' code. The fused update is about a third of the time of a loop of updates.
         fused = self.device.type in ("cpu", "cuda")
@@ -314,7 +317,8 @@ class ImitationLearner(BaseAlgorithm):
         representation = self.policy.represent(th.cat(parts))
         imitated, *aligned = representation.split([len(part) for part in parts])
 
-        imitated = self._drop(imitated[th.from_numpy(inverse).to(self.device)])
+        # index_select, because the gradient of plain indexing is summed in no fixed order.
+        imitated = self._drop(imitated.index_select(0, th.from_numpy(inverse).to(self.device)))
         actions = data.actions[th.from_numpy(batch).to(self.device)]
         losses = {"imitation": F.cross_entropy(self.policy.actor(imitated), actions)}
         if self.l2_coefficient > 0:

@@ -109,7 +109,14 @@ def run(
 
 
 def _run_with_bars(out: Path, specs: list[Any], device: str, jobs: int) -> tuple[list[Any], list[Exception]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from bisimgym.benchmarks import executors, runner
 

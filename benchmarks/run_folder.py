@@ -212,14 +212,34 @@ def read_run(path: Path) -> RunResult:
     if result.get("spec_digest") != run["spec_digest"]:
         raise UserError(f"{path}: result.json and run.json belong to different runs; move the folder away")
     spec = Spec(**run["spec"])
-    suite = load_suite(spec.suite) if spec.suite in SUITES else None
-    if suite is None:
-        raise UserError(f"{path / 'run.json'} is of suite {spec.suite!r}, which this version of bisimgym does not know")
-    if not math.isclose(suite.score_of(result["outcomes"]), result["score"], abs_tol=1e-12):
-        raise UserError(f"{path / 'result.json'}: the score does not follow from the outcomes; run again elsewhere")
+    _check_comparable(path, spec)
+    try:
+        again = load_suite(spec.suite).score_of(result["outcomes"])
+        numbers = [result["score"], *result["scores"].values()]
+        follows = all(map(math.isfinite, numbers)) and math.isclose(again, result["score"], abs_tol=1e-12)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path / 'result.json'} is damaged ({error!r}): move the folder away and run again") from None
+    if not follows:
+        raise UserError(
+            f"{path / 'result.json'}: the score does not follow from the outcomes; move the folder away and run again"
+        )
     return RunResult(
         path, spec, result["score"], result["scores"], result["outcomes"], _read_curve(path), run, result
     )
+
+
+def _check_comparable(path: Path, spec: Spec) -> None:
+    """Refuse runs that this version of the suites cannot stand beside its own."""
+    if spec.suite not in SUITES:
+        raise UserError(f"{path / 'run.json'} is of suite {spec.suite!r}, which this version of bisimgym does not know")
+    suite = load_suite(spec.suite)
+    if spec.task not in suite.tasks:
+        raise UserError(f"{path / 'run.json'} is of task {spec.task!r}, which suite {spec.suite!r} does not have")
+    if spec.version != suite.version:
+        raise UserError(
+            f"{path / 'run.json'} is of version {spec.version} of suite {spec.suite!r}; this bisimgym has version "
+            f"{suite.version}, and the two are not comparable: run again, or leave the folder out"
+        )
 
 
 def find_runs(folders: Sequence[Path]) -> list[RunResult]:
@@ -254,14 +274,18 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except FileNotFoundError:
         raise UserError(f"{path.parent} is damaged: {path.name} is missing; move that folder away") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): restore it or move the folder away") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError(f"{path} is not a file of format {FORMAT}: it was not written by this version of bisimgym")
     return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def _check_spec(path: Path, run: Mapping[str, Any]) -> None:

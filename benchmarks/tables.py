@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.base import EXTERNAL
 from bisimgym.benchmarks.summary import Row, number, unit
 
 
@@ -24,6 +25,7 @@ def _columns(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             ("" if measure == "score" else f"{suite.measures[measure].title} ")
             + f"{number(suite, value.score)} ± {number(suite, value.spread)}"
             for measure, value in row.published.items()
+            if row.preset != EXTERNAL
         )
         cells.append(
             [

@@ -340,13 +340,15 @@ def _rows_of(key: str, value: Any, rows: np.ndarray, num_envs: int) -> Any:
 
 
 def _row(info: dict[str, np.ndarray], index: int) -> dict[str, Any]:
-    return {key: value[index].item() if value[index].ndim == 0 else value[index] for key, value in info.items()}
+    items = ((key, value[index]) for key, value in info.items())
+    return {key: item.item() if isinstance(item, np.generic) else item for key, item in items}
 
 
 def _add_info(infos: dict[str, Any], info: dict[str, np.ndarray], rows: np.ndarray, num_envs: int) -> dict[str, Any]:
     """Write the infos of ``rows`` into ``infos``, each with its mask under ``_name``, and return ``infos``."""
     for key, value in info.items():
-        array = infos.setdefault(key, np.zeros((num_envs, *value.shape[1:]), dtype=value.dtype))
+        absent = None if value.dtype == object else 0
+        array = infos.setdefault(key, np.full((num_envs, *value.shape[1:]), absent, dtype=value.dtype))
         array[rows] = value
         infos.setdefault(f"_{key}", np.zeros(num_envs, dtype=bool))[rows] = True
     return infos

@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from bisimgym.envs import raster
 from bisimgym.envs.batched import BatchedEnv, BatchedVectorEnv
 from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
-from bisimgym.envs.jumping_grids import GRIDS, SPLITS, split_tasks
+from bisimgym.envs.jumping_grids import GRIDS, split_tasks
 
 SCREEN = 60
 AGENT_WIDTH, AGENT_HEIGHT = 5, 10
@@ -348,8 +348,8 @@ def _check_task(obstacle_position: Any, floor_height: Any) -> None:
         ("obstacle_position", obstacle_position, POSITION_RANGE),
         ("floor_height", floor_height, FLOOR_RANGE),
     ):
-        for item in np.ravel(value):
-            if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)) or item not in allowed:
+        for item in np.ravel(value).tolist():
+            if isinstance(item, bool) or not isinstance(item, int) or item not in allowed:
                 raise ValueError(f"{name} must be an integer from {allowed[0]} to {allowed[-1]}, got {item!r}")
 
 

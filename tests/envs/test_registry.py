@@ -1,0 +1,200 @@
+"""What every registered id must do. New environments are covered without new code."""
+
+import json
+import os
+import pickle
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import bisimgym  # noqa: F401
+from bisimgym.envs import IDS
+
+pytestmark = pytest.mark.parametrize("env_id", IDS)
+MODES = list(AutoresetMode)
+
+
+def assert_same(one, two, where=""):
+    """Compare nested infos and arrays exactly."""
+    if isinstance(one, dict):
+        assert isinstance(two, dict), where
+        assert one.keys() == two.keys(), where
+        for key in one:
+            assert_same(one[key], two[key], f"{where}.{key}")
+    elif isinstance(one, tuple):
+        for i, (a, b) in enumerate(zip(one, two, strict=True)):
+            assert_same(a, b, f"{where}[{i}]")
+    else:
+        np.testing.assert_array_equal(one, two, where)
+
+
+def masked(infos):
+    """Return infos with what the masks leave out removed."""
+    result = {}
+    for key, value in infos.items():
+        if key.startswith("_"):
+            result[key] = value
+        elif isinstance(value, dict):
+            result[key] = masked(value)
+        else:
+            result[key] = [v for v, told in zip(value, infos[f"_{key}"], strict=True) if told]
+    return result
+
+
+def test_gymnasium_checker_is_clean(env_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(env_id, render_mode="rgb_array").unwrapped)
+
+
+def test_sb3_checker_is_clean(env_id):
+    from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sb3_check_env(gym.make(env_id))
+
+
+def test_same_seed_same_episode(env_id):
+    one, two = gym.make(env_id), gym.make(env_id)
+    one.action_space.seed(0)
+    for seed in (0, 1):
+        assert_same(one.reset(seed=seed), two.reset(seed=seed))
+        for _ in range(150):
+            action = one.action_space.sample()
+            a, b = one.step(action), two.step(action)
+            assert_same(a[0], b[0])
+            assert a[1:4] == b[1:4]
+            assert_same(a[4], b[4])
+            if a[2] or a[3]:
+                assert_same(one.reset(), two.reset())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_vector_equals_single_exactly(env_id, mode):
+    count = 5
+    native = gym.make_vec(env_id, num_envs=count, autoreset_mode=mode.value)
+    single = SyncVectorEnv([lambda: gym.make(env_id)] * count, autoreset_mode=mode)
+    assert native.metadata["autoreset_mode"] == mode
+    assert native.single_observation_space == single.single_observation_space
+    native.action_space.seed(1)
+    observation_a, info_a = native.reset(seed=11)
+    observation_b, info_b = single.reset(seed=11)
+    np.testing.assert_array_equal(observation_a, observation_b)
+    assert_same(masked(info_a), masked(info_b))
+    ended = np.zeros(count, dtype=bool)
+    endings = 0
+    for _ in range(200):
+        if mode is AutoresetMode.DISABLED and ended.any():
+            a, b = (envs.reset(options={"reset_mask": ended.copy()}) for envs in (native, single))
+            np.testing.assert_array_equal(a[0], b[0])
+            assert_same(masked(a[1]), masked(b[1]))
+        action = native.action_space.sample()
+        a, b = native.step(action), single.step(action)
+        for x, y in zip(a[:4], b[:4], strict=True):
+            np.testing.assert_array_equal(x, y)
+            assert x.dtype == y.dtype
+        final_a, final_b = a[4].pop("final_obs", None), b[4].pop("final_obs", None)
+        assert (final_a is None) == (final_b is None)
+        if final_a is not None:
+            for x, y in zip(final_a, final_b, strict=True):
+                np.testing.assert_array_equal(x, y)
+        assert_same(masked(a[4]), masked(b[4]))
+        ended = a[2] | a[3]
+        endings += ended.sum()
+    assert endings > 5
+
+
+def test_default_autoreset_is_same_step(env_id):
+    assert gym.make_vec(env_id, num_envs=2).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    with pytest.raises(ValueError, match="autoreset_mode must be one of .*'Never'"):
+        gym.make_vec(env_id, num_envs=2, autoreset_mode="Never")
+
+
+def test_disabled_autoreset_refuses_to_step_an_ended_episode(env_id):
+    envs = gym.make_vec(env_id, num_envs=3, autoreset_mode="Disabled")
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    with pytest.raises(gym.error.ResetNeeded, match="reset_mask"):
+        for _ in range(10_000):
+            envs.step(envs.action_space.sample())
+
+
+def test_observations_are_not_overwritten_by_later_steps(env_id):
+    envs = gym.make_vec(env_id, num_envs=3)
+    first, _ = envs.reset(seed=0)
+    kept = first.copy()
+    for _ in range(5):
+        envs.step(envs.action_space.sample())
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_spec_survives_json(env_id):
+    env = gym.make(env_id)
+    text = env.spec.to_json()
+    assert json.loads(text)["id"] == env_id
+    assert_same(gym.make(EnvSpec.from_json(text)).reset(seed=5), env.reset(seed=5))
+
+
+def test_pickling(env_id):
+    envs = gym.make_vec(env_id, num_envs=3)
+    envs.reset(seed=0)
+    copy = pickle.loads(pickle.dumps(envs))
+    for _ in range(5):
+        action = envs.action_space.sample()
+        np.testing.assert_array_equal(envs.step(action)[0], copy.step(action)[0])
+
+
+def test_rgb_array(env_id):
+    env = gym.make(env_id, render_mode="rgb_array")
+    env.reset(seed=0)
+    frame = env.render()
+    assert frame.dtype == np.uint8
+    assert frame.ndim == 3
+    assert frame.shape[2] == 3
+    assert len(np.unique(frame.reshape(-1, 3), axis=0)) > 2
+    env.step(env.action_space.sample())
+    assert (env.render() != frame).any()
+    envs = gym.make_vec(env_id, num_envs=2, render_mode="rgb_array")
+    envs.reset(seed=0)
+    np.testing.assert_array_equal(envs.render()[0], frame)
+
+
+def test_human_window_shows_the_frame(env_id, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    import pygame
+
+    env = gym.make(env_id, render_mode="human").unwrapped
+    env.task.render_fps = 1000
+    picture = gym.make(env_id, render_mode="rgb_array").unwrapped
+    for one in (env, picture):
+        one.reset(seed=0)
+        one.step(one.action_space.sample() * 0)
+    shown = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+    np.testing.assert_array_equal(shown, picture.render())
+    assert pygame.display.get_caption()[0] != "pygame window"
+    pickle.dumps(env)
+    pygame.event.post(pygame.event.Event(pygame.QUIT))
+    env.render()  # the user closes the window: the episode goes on without it
+    env.step(env.action_space.sample() * 0)
+    assert pygame.display.get_surface() is None
+    env.close()
+
+
+def test_unknown_arguments_are_errors(env_id):
+    with pytest.raises(TypeError, match="surprise"):
+        gym.make(env_id, surprise=1)
+    with pytest.raises(ValueError, match="num_envs must be at least 1"):
+        gym.make_vec(env_id, num_envs=0)
+
+
+def test_docstring_is_the_task_page(env_id):
+    env = gym.make(env_id).unwrapped
+    for section in ("Description", "Action space", "Observation space", "Reward", "Start and end", "Arguments"):
+        assert f"## {section}" in type(env).__doc__

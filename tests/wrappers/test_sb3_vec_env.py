@@ -1,0 +1,118 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+import bisimgym  # noqa: F401
+from bisimgym.envs.batched import BatchedVectorEnv
+from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
+
+PLAIN = "bisimgym/JumpingTask-v0"
+
+
+def test_it_equals_sb3s_own_vectorisation():
+    native = SB3VecEnv(gym.make_vec(PLAIN, num_envs=3, grid="wide"))
+    own = DummyVecEnv([lambda: gym.make(PLAIN, grid="wide")] * 3)
+    for envs in (native, own):
+        envs.seed(4)
+    np.testing.assert_array_equal(native.reset(), own.reset())
+    assert native.reset_infos == own.reset_infos
+    rng = np.random.default_rng(0)
+    endings = 0
+    for _ in range(150):
+        actions = rng.integers(2, size=3)
+        a, b = native.step(actions), own.step(actions)
+        for x, y in zip(a[:3], b[:3], strict=True):
+            np.testing.assert_array_equal(x, y)
+            assert x.dtype == y.dtype
+        for one, two in zip(a[3], b[3], strict=True):
+            assert one.keys() == two.keys()
+            for key in one:
+                np.testing.assert_array_equal(one[key], two[key])
+        assert native.reset_infos == own.reset_infos
+        endings += a[2].sum()
+    assert endings > 5
+
+
+class Clock:
+    """Counts to five and is cut off there; ends by itself at three if the action is 1."""
+
+    observation_space = spaces.Box(0, 10, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    render_fps = 1
+
+    def initial(self, rngs, options):
+        return ClockState(np.zeros(len(rngs)))
+
+    def transition(self, state, action):
+        count = state.count + 1
+        return ClockState(count), np.ones(len(count)), (count == 3) & (action == 1), count == 5
+
+    def observe(self, state):
+        return state.count[:, None].astype(np.float32)
+
+    def reset_info(self, state):
+        return {}
+
+    def final_info(self, state):
+        return {}
+
+
+import dataclasses  # noqa: E402
+
+
+@dataclasses.dataclass
+class ClockState:
+    count: np.ndarray
+
+
+def test_time_limits_are_kept_apart_from_termination():
+    envs = SB3VecEnv(BatchedVectorEnv(Clock(), num_envs=2))
+    envs.reset()
+    for step in range(1, 6):
+        observation, _, done, infos = envs.step(np.array([0, int(step == 3)]))
+        if step == 3:
+            assert done.tolist() == [False, True]
+            assert infos[1]["TimeLimit.truncated"] is False
+            assert infos[1]["terminal_observation"].tolist() == [3]
+            assert observation[1].tolist() == [0]
+    assert done.tolist() == [True, False]
+    assert infos[0]["TimeLimit.truncated"] is True
+    assert infos[0]["terminal_observation"].tolist() == [5]
+
+
+def test_options_and_attributes_reach_the_environments():
+    envs = SB3VecEnv(gym.make_vec(PLAIN, num_envs=2, render_mode="rgb_array"))
+    envs.set_options([{"obstacle_position": p, "floor_height": 10} for p in (20, 40)])
+    envs.reset()
+    assert [info["obstacle_position"] for info in envs.reset_infos] == [20, 40]
+    assert envs.env_method("optimal_return") == [156, 156]
+    assert envs.env_method("optimal_action", indices=[1]) == [0]
+    assert envs.get_attr("num_envs") == [2, 2]
+    assert envs.env_is_wrapped(gym.Wrapper) == [False, False]
+    assert len(envs.get_images()) == 2
+    assert envs.render().ndim == 3
+    with pytest.raises(ValueError, match="leave out indices"):
+        envs.set_attr("note", 1, indices=[0])
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_other_autoreset_modes_are_refused(mode):
+    with pytest.raises(ValueError, match=f"SameStep', got '{mode.value}'"):
+        SB3VecEnv(gym.make_vec(PLAIN, num_envs=2, autoreset_mode=mode))
+
+
+@pytest.mark.parametrize("env_id", [PLAIN, "bisimgym/JumpingTaskColors-v0"])
+def test_stock_ppo_and_dqn_run(env_id, tmp_path):
+    envs = VecMonitor(SB3VecEnv(gym.make_vec(env_id, num_envs=4)))
+    ppo = PPO("CnnPolicy", envs, n_steps=32, batch_size=64, n_epochs=1, device="cpu", seed=0)
+    ppo.learn(256)
+    assert ppo.ep_info_buffer
+    assert -2 < ppo.ep_info_buffer[0]["r"] < 260
+    dqn = DQN("CnnPolicy", envs, buffer_size=500, learning_starts=100, device="cpu", seed=0)
+    dqn.learn(300)
+    dqn.save(tmp_path / "dqn")
+    assert DQN.load(tmp_path / "dqn").predict(envs.reset())[0].shape == (4,)

@@ -1,0 +1,133 @@
+"""Native vector environments for Stable-Baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+
+class SB3VecEnv(VecEnv):
+    """A Gymnasium ``VectorEnv`` as a Stable-Baselines3 ``VecEnv``.
+
+    Episodes that end by a time limit keep that apart from termination: ``infos[i]["TimeLimit.truncated"]`` is True and
+    ``infos[i]["terminal_observation"]`` holds the last observation, so that SB3 bootstraps its value.
+
+    Args:
+        envs: with ``SAME_STEP`` autoreset, as ``gym.make_vec`` makes the native ones of bisimgym by default.
+
+    Raises:
+        ValueError: for another autoreset mode, which SB3 cannot work with.
+
+    Example:
+        >>> import gymnasium as gym, bisimgym
+        >>> from stable_baselines3 import PPO
+        >>> from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
+        >>> envs = SB3VecEnv(gym.make_vec("bisimgym/JumpingTask-v0", num_envs=16))
+        >>> model = PPO("CnnPolicy", envs)
+    """
+
+    def __init__(self, envs: VectorEnv):
+        mode = envs.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"SB3VecEnv needs environments with autoreset_mode='SameStep', got {getattr(mode, 'value', mode)!r}"
+            )
+        self.envs = envs
+        self._actions: np.ndarray | None = None
+        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        # Unseeded entries must not fall back to fresh entropy once the environments run: None keeps their streams.
+        seed = None if all(s is None for s in self._seeds) else list(self._seeds)
+        observation, infos = self.envs.reset(seed=seed, options=self._merged_options())
+        self.reset_infos = [_info_of(infos, i) for i in range(self.num_envs)]
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observation, reward, terminated, truncated, infos = self.envs.step(self._actions)
+        done = terminated | truncated
+        final_obs, final_info = infos.pop("final_obs", None), infos.pop("final_info", None)
+        infos.pop("_final_obs", None)
+        infos.pop("_final_info", None)
+        told: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(_any_mask(infos, self.num_envs) & ~done):
+            told[i] |= _info_of(infos, i)
+        for i in np.flatnonzero(done):
+            self.reset_infos[i] = _info_of(infos, i)
+            told[i] = {
+                **(_info_of(final_info, i) if final_info else {}),
+                "terminal_observation": final_obs[i],
+                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+            }
+        return observation, reward.astype(np.float32), done, told
+
+    def close(self) -> None:
+        self.envs.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        return self.envs.render() or [None] * self.num_envs
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of the vector environment, which all sub-environments share, once for each index."""
+        value = getattr(self.envs.unwrapped, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of the vector environment, for all sub-environments at once."""
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError("sub-environments of a native vector environment share attributes: leave out indices")
+        setattr(self.envs.unwrapped, attr_name, value)
+
+    def env_method(self, method_name: str, *method_args, indices: VecEnvIndices = None, **method_kwargs) -> list[Any]:
+        """Call a method of the vector environment that returns one value for each sub-environment."""
+        values = getattr(self.envs.unwrapped, method_name)(*method_args, **method_kwargs)
+        return [values[i] for i in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        wrapped = False
+        env: Any = self.envs
+        while isinstance(env, gym.vector.VectorWrapper):
+            wrapped = wrapped or isinstance(env, wrapper_class)
+            env = env.env
+        return [wrapped for _ in self._get_indices(indices)]
+
+    def _merged_options(self) -> dict[str, Any] | None:
+        keys = {key for options in self._options for key in options}
+        if any(set(options) != keys for options in self._options):
+            raise ValueError(f"options of all sub-environments must have the same keys, got {self._options}")
+        return {key: [options[key] for options in self._options] for key in keys} or None
+
+
+def _info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
+    """Return what vector infos tell of one sub-environment."""
+    info = {}
+    for key, value in infos.items():
+        if key.startswith("_") or not infos.get(f"_{key}", _ALL)[index]:
+            continue
+        item = _info_of(value, index) if isinstance(value, dict) else value[index]
+        info[key] = item.item() if isinstance(item, np.generic) else item
+    return info
+
+
+class _Everyone:
+    def __getitem__(self, index: int) -> bool:
+        return True
+
+
+_ALL = _Everyone()
+
+
+def _any_mask(infos: dict[str, Any], num_envs: int) -> np.ndarray:
+    masks = [value for key, value in infos.items() if key.startswith("_")]
+    return np.any(masks, axis=0) if masks else np.zeros(num_envs, dtype=bool)
