@@ -155,7 +155,7 @@ class ImitationLearner(BaseAlgorithm):
         env: not used (it stands here for ``load``).
     """
 
-    policy_aliases = {"CnnPolicy": ImitationPolicy}  # noqa: RUF012 (SB3's contract)
+    policy_aliases = {"CnnPolicy": ImitationPolicy}
     policy: ImitationPolicy
 
     def __init__(
@@ -241,9 +241,7 @@ class ImitationLearner(BaseAlgorithm):
         ).to(self.device)
         # Keras's epsilon, as in the authors' code. The fused update is about a third of the time of a loop of updates.
         fused = self.device.type in ("cpu", "cuda")
-        self.policy.optimizer = th.optim.Adam(
-            self.policy.parameters(), lr=self.learning_rate, eps=1e-7, fused=fused
-        )
+        self.policy.optimizer = th.optim.Adam(self.policy.parameters(), lr=self.learning_rate, eps=1e-7, fused=fused)
 
     def learn(
         self,
@@ -304,7 +302,7 @@ class ImitationLearner(BaseAlgorithm):
     def losses(self) -> dict[str, th.Tensor]:
         """Draw one batch and return its losses, weighted, as scalars whose sum an update minimises.
 
-        imitation: trains encoder and actor. l2: every parameter. alignment: encoder, and the projection if there is one.
+        imitation: trains encoder and actor. l2: every parameter. alignment: encoder, and projection if there is one.
         """
         data = self._prepare()
         batch = self._sample_actions()
@@ -439,7 +437,7 @@ class _Stream:
 
 
 class RandConvVoter:
-    """A trained policy as it was scored in the paper: RandConv stays on and the probabilities of 5 filters are averaged.
+    """A trained policy as the paper scored it: RandConv stays on, and probabilities are averaged over 5 filters.
 
     Follows the agent protocol: its ``state`` holds the filters of each environment, drawn when its episode starts, as
     the authors' code makes one call per task and pass.
@@ -463,7 +461,9 @@ class RandConvVoter:
         """Return the likelier actions, ``int64[B]`` (a tie is the lower one), and the filters."""
         model, count = self._model, len(observation)
         fresh = np.ones(count, dtype=bool) if episode_start is None and state is None else episode_start
-        kernels = np.zeros((count, self._samples, *[model.frame_channels] * 2, 2, 2), np.float32) if state is None else state
+        kernels = (
+            np.zeros((count, self._samples, *[model.frame_channels] * 2, 2, 2), np.float32) if state is None else state
+        )
         for i in np.flatnonzero(fresh if fresh is not None else []):
             kernels[i] = [
                 random_kernel(model.frame_channels, model.clean_probability, self._rng) for _ in range(self._samples)

@@ -47,7 +47,8 @@ def check_agent(agent: Any, needs_learn: bool = False) -> None:
     """Raise ``UserError`` if an object does not follow the agent protocol."""
     if not callable(getattr(agent, "predict", None)):
         raise UserError(
-            f"agent {type(agent).__name__} has no predict(observation, state=None, episode_start=None, deterministic=True)"
+            f"agent {type(agent).__name__} has no method "
+            "predict(observation, state=None, episode_start=None, deterministic=True)"
         )
     if needs_learn and not callable(getattr(agent, "learn", None)):
         raise UserError(f"agent {type(agent).__name__} has no learn(envs, budget, seed), which --budget needs")
@@ -63,7 +64,9 @@ def _import_factory(spec: str) -> Callable[[], Any]:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UserError(f"agent {spec!r}: there is no module {module_name!r}; {_FORMS}") from None
-        raise UserError(f"agent {spec!r}: importing {module_name} needs {error.name!r}, which is not installed") from None
+        raise UserError(
+            f"agent {spec!r}: importing {module_name} needs {error.name!r}, which is not installed"
+        ) from None
     except (ValueError, TypeError) as error:
         raise UserError(f"agent {spec!r}: {error}; {_FORMS}") from None
     except Exception as error:

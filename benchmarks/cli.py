@@ -61,7 +61,9 @@ def _listing(what: Listing) -> list[tuple[str, str]]:
         return [(name, getattr(metrics, name).__doc__.splitlines()[0]) for name in metrics.__all__]
     suites = [load_suite(name) for name in SUITES]
     if what is Listing.suites:
-        return [(s.name, f"{s.description} Tasks: {', '.join(s.tasks)}. Presets: {', '.join(s.presets)}.") for s in suites]
+        return [
+            (s.name, f"{s.description} Tasks: {', '.join(s.tasks)}. Presets: {', '.join(s.presets)}.") for s in suites
+        ]
     return [(f"{s.name} {name}", method.description) for s in suites for name, method in s.methods.items()]
 
 
@@ -78,11 +80,12 @@ def run(
     out: OutFolder = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[int | None, typer.Option(help="Runs side by side (default: one per core).")] = None,
+    threads: Annotated[int | None, typer.Option(help="Torch threads of each run (default: cores / jobs).")] = None,
     executor: Annotated[Executor, typer.Option(help="Where runs happen.")] = Executor.process,
 ) -> None:
     """Train and score methods of a suite.
 
-    Finished runs are skipped and runs that were cut off are resumed, so the same command can be given again at any time.
+    Finished runs are skipped and runs that were cut off are resumed: give the same command again at any time.
     """
     from bisimgym.benchmarks import runner, summary, tables
     from bisimgym.benchmarks.run_folder import make_folder
@@ -91,24 +94,28 @@ def run(
     device = _device(device)
     specs = runner.plan(chosen, task or [], method or [], seeds, preset, _settings(set_ or []))
     make_folder(out)
-    if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs must be at least 1, got {jobs}")
-    jobs = jobs or runner.default_jobs(len(specs), device)
-    results, failures = _run_with_bars(out, specs, device, min(jobs, len(specs)))
+    for option, value in (("--jobs", jobs), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} must be at least 1, got {value}")
+    jobs = min(jobs or runner.default_jobs(len(specs), device), len(specs))
+    results, failures = _run_with_bars(out, specs, device, jobs, threads or runner.threads_per_job(jobs))
     console = Console()
     if results:
-        console.print(tables.terminal_table(summary.summarize(results)))
+        for table in tables.terminal_tables(summary.summarize(results)):
+            console.print(table)
         for name, measure in chosen.measures.items():
-            if any(name in result.scores for result in results):
+            if measure.in_tables and any(name in result.scores for result in results):
                 console.print(f"[dim]{measure.title}: {measure.description}[/dim]", highlight=False)
-        console.print(f"Runs are in {out}; build the page with: bisimgym report {out} --out site", highlight=False)
+        console.print(f"Build the page: bisimgym report {out} --out site", highlight=False)
     if failures:
         for failure in failures:
             _print_error(str(failure))
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
 
 
-def _run_with_bars(out: Path, specs: list[Any], device: str, jobs: int) -> tuple[list[Any], list[Exception]]:
+def _run_with_bars(
+    out: Path, specs: list[Any], device: str, jobs: int, threads: int
+) -> tuple[list[Any], list[Exception]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -120,7 +127,6 @@ def _run_with_bars(out: Path, specs: list[Any], device: str, jobs: int) -> tuple
 
     from bisimgym.benchmarks import executors, runner
 
-    threads = runner.threads_per_job(jobs)
     results: list[Any] = []
     failures: list[Exception] = []
     console = Console(stderr=True)
@@ -185,7 +191,8 @@ def _device(name: str) -> str:
 def evaluate(
     suite: SuiteName,
     agent: Annotated[
-        str, typer.Option(help="package.module:factory, sb3:ALGO:FILE.zip, or an installed name (group bisimgym.agents).")
+        str,
+        typer.Option(help="package.module:factory, sb3:ALGO:FILE.zip, or an installed name (group bisimgym.agents)."),
     ],
     task: Annotated[list[str] | None, typer.Option(help="Only this task (repeatable).")] = None,
     name: Annotated[str | None, typer.Option(help="Name in tables (default: from the spec).")] = None,
@@ -217,8 +224,11 @@ def evaluate(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `evaluate` wrote.")],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="DIR...", help="Folders that `run` or `evaluate` wrote.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"),
+    committed: Annotated[bool, typer.Option("--committed", help="Add the results that come with bisimgym.")] = False,
     readme: Annotated[
         Path | None, typer.Option(help="Also write the tables into this Markdown file, between its markers.")
     ] = None,
@@ -226,9 +236,14 @@ def report(
     """Build the leaderboard: a static site that opens without a server."""
     from bisimgym.benchmarks import summary, tables
     from bisimgym.benchmarks.leaderboard import build_site
-    from bisimgym.benchmarks.run_folder import find_runs
+    from bisimgym.benchmarks.run_folder import committed_runs, find_runs
 
-    runs = find_runs(folders)
+    if not folders and not committed:
+        raise UserError("nothing to report: give folders that `bisimgym run` wrote, or --committed")
+    runs = find_runs(folders or [])
+    if committed:
+        own = {run.spec.folder for run in runs}
+        runs += [run for run in committed_runs() if run.spec.folder not in own]
     index = build_site(runs, out)
     Console(highlight=False, soft_wrap=True).print(f"{len(runs)} runs: {index.resolve()}")
     if readme is not None:

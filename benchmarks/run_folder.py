@@ -1,10 +1,10 @@
 """Run folders: one run, one folder, written so that a kill at any moment loses nothing.
 
-    <out>/<suite>/<task>/<method>/<preset>/seed-<n>/
-        run.json      the spec (all settings), its digest, versions, machine
-        curve.jsonl   one row per evaluation, appended
-        result.json   score, further scores, outcomes; written last, under a temporary name, and sealed with a digest
-        checkpoint/   what training goes on from
+<out>/<suite>/<task>/<method>/<preset>/seed-<n>/
+    run.json      the spec (all settings), its digest, versions, machine
+    curve.jsonl   one row per evaluation, appended
+    result.json   score, further scores, outcomes; written last, under a temporary name, and sealed with a digest
+    checkpoint/   what training goes on from
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class RunFolder:
         unexpected = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
         if unexpected:
             raise UserError(
-                f"{self.path} is damaged: it holds {', '.join(unexpected)} but no run.json; move that folder away"
+                f"{self.path} is damaged: run.json is missing (there is {', '.join(unexpected)}); move that folder away"
             )
         run = {
             "format": FORMAT,
@@ -223,9 +223,7 @@ def read_run(path: Path) -> RunResult:
         raise UserError(
             f"{path / 'result.json'}: the score does not follow from the outcomes; move the folder away and run again"
         )
-    return RunResult(
-        path, spec, result["score"], result["scores"], result["outcomes"], _read_curve(path), run, result
-    )
+    return RunResult(path, spec, result["score"], result["scores"], result["outcomes"], _read_curve(path), run, result)
 
 
 def _check_comparable(path: Path, spec: Spec) -> None:
@@ -270,6 +268,11 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
                 seen[key] = path
                 runs.append(result)
     return runs
+
+
+def committed_runs() -> list[RunResult]:
+    """Return the results that come with the package."""
+    return find_runs([Path(__file__).with_name("results")])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

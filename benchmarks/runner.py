@@ -123,11 +123,14 @@ def evaluate_agent(
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
-            f"the agent failed on {suite.name}/{task}: {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+            f"the agent failed on {suite.name}/{task}: {type(error).__name__}: {error} "
+            f"({where.filename}:{where.lineno})"
         ) from error
     if folder is not None:
         with folder.lock():
-            folder.start({"versions": machine.versions(), "machine": {"cores": machine.cores()}, "description": description})
+            folder.start(
+                {"versions": machine.versions(), "machine": {"cores": machine.cores()}, "description": description}
+            )
             folder.finish(outcome, suite.lower_is_better, {})
     return outcome
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
+from rich import box
 from rich.table import Table
 
 from bisimgym.benchmarks.suites import load_suite
@@ -11,52 +13,63 @@ from bisimgym.benchmarks.suites.base import EXTERNAL
 from bisimgym.benchmarks.summary import Row, number, unit
 
 
-def _columns(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return heads and cells. Measures appear if any row has them."""
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and cells, from the method on. Measures appear if any row has them."""
     suite = load_suite(rows[0].suite)
-    shown = [name for name in suite.measures if any(name in row.measures for row in rows)]
-    sign = f", {unit(suite)}" if unit(suite) else ""
-    heads = ["task", "method", "preset", "seeds", f"{suite.score_name}{sign}", "95 % interval", "IQM"]
-    heads += [suite.measures[name].title for name in shown] + ["published"]
+    shown = [name for name, measure in suite.measures.items() if measure.in_tables]
+    shown = [name for name in shown if any(name in row.measures for row in rows)]
+    heads = ["method", "seeds", "score [95 %]", "IQM", *(suite.measures[name].title for name in shown)]
     cells = []
     for row in rows:
-        interval = "" if row.interval is None else "{} to {}".format(*(number(suite, v) for v in row.interval))
-        published = "; ".join(
-            ("" if measure == "score" else f"{suite.measures[measure].title} ")
+        interval = "" if row.interval is None else " [{}, {}]".format(*(number(suite, v) for v in row.interval))
+        published = ", ".join(
+            ("" if measure == "score" else f"{measure} ")
             + f"{number(suite, value.score)} ± {number(suite, value.spread)}"
             for measure, value in row.published.items()
             if row.preset != EXTERNAL
         )
         cells.append(
             [
-                row.task,
                 row.method,
-                row.preset,
                 str(len(row.runs)),
-                number(suite, row.mean),
-                interval,
+                number(suite, row.mean) + interval,
                 number(suite, row.interquartile_mean),
                 *(number(suite, row.measures[name]) if name in row.measures else "" for name in shown),
                 published,
             ]
         )
-    return heads, cells
+    return [*heads, "published"], cells
 
 
-def terminal_table(rows: Sequence[Row]) -> Table:
-    """Return one suite's rows as a table for the terminal."""
+def terminal_tables(rows: Sequence[Row]) -> Iterator[Table]:
+    """Return one table for each task and preset of one suite's rows."""
     suite = load_suite(rows[0].suite)
-    heads, cells = _columns(rows)
-    table = Table(title=suite.title, title_justify="left")
-    for i, head in enumerate(heads):
-        table.add_column(head, justify="left" if i < 3 else "right", overflow="fold")
-    for line in cells:
-        table.add_row(*line)
-    return table
+    for (task, preset), group in groupby(sorted(rows, key=_task_and_preset), key=lambda row: (row.task, row.preset)):
+        heads, cells = _cells(list(group))
+        sign = f", {unit(suite)}" if unit(suite) else ""
+        title = f"{suite.title}, {task}, preset {preset} ({suite.score_name}{sign})"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for i, head in enumerate(heads):
+            table.add_column(head, justify="right" if i else "left", overflow="fold", no_wrap=head.startswith("score"))
+        for line in cells:
+            table.add_row(*line)
+        yield table
+
+
+def _task_and_preset(row: Row) -> tuple[int, int]:
+    """Sort by the suite's order; Python's sort keeps the order by score within."""
+    suite = load_suite(row.suite)
+    presets = [*suite.presets, EXTERNAL]
+    return list(suite.tasks).index(row.task), -presets.index(row.preset)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return one suite's rows as a Markdown table."""
-    heads, cells = _columns(rows)
-    lines = [heads, ["---"] * 3 + ["---:"] * (len(heads) - 3), *cells]
+    rows = sorted(rows, key=_task_and_preset)
+    heads, cells = _cells(rows)
+    lines = [
+        ["task", "preset", *heads],
+        ["---"] * 3 + ["---:"] * (len(heads) - 1),
+        *([row.task, row.preset, *line] for row, line in zip(rows, cells, strict=True)),
+    ]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

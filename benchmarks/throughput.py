@@ -62,8 +62,8 @@ def _environment(env_id: str, seconds: float, console: Console) -> dict[str, Any
         )
     console.print(table)
     console.print(
-        "[dim]Copy bound: the time to copy as many bytes as the observations have, at the bandwidth of a copy far larger "
-        "than the caches. In-cache copy: a copy of one batch of observations onto another, as the caches allow.[/dim]",
+        "[dim]Copy bound: the time to copy as many bytes as the observations have, at the bandwidth of a copy far "
+        "larger than the caches. In-cache copy: a copy of one batch of observations onto another.[/dim]",
         highlight=False,
     )
     return {"id": env_id, "single_steps_per_second": single, "vector": rows}
@@ -144,7 +144,9 @@ def learner_updates(seconds: float, console: Console) -> list[dict[str, Any]]:
     rows = []
     for device in devices:
         models = {
-            precision: ImitationLearner(demonstrations=data, seed=0, device=device, **{**settings, "precision": precision})
+            precision: ImitationLearner(
+                demonstrations=data, seed=0, device=device, **{**settings, "precision": precision}
+            )
             for precision in ("float32", "bfloat16")
         }
 

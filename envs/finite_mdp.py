@@ -97,8 +97,8 @@ class FiniteMDP:
             if residual <= tolerance * (1 - discount):
                 return values
         raise ValueError(
-            f"values did not settle in {sweeps} sweeps (residual {residual:.2g}): with discount=1 the process must have "
-            "no cycles but its terminal states; use discount < 1"
+            f"values did not settle in {sweeps} sweeps (residual {residual:.2g}): with discount=1 the process must "
+            "have no cycles but its terminal states; use discount < 1"
         )
 
 

@@ -429,9 +429,7 @@ class JumpingTaskEnv(BatchedEnv):
         """Return the current task as arrays (see :func:`jumping_mdp`)."""
         self._require_reset("mdp")
         state = self.state
-        return jumping_mdp(
-            int(state.obstacle_position[0]), int(state.floor_height[0]), COLORS[int(state.color[0])]
-        )
+        return jumping_mdp(int(state.obstacle_position[0]), int(state.floor_height[0]), COLORS[int(state.color[0])])
 
 
 class JumpingTaskVectorEnv(BatchedVectorEnv):
@@ -471,16 +469,16 @@ class JumpingTaskColorsEnv(JumpingTaskEnv):
     touch gives -1, and +100 with it if the agent is on the floor. The best return is 254.
 
     ## Start and end
-    As ``JumpingTask``, but touching a green obstacle does not terminate. ``info["is_success"]`` at the end: the exit was
-    reached, and a green obstacle was walked into from the floor.
+    As ``JumpingTask``, but touching a green obstacle does not terminate. ``info["is_success"]`` at the end: the exit
+    was reached, and a green obstacle was walked into from the floor.
 
     ## Arguments
     Those of ``JumpingTask``, and ``color``: "red", "green" or "both" (default: every episode draws one). ``color`` is
     also a reset option.
 
     ## Source
-    Agarwal et al. (2021), section 5.3 and appendix G.2. The paper's code stacks frames on a fifth axis, which feeds rows
-    to the convolution as a batch; here the two RGB frames are six channels.
+    Agarwal et al. (2021), section 5.3 and appendix G.2. The paper's code stacks frames on a fifth axis, which feeds
+    rows to the convolution as a batch; here the two RGB frames are six channels.
 
     ## Version history
     * v0: first version.

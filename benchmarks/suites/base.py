@@ -54,10 +54,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Measure:
-    """A number in ``result.json["scores"]``: how to name and print it."""
+    """A number in ``result.json["scores"]``: how to name and print it.
+
+    ``in_tables`` is False for numbers that only the site's pages show.
+    """
 
     title: str
     description: str
+    in_tables: bool = True
 
 
 class Monitor(Protocol):

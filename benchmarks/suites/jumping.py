@@ -107,10 +107,10 @@ TASKS = {
     ),
     "colors": Task(
         "Coloured obstacles",
-        "18 red obstacles to jump over and 18 green ones to walk into, trained together; 268 unseen tasks of each colour",
+        "18 red obstacles to jump over and 18 green ones to walk into, trained together; 268 tasks of each are unseen",
         published_note=(
-            "The published code stacks frames on an extra axis, which feeds rows to the convolution as a batch; here two "
-            "RGB frames are six channels and RandConv mixes the three colours."
+            "The published code stacks frames on an extra axis, which feeds rows to the convolution as a batch; here "
+            "two RGB frames are six channels and RandConv mixes the three colours."
         ),
     ),
 }
@@ -118,7 +118,9 @@ TASKS = {
 PRESETS = {
     "smoke": Preset("Seconds: shows that everything runs, scores mean nothing", {"epochs": 4, "evaluations": 2}),
     "demo": Preset("About three minutes per run on one core", {"epochs": 800, "evaluations": 10}),
-    "short": Preset("A quarter of the paper's training, annealed over its own length", {"epochs": 500, "evaluations": 10}),
+    "short": Preset(
+        "A quarter of the paper's training, annealed over its own length", {"epochs": 500, "evaluations": 10}
+    ),
     "paper": Preset("The paper's 2000 epochs", {"epochs": _PAPER_EPOCHS, "evaluations": 20}),
 }
 
@@ -348,9 +350,9 @@ SUITE = Suite(
             f"(mean of {RULE_REPEATS} such scorings). The headline score uses clean pictures.",
         ),
         "paper_rule_noise": Measure(
-            "noise of that rule", f"Standard deviation over {RULE_REPEATS} scorings of the same weights"
+            "noise of the paper's rule", f"Standard deviation over {RULE_REPEATS} scorings of the same weights", False
         ),
-        "trained": Measure("training tasks solved", "The same score on the training tasks"),
+        "trained": Measure("training tasks solved", "The same score on the training tasks", False),
         "red": Measure("red unseen", "Unseen tasks with a red obstacle"),
         "green": Measure("green unseen", "Unseen tasks with a green obstacle"),
     },

@@ -101,9 +101,7 @@ class TestDynamics:
                 state, reward, terminated = jumping.transition(state, np.array([action]))
                 assert (reward[0], terminated[0]) == reference.step(action)
                 if terminated[0]:
-                    np.testing.assert_array_equal(
-                        jumping.observe(state, channels)[0], reference.as_observed(previous)
-                    )
+                    np.testing.assert_array_equal(jumping.observe(state, channels)[0], reference.as_observed(previous))
                     break
 
 
@@ -118,7 +116,10 @@ class TestColors:
 
         assert play(env, lambda e: e.unwrapped.optimal_action(), color="green", **task)[0] == 254
         assert play(env, jump_over, color="green", **task)[::2] == (156, {"is_success": False})
-        assert play(env, lambda e: e.unwrapped.optimal_action(), color="red", **task)[::2] == (156, {"is_success": True})
+        assert play(env, lambda e: e.unwrapped.optimal_action(), color="red", **task)[::2] == (
+            156,
+            {"is_success": True},
+        )
         assert play(env, lambda e: 0, color="red", **task)[0] == position - 6
 
     def test_first_touch_of_green_in_the_air_returns_154(self):
@@ -179,8 +180,14 @@ class TestGrids:
         assert set(training_tasks("narrow")) == {(p, f) for p in range(28, 39, 2) for f in (13, 15, 17)}
 
     def test_random_grids_of_seeds_1_and_2(self):
-        one = "25,15 31,12 32,14 28,20 29,12 31,14 25,17 35,17 20,19 36,11 21,17 32,10 27,16 33,19 26,19 45,17 38,16 40,19"
-        two = "28,17 35,13 33,16 28,14 42,20 31,13 38,17 31,16 28,20 27,11 22,20 37,13 31,15 41,18 35,14 40,16 40,13 25,19"
+        one = (
+            "25,15 31,12 32,14 28,20 29,12 31,14 25,17 35,17 20,19 36,11 21,17 "
+            "32,10 27,16 33,19 26,19 45,17 38,16 40,19"
+        )
+        two = (
+            "28,17 35,13 33,16 28,14 42,20 31,13 38,17 31,16 28,20 27,11 22,20 "
+            "37,13 31,15 41,18 35,14 40,16 40,13 25,19"
+        )
         for seed, text in ((1, one), (2, two)):
             assert training_tasks("random", seed) == tuple(tuple(map(int, t.split(","))) for t in text.split())
 
@@ -273,7 +280,10 @@ class TestArguments:
             ({"grid": "wide", "split": "dev"}, "split must be one of .*'dev'"),
             ({"grid": "all", "split": "test"}, "holds no tasks"),
             ({"obstacle_position": 20}, "needs both"),
-            ({"obstacle_position": 48, "floor_height": 10}, "obstacle_position must be an integer from 14 to 47, got 48"),
+            (
+                {"obstacle_position": 48, "floor_height": 10},
+                "obstacle_position must be an integer from 14 to 47, got 48",
+            ),
             ({"obstacle_position": 20, "floor_height": 41}, "floor_height must be an integer from 0 to 40, got 41"),
             ({"obstacle_position": 20.5, "floor_height": 10}, "obstacle_position must be an integer"),
             ({"obstacle_position": 20, "floor_height": 10, "grid": "wide"}, "not both"),

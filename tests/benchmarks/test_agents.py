@@ -1,0 +1,134 @@
+import json
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+
+import bisimgym  # noqa: F401
+from bisimgym.benchmarks.agents import resolve_agent
+from bisimgym.benchmarks.cli import main
+from bisimgym.benchmarks.errors import UserError
+
+MODULE = """
+import numpy as np
+
+class Right:
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        return np.zeros(len(observation), dtype=int), state
+
+class Learner(Right):
+    def learn(self, envs, budget, seed):
+        observation, _ = envs.reset(seed=seed)
+        for _ in range(budget // envs.num_envs):
+            envs.step(envs.action_space.sample())
+        self.seen = budget, seed, observation.shape
+        print("learned", self.seen)
+
+class Scalar:
+    def predict(self, observation, **_):
+        return 0, None
+
+class Broken:
+    def predict(self, observation, **_):
+        return observation.wrong
+
+def fails():
+    raise RuntimeError("no weights")
+
+def nothing():
+    return 3
+
+value = 7
+"""
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path, monkeypatch):
+    (tmp_path / "their_agents.py").write_text(MODULE)
+    (tmp_path / "needy.py").write_text("import surely_not_installed")
+    (tmp_path / "bad_syntax.py").write_text("def (")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in ("their_agents", "needy", "bad_syntax"):
+        sys.modules.pop(name, None)
+
+
+def test_a_factory_is_scored_and_stored(tmp_path, capsys):
+    arguments = ["evaluate", "jumping", "--agent", "their_agents:Right", "--out", "runs"]
+    assert main([*arguments, "--task", "colors", "--task", "wide"]) == 0
+    out = capsys.readouterr().out
+    assert "jumping colors Right: unseen tasks solved 50.0 %" in out
+    assert "green unseen 100.0" in out
+    result = json.loads((tmp_path / "runs/jumping/wide/Right/external/seed-1/result.json").read_text())
+    assert result["score"] == 0
+    assert main([*arguments, "--task", "wide"]) == 2
+    assert "holds a result already" in capsys.readouterr().err
+    assert main(["report", "runs", "--out", "site"]) == 0
+    assert "Right" in (tmp_path / "site/index.html").read_text()
+
+
+def test_an_agent_may_learn_first(capsys):
+    arguments = ["evaluate", "jumping", "--task", "wide", "--budget", "64", "--seed", "3"]
+    assert main([*arguments, "--agent", "their_agents:Learner"]) == 0
+    assert "learned (64, 3, (16, 60, 60, 2))" in capsys.readouterr().out
+    assert main([*arguments, "--agent", "their_agents:Right"]) == 2
+    assert "has no learn(envs, budget, seed), which --budget needs" in capsys.readouterr().err
+
+
+def test_an_sb3_model_is_scored_with_a_warning(tmp_path, capsys):
+    PPO("CnnPolicy", gym.make("bisimgym/JumpingTask-v0"), n_steps=8, batch_size=8, device="cpu").save("model")
+    with pytest.warns(UserWarning, match=r"loading model.zip runs code"):
+        assert main(["evaluate", "jumping", "--agent", "sb3:PPO:model.zip", "--task", "wide"]) == 0
+    assert "jumping wide model: unseen tasks solved" in capsys.readouterr().out
+    assert (tmp_path / "runs/jumping/wide/model/external/seed-1/result.json").exists()
+
+
+def test_an_entry_point_is_found_by_name(tmp_path):
+    info = tmp_path / "their_agents-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-agents\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bisimgym.agents]\nright = their_agents:Right\nlost = their_agents:Gone\n")
+    sys.path.insert(0, str(tmp_path))
+    actions, _ = resolve_agent("right").predict(np.zeros((2, 60, 60, 2)))
+    assert actions.tolist() == [0, 0]
+    with pytest.raises(UserError, match="'lost' .* does not load"):
+        resolve_agent("lost")
+    with pytest.raises(UserError, match="'left' is not known; installed agents: lost, right"):
+        resolve_agent("left")
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("their_agents:Gone", "has no callable 'Gone'; it has Right, Learner, Scalar"),
+        ("their_agents:value", "has no callable 'value'"),
+        ("their_agents:nothing", "agent int has no method predict"),
+        ("their_agents:fails", "the factory failed: RuntimeError: no weights"),
+        ("no_such_module:agent", "there is no module 'no_such_module'"),
+        ("needy:agent", "importing needy needs 'surely_not_installed'"),
+        ("bad_syntax:agent", "importing bad_syntax failed: SyntaxError"),
+        (":agent", "agent ':agent'"),
+        ("nobody", "agent 'nobody' is not known"),
+        ("sb3:PPO", "sb3:ALGO:FILE.zip"),
+        ("sb3:SARSA:model.zip", "unknown algorithm 'SARSA'; Stable-Baselines3 has"),
+        ("sb3:PPO:gone.zip", "there is no file gone.zip"),
+        ("sb3:PPO:their_agents.py", "is not a saved PPO model"),
+        ("their_agents:Scalar", r"must return one action per environment, shape (286,), got ()"),
+        ("their_agents:Broken", "the agent failed on jumping/wide: AttributeError"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:loading")
+def test_a_wrong_spec_gets_one_clear_line(spec, expected, capsys):
+    assert main(["evaluate", "jumping", "--agent", spec, "--task", "wide"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert expected in lines[0]
+
+
+def test_names_must_be_safe_and_free(capsys):
+    for name, expected in (("a/b", "must be letters"), ("..", "must be letters"), ("pse", "is a method of the suite")):
+        assert main(["evaluate", "jumping", "--agent", "their_agents:Right", "--task", "wide", "--name", name]) == 2
+        assert expected in capsys.readouterr().err
