@@ -6,7 +6,6 @@ Learning", sections 4 and 5 and appendices G and J.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +15,19 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import configure_logger
-from torch import nn
 from torch.nn import functional as F
 
 from bisimgym.baselines.common.augmentation import convolve_frames, random_kernel
-from bisimgym.baselines.common.encoder import JumpingEncoder, glorot_uniform
-from bisimgym.baselines.common.precision import autocast, resolve_precision
+from bisimgym.baselines.common.imitation_policy import ImitationPolicy, RandConvVoter
+from bisimgym.baselines.common.precision import resolve_precision
+from bisimgym.baselines.common.sampling import ShuffledStream
 from bisimgym.baselines.losses.pse import Coupling, contrastive_metric_loss, coupling, metric_regression_loss
 from bisimgym.baselines.metrics import policy_cost, reward_cost, trajectory_similarity
 from bisimgym.wrappers.demonstrations import Demonstrations
+
+__all__ = ["Alignment", "ImitationLearner", "ImitationPolicy", "RandConvVoter"]
 
 
 @dataclass(frozen=True)
@@ -70,62 +70,6 @@ class Alignment:
         else:
             cost = reward_cost(demonstrations.rewards[x], demonstrations.rewards[y])
         return trajectory_similarity(cost, self.discount)
-
-
-class ImitationPolicy(BasePolicy):
-    """Encoder, actor and, for contrastive alignment, a projection. Predicts from channel-last uint8 images.
-
-    Ties of the two logits go to the lower action.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Box,
-        action_space: spaces.Discrete,
-        projection_dim: int | None = None,
-        precision: str = "float32",
-        generator: th.Generator | None = None,
-    ):
-        super().__init__(observation_space, action_space)
-        height, width, channels = observation_space.shape
-        self.projection_dim, self.precision = projection_dim, precision
-        self.encoder = JumpingEncoder((channels, height, width))
-        self.actor = nn.Linear(self.encoder.features_dim, int(action_space.n))
-        self.projection = None
-        if projection_dim is not None:
-            self.projection = nn.Sequential(nn.Linear(self.encoder.features_dim, projection_dim), nn.ReLU())
-        glorot_uniform(self, generator or th.Generator().manual_seed(0))
-        self.to(memory_format=th.channels_last)
-
-    def images(self, observation: th.Tensor) -> th.Tensor:
-        """Return ``uint8[B, H, W, C]`` observations as images in [0, 1], ``[B, C, H, W]`` in channel-last memory."""
-        dtype = th.bfloat16 if self.precision == "bfloat16" else th.float32
-        return (observation.permute(0, 3, 1, 2).float() / 255).to(dtype, memory_format=th.channels_last)
-
-    def represent(self, images: th.Tensor) -> th.Tensor:
-        """Return the representations of images in [0, 1], ``float32[B, 256]``."""
-        with autocast(self.precision, images.device):
-            return self.encoder(images).float()
-
-    def forward(self, observation: th.Tensor, deterministic: bool = True) -> th.Tensor:
-        return self._predict(observation, deterministic)
-
-    def logits(self, observation: th.Tensor, kernels: th.Tensor | None = None) -> th.Tensor:
-        """Return ``float32[B, A]``; ``kernels`` filter the frames first (see ``convolve_frames``)."""
-        images = self.images(observation)
-        if kernels is not None:
-            images = convolve_frames(images, kernels)
-        return self.actor(self.represent(images))
-
-    def _predict(self, observation: th.Tensor, deterministic: bool = True) -> th.Tensor:
-        logits = self.logits(observation)
-        if deterministic:
-            return logits.argmax(dim=1)
-        return th.distributions.Categorical(logits=logits).sample()
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        parameters = super()._get_constructor_parameters()
-        return {**parameters, "projection_dim": self.projection_dim, "precision": self.precision}
 
 
 class ImitationLearner(BaseAlgorithm):
@@ -223,7 +167,7 @@ class ImitationLearner(BaseAlgorithm):
             self.observation_space = spaces.Box(0, 255, shape, np.uint8)
             self.action_space = spaces.Discrete(int(demonstrations.actions.max()) + 1)
             self._rng = np.random.default_rng(self.seed)
-            self._streams: list[_Stream] | None = None
+            self._streams: list[ShuffledStream] | None = None
             initial = th.Generator().manual_seed(int(self._rng.integers(2**62)))
         else:
             initial = th.Generator()  # load() puts the saved parameters in place of these
@@ -376,7 +320,7 @@ class ImitationLearner(BaseAlgorithm):
                 )
             if self._streams is None:
                 actions = demonstrations.actions
-                self._streams = [_Stream(np.flatnonzero(actions == a)) for a in np.unique(actions)]
+                self._streams = [ShuffledStream(np.flatnonzero(actions == a)) for a in np.unique(actions)]
             observations = th.from_numpy(np.ascontiguousarray(demonstrations.observations)).to(self.device)
             slices = [s for s, a in zip(demonstrations.slices(), demonstrations.aligned, strict=True) if a]
             if self.alignment is not None and len(slices) < 2:
@@ -420,61 +364,6 @@ class _Data:
     actions: th.Tensor
     aligned: list[slice]
     targets: dict[tuple[int, int], Any]
-
-
-@dataclass
-class _Stream:
-    """An endless stream of items, shuffled anew in every pass."""
-
-    items: np.ndarray
-    order: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.int64))
-
-    def take(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        while len(self.order) < count:
-            self.order = np.concatenate([self.order, rng.permutation(self.items)])
-        taken, self.order = self.order[:count], self.order[count:]
-        return taken
-
-
-class RandConvVoter:
-    """A trained policy as the paper scored it: RandConv stays on, and probabilities are averaged over 5 filters.
-
-    Follows the agent protocol: its ``state`` holds the filters of each environment, drawn when its episode starts, as
-    the authors' code makes one call per task and pass.
-
-    Args:
-        model: a learner with ``augmentation="randconv"``.
-        rng: draws the filters.
-        samples: number of filters.
-    """
-
-    def __init__(self, model: ImitationLearner, rng: np.random.Generator, samples: int = 5):
-        self._model, self._rng, self._samples = model, rng, samples
-
-    def predict(
-        self,
-        observation: np.ndarray,
-        state: np.ndarray | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the likelier actions, ``int64[B]`` (a tie is the lower one), and the filters."""
-        model, count = self._model, len(observation)
-        fresh = np.ones(count, dtype=bool) if episode_start is None and state is None else episode_start
-        kernels = (
-            np.zeros((count, self._samples, *[model.frame_channels] * 2, 2, 2), np.float32) if state is None else state
-        )
-        for i in np.flatnonzero(fresh if fresh is not None else []):
-            kernels[i] = [
-                random_kernel(model.frame_channels, model.clean_probability, self._rng) for _ in range(self._samples)
-            ]
-        tensor = th.as_tensor(np.ascontiguousarray(observation), device=model.device)
-        with th.no_grad():
-            passes = [
-                model.policy.logits(tensor, th.from_numpy(kernels[:, s]).to(model.device)).softmax(dim=1)
-                for s in range(self._samples)
-            ]
-        return sum(passes).argmax(dim=1).cpu().numpy(), kernels
 
 
 class _ProgressBar(BaseCallback):

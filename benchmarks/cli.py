@@ -214,7 +214,7 @@ def evaluate(
         raise UserError(f"--budget and --seed must not be negative, got {budget} and {seed}")
     shown = name or agent.rpartition("/")[2].removesuffix(".zip").rpartition(":")[2]
     make_folder(out)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for one in tasks:
         scored = runner.evaluate_agent(resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}")
         further = ", ".join(f"{chosen.measures[k].title} {summary.number(chosen, v)}" for k, v in scored.scores.items())

@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 
 import bisimgym  # noqa: F401
 from bisimgym.envs import jumping
+from bisimgym.envs import jumping_dynamics as dynamics
 from bisimgym.envs.jumping_grids import ALL_TASKS, split_tasks, training_tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,11 +53,11 @@ class TestDynamics:
     @pytest.mark.parametrize("position", range(14, 46))
     def test_jumping_anywhere_else_before_the_obstacle_fails(self, position):
         starts = np.array([x for x in range(position - 4) if x != position - 14])
-        state = jumping.initial_state(np.full(len(starts), position), 12)
+        state = dynamics.initial_state(np.full(len(starts), position), 12)
         collided = np.zeros(len(starts), dtype=bool)
         exited = np.zeros(len(starts), dtype=bool)
         for _ in range(56):
-            state, reward, terminated = jumping.transition(state, (state.x == starts).astype(int))
+            state, reward, terminated = dynamics.transition(state, (state.x == starts).astype(int))
             fresh = terminated & ~collided & ~exited
             collided |= fresh & (reward == -1)
             exited |= fresh & (reward == 101)
@@ -66,16 +67,16 @@ class TestDynamics:
     def test_a_jump_rises_to_16_and_lands_after_32_steps_whatever_is_pressed_in_the_air(self):
         rng = np.random.default_rng(0)
         for _ in range(20):
-            state = jumping.initial_state(47, 0)
+            state = dynamics.initial_state(47, 0)
             heights, phases = [], []
             for step in range(32):
                 action = np.array([1 if step == 0 else rng.integers(2)])
-                state, _, terminated = jumping.transition(state, action)
+                state, _, terminated = dynamics.transition(state, action)
                 heights.append(state.height.item())
                 phases.append(state.phase.item())
                 assert not terminated
             assert heights == [*range(1, 17), *range(15, -1, -1)]
-            assert phases == [jumping.UP] * 16 + [jumping.DOWN] * 15 + [jumping.GROUND]
+            assert phases == [dynamics.UP] * 16 + [dynamics.DOWN] * 15 + [dynamics.GROUND]
 
     @pytest.mark.parametrize("position", [20, 33, 45])
     def test_always_right_collides_after_p_minus_4_steps(self, position):
@@ -89,19 +90,19 @@ class TestDynamics:
         channels = 1 if color == "white" else 3
         for _ in range(60):
             position, floor = int(rng.integers(14, 48)), int(rng.integers(41))
-            state = jumping.initial_state(position, floor, jumping.COLORS.index(color))
+            state = dynamics.initial_state(position, floor, dynamics.COLORS.index(color))
             reference, previous = ReferenceJumping(position, floor, color), None
             jump_at = position - 14 if rng.random() < 0.5 else rng.integers(60)
             while True:
                 np.testing.assert_array_equal(
-                    jumping.observe(state, channels)[0], reference.as_observed(previous), f"{position} {floor} {state}"
+                    dynamics.observe(state, channels)[0], reference.as_observed(previous), f"{position} {floor} {state}"
                 )
                 action = int(state.x[0] == jump_at or rng.random() < 0.02)
                 previous = reference.frame()
-                state, reward, terminated = jumping.transition(state, np.array([action]))
+                state, reward, terminated = dynamics.transition(state, np.array([action]))
                 assert (reward[0], terminated[0]) == reference.step(action)
                 if terminated[0]:
-                    np.testing.assert_array_equal(jumping.observe(state, channels)[0], reference.as_observed(previous))
+                    np.testing.assert_array_equal(dynamics.observe(state, channels)[0], reference.as_observed(previous))
                     break
 
 
@@ -224,13 +225,13 @@ class TestOracle:
         for index, name in enumerate(mdp.state_names[:-1]):
             fields = name.split()
             state = dataclasses.replace(
-                jumping.initial_state(position, 10, jumping.COLORS.index(color)),
+                dynamics.initial_state(position, 10, dynamics.COLORS.index(color)),
                 x=np.array([int(fields[0][2:])]),
                 height=np.array([int(fields[1][2:])]),
                 phase=np.array([("ground", "up", "down").index(fields[2])]),
                 touched=np.array([fields[-1] == "touched"]),
             )
-            assert q[index, jumping.optimal_action(state)[0]] == values[index], name
+            assert q[index, dynamics.optimal_action(state)[0]] == values[index], name
             checked += 1
         assert checked > 50
 
