@@ -43,7 +43,9 @@ class ImitationPolicy(BasePolicy):
     def images(self, observation: th.Tensor) -> th.Tensor:
         """Return ``uint8[B, H, W, C]`` observations as images in [0, 1], ``[B, C, H, W]`` in channel-last memory."""
         dtype = th.bfloat16 if self.precision == "bfloat16" else th.float32
-        return (observation.permute(0, 3, 1, 2).float() / 255).to(dtype, memory_format=th.channels_last)
+        # Laid out as bytes first: environments hand out channel-first memory, and bytes are the least to move.
+        images = observation.permute(0, 3, 1, 2).contiguous(memory_format=th.channels_last)
+        return (images.float() / 255).to(dtype)
 
     def represent(self, images: th.Tensor) -> th.Tensor:
         """Return the representations of images in [0, 1], ``float32[B, 256]``."""
@@ -53,15 +55,12 @@ class ImitationPolicy(BasePolicy):
     def forward(self, observation: th.Tensor, deterministic: bool = True) -> th.Tensor:
         return self._predict(observation, deterministic)
 
-    def logits(self, observation: th.Tensor, kernels: th.Tensor | None = None) -> th.Tensor:
-        """Return ``float32[B, A]``; ``kernels`` filter the frames first (see ``convolve_frames``)."""
-        images = self.images(observation)
-        if kernels is not None:
-            images = convolve_frames(images, kernels)
+    def logits(self, images: th.Tensor) -> th.Tensor:
+        """Return ``float32[B, A]`` from images in [0, 1]."""
         return self.actor(self.represent(images))
 
     def _predict(self, observation: th.Tensor, deterministic: bool = True) -> th.Tensor:
-        logits = self.logits(observation)
+        logits = self.logits(self.images(observation))
         if deterministic:
             return logits.argmax(dim=1)
         return th.distributions.Categorical(logits=logits).sample()
@@ -112,10 +111,10 @@ class RandConvVoter:
             kernels[i] = [
                 random_kernel(model.frame_channels, model.clean_probability, self._rng) for _ in range(self._samples)
             ]
-        tensor = th.as_tensor(np.ascontiguousarray(observation), device=model.device)
+        filters = th.from_numpy(kernels).to(model.device)
         with th.no_grad():
+            images = model.policy.images(th.as_tensor(observation, device=model.device))
             passes = [
-                model.policy.logits(tensor, th.from_numpy(kernels[:, s]).to(model.device)).softmax(dim=1)
-                for s in range(self._samples)
+                model.policy.logits(convolve_frames(images, filters[:, s])).softmax(dim=1) for s in range(self._samples)
             ]
         return sum(passes).argmax(dim=1).cpu().numpy(), kernels

@@ -4,6 +4,7 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.logger import configure
 
+from bisimgym.baselines.common.augmentation import convolve_frames
 from bisimgym.baselines.imitation import Alignment, ImitationLearner, RandConvVoter
 
 PSE = {"augmentation": "randconv", "alignment": Alignment()}
@@ -86,7 +87,9 @@ class TestLosses:
         two._prepare()
         batch = two._sample_actions()
         observations = th.from_numpy(np.ascontiguousarray(wide.observations[batch]))
-        plain = th.nn.functional.cross_entropy(two.policy.logits(observations), th.from_numpy(wide.actions[batch]))
+        plain = th.nn.functional.cross_entropy(
+            two.policy.logits(two.policy.images(observations)), th.from_numpy(wide.actions[batch])
+        )
         assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
 
     def test_pairs_come_from_aligned_demonstrations_only(self, colors):
@@ -178,7 +181,10 @@ class TestAlgorithm:
     def test_bfloat16_is_close_to_float32(self, wide):
         full, half = (make(wide, precision=precision, **PSE) for precision in ("float32", "bfloat16"))
         with th.no_grad():
-            one, two = (m.policy.logits(th.from_numpy(np.ascontiguousarray(wide.observations))) for m in (full, half))
+            one, two = (
+                m.policy.logits(m.policy.images(th.from_numpy(np.ascontiguousarray(wide.observations))))
+                for m in (full, half)
+            )
         assert (one - two).norm() / one.norm() < 0.02
         losses = [float(m.losses()["alignment"].detach()) for m in (full, half)]
         assert losses[1] == pytest.approx(losses[0], rel=0.02)
@@ -224,7 +230,9 @@ class TestRandConvVoter:
         actions, kernels = voter.predict(wide.observations[:50], episode_start=np.ones(50, dtype=bool))
         tensor = th.from_numpy(np.ascontiguousarray(wide.observations[:50]))
         with th.no_grad():
-            votes = [model.policy.logits(tensor, th.from_numpy(kernels[:, s])).softmax(1) for s in range(3)]
+            images = model.policy.images(tensor)
+            filtered = [convolve_frames(images, th.from_numpy(kernels[:, s])) for s in range(3)]
+            votes = [model.policy.logits(f).softmax(1) for f in filtered]
         np.testing.assert_array_equal(actions, sum(votes).argmax(1).numpy())
 
     def test_always_clean_filters_are_the_plain_policy(self, wide):

@@ -1,0 +1,187 @@
+"""The command, and its one-line errors."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bisimgym.benchmarks.cli import main
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.run_folder import RunFolder, write_json
+from bisimgym.benchmarks.suites import jumping, load_suite
+from bisimgym.benchmarks.suites.base import Outcome, make_spec
+
+SUITE = load_suite("jumping")
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["run", "leaping"], "unknown suite 'leaping': choose from jumping"),
+            (["run", "jumping", "--task", "square"], "unknown task 'square': choose from wide"),
+            (["run", "jumping", "--method", "dqn"], "unknown method 'dqn': choose from dropout-l2"),
+            (["run", "jumping", "--preset", "huge"], "unknown preset 'huge': choose from smoke"),
+            (["run", "jumping", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+            (["run", "jumping", "--threads", "0"], "--threads must be at least 1, got 0"),
+            (["run", "jumping", "--jobs", "0"], "--jobs must be at least 1, got 0"),
+            (["run", "jumping", "--device", "tpu"], "unknown device 'tpu'"),
+            (["run", "jumping", "--set", "epochs"], "--set takes KEY=VALUE, got 'epochs'"),
+            (["run", "jumping", "--set", "speed=3"], "unknown setting 'speed': choose from alignment"),
+            (["run", "jumping", "--set", "epochs=many"], "setting epochs takes a value like 4, got 'many'"),
+            (["run", "jumping", "--executor", "cloud"], "'cloud'"),
+            (["run", "jumping", "--bogus"], "No such option: --bogus"),
+            (["dance"], "dance"),
+            (["report"], "nothing to report"),
+            (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
+            (["throughput", "CartPole-v1"], "unknown environment 'CartPole-v1'"),
+            (["evaluate", "jumping", "--agent", "x", "--task", "square"], "unknown task 'square'"),
+            (["evaluate", "jumping", "--agent", "x", "--budget", "-1"], "must not be negative"),
+        ],
+    )
+    def test_bad_arguments(self, arguments, expected, tmp_path, monkeypatch, error_of):
+        monkeypatch.chdir(tmp_path)
+        if arguments[0] == "run" and "--preset" not in arguments:
+            arguments = [*arguments, "--preset", "smoke"]
+        assert expected in error_of(*arguments)
+
+    def test_unwritable_output(self, tmp_path, smoke, fake_run, error_of):
+        (tmp_path / "file").write_text("")
+        line = error_of(*smoke, "--method", "pse", "--out", tmp_path / "file")
+        assert "cannot write to" in line
+        assert "choose another --out" in line
+        fake_run(tmp_path / "runs")
+        assert "file" in error_of("report", tmp_path / "runs", "--out", tmp_path / "file/site")
+
+    def test_a_result_edited_by_hand(self, tmp_path, smoke, fake_run, error_of):
+        run = fake_run(tmp_path)
+        path = run.path / "result.json"
+        edited = path.read_text().replace(f'"score": {run.score}', '"score": 0.99')
+        assert edited != path.read_text()
+        path.write_text(edited)
+        assert "was changed after it was written" in error_of("report", tmp_path, "--out", tmp_path / "site")
+        line = error_of(*smoke, "--method", "pse", "--out", tmp_path)
+        assert "was changed after it was written" in line
+        assert path.read_text() == edited  # nothing is lost: the file is as the user left it
+        assert not (tmp_path / "site").exists()
+
+    def test_a_score_that_does_not_follow_from_its_outcomes(self, tmp_path, fake_run, error_of):
+        from bisimgym.benchmarks.run_folder import digest
+
+        run = fake_run(tmp_path)
+        result = {**run.result, "score": 0.99}
+        del result["digest"]
+        write_json(run.path / "result.json", {**result, "digest": digest(result)})
+        assert "does not follow from the outcomes" in error_of("report", tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("result.json", '{"format": 1, "sco', "is damaged"),
+            ("result.json", "[]", "is not a file of format 1"),
+            ("result.json", '{"format": 1, "score": NaN}', "NaN is not a number"),
+            ("run.json", "", "is damaged"),
+            ("run.json", '{"format": 1}', "is damaged"),
+            ("run.json", None, "run.json is missing"),
+            ("curve.jsonl", '{"updates": 1}\n{"upd', "is damaged"),
+        ],
+    )
+    def test_damaged_run_folders(self, tmp_path, name, text, expected, smoke, fake_run, error_of):
+        path = fake_run(tmp_path).path / name
+        path.unlink() if text is None else path.write_text(text)
+        for command in (
+            ["report", tmp_path, "--out", tmp_path / "site"],
+            [*smoke, "--method", "pse", "--out", tmp_path],
+        ):
+            line = error_of(*command)
+            assert expected in line
+            assert str(path.parent) in line
+        assert not path.exists() if text is None else path.read_text() == text
+
+    def test_a_run_edited_by_hand(self, tmp_path, fake_run, error_of):
+        path = fake_run(tmp_path).path / "run.json"
+        path.write_text(path.read_text().replace('"epochs": 4', '"epochs": 5'))
+        assert "run.json was changed after it was written" in error_of("report", tmp_path)
+
+    def test_a_folder_with_a_run_of_other_settings(self, tmp_path, smoke, error_of):
+        spec = make_spec(SUITE, "wide", "pse", "smoke", 1)
+        older = dataclasses.replace(spec, settings={**spec.settings, "batch_size": 128})
+        RunFolder(tmp_path, older).path.mkdir(parents=True)
+        RunFolder(tmp_path, older).start({})
+        line = error_of(*smoke, "--method", "pse", "--out", tmp_path)
+        assert "batch_size 128 there, 256 here" in line
+
+    def test_runs_of_another_version_of_the_suite(self, tmp_path, error_of):
+        spec = dataclasses.replace(make_spec(SUITE, "wide", "pse", "smoke", 1), version=0)
+        folder = RunFolder(tmp_path, spec)
+        folder.path.mkdir(parents=True)
+        folder.start({})
+        outcomes = jumping._columns("wide", 1, np.ones(286, dtype=bool))
+        with pytest.raises(UserError, match="version 0 of suite 'jumping'"):
+            folder.finish(Outcome(1.0, {}, outcomes), False, {})
+        assert "not comparable" in error_of("report", tmp_path)
+
+    def test_an_empty_folder(self, tmp_path, error_of):
+        assert "holds no finished run" in error_of("report", tmp_path)
+
+
+class TestCommand:
+    @pytest.mark.parametrize("what", ["envs", "suites", "methods", "metrics"])
+    def test_list(self, what, capsys):
+        assert main(["list", what]) == 0
+        lines = capsys.readouterr().out.strip().splitlines()
+        assert lines
+        expected = {
+            "envs": "bisimgym/JumpingTask-v0  Jump over",
+            "suites": "jumping  Imitate",
+            "methods": "jumping randconv-pse",
+            "metrics": "trajectory_similarity  Return",
+        }[what]
+        assert any(line.startswith(expected) for line in lines)
+
+    def test_help_names_every_command(self, capsys):
+        assert main(["--help"]) == 0
+        text = capsys.readouterr().out
+        for command in ("list", "run", "evaluate", "report", "throughput", "doctor"):
+            assert command in text
+            assert main([command, "--help"]) == 0
+
+    def test_doctor(self, capsys):
+        assert main(["doctor"]) == 0
+        text = capsys.readouterr().out
+        assert "No known problem found" in text
+        assert "precision='auto' is" in text
+
+    def test_doctor_knows_bad_pairs(
+        self,
+    ):
+        from bisimgym.benchmarks.doctor import known_bad_pairs
+
+        assert known_bad_pairs({"pygame": "2.6.1", "numpy": "2.1", "mujoco": "3.17", "dm-control": "1.0.50"}) == []
+        problems = known_bad_pairs({"pygame-ce": "2.5", "mujoco": "4.0.1", "dm-control": "1.0.50", "numpy": "1.26"})
+        assert len(problems) == 3
+
+    def test_throughput(self, tmp_path, capsys, monkeypatch):
+        from bisimgym.benchmarks import throughput
+
+        monkeypatch.setattr(throughput, "VECTOR_SIZES", (4, 8))
+        file = tmp_path / "figures.json"
+        arguments = ["throughput", "bisimgym/JumpingTask-v0", "--seconds", "0.05", "--json", str(file)]
+        assert main(arguments) == 0
+        figures = json.loads(file.read_text())
+        rows = figures["environments"][0]["vector"]
+        assert [row["num_envs"] for row in rows] == [4, 8]
+        assert rows[1]["observation_bytes"] == 8 * 7200
+        assert all(row["steps_per_second"] > 0 and row["of_copy_bound"] > 0 for row in rows)
+        assert set(figures["learners"][0]["updates_per_second"]) == {"float32", "bfloat16"}
+        assert "vector 8" in capsys.readouterr().out
+
+
+def test_the_readmes_table_is_what_the_committed_rows_generate(tmp_path):
+    readme = Path(__file__).parents[2] / "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.read_text())
+    assert main(["report", "--committed", "--out", str(tmp_path / "site"), "--readme", str(copy)]) == 0
+    assert copy.read_text() == readme.read_text()
