@@ -33,6 +33,7 @@ class Listing(StrEnum):
 
 class Executor(StrEnum):
     process = "process"
+    ray = "ray"
 
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help=f"One of: {', '.join(SUITES)}.")]
@@ -81,7 +82,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[int | None, typer.Option(help="Runs side by side (default: one per core).")] = None,
     threads: Annotated[int | None, typer.Option(help="Torch threads of each run (default: cores / jobs).")] = None,
-    executor: Annotated[Executor, typer.Option(help="Where runs happen.")] = Executor.process,
+    executor: Annotated[
+        Executor, typer.Option(help="Worker processes here, or a Ray cluster (RAY_ADDRESS).")
+    ] = Executor.process,
 ) -> None:
     """Train and score methods of a suite.
 
@@ -98,7 +101,8 @@ def run(
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1, got {value}")
     jobs = min(jobs or runner.default_jobs(len(specs), device), len(specs))
-    results, failures = _run_with_bars(out, specs, device, jobs, threads or runner.threads_per_job(jobs))
+    threads = threads or runner.threads_per_job(jobs)
+    results, failures = _run_with_bars(out, specs, device, jobs, threads, executor)
     console = Console()
     if results:
         for table in tables.terminal_tables(summary.summarize(results)):
@@ -114,7 +118,7 @@ def run(
 
 
 def _run_with_bars(
-    out: Path, specs: list[Any], device: str, jobs: int, threads: int
+    out: Path, specs: list[Any], device: str, jobs: int, threads: int, executor: Executor
 ) -> tuple[list[Any], list[Exception]]:
     from rich.progress import (
         BarColumn,
@@ -147,7 +151,9 @@ def _run_with_bars(
                 bars[index] = progress.add_task(runner.describe(specs[index]), total=total)
             progress.update(bars[index], completed=done, total=total)
 
-        if jobs == 1:
+        if executor is Executor.ray:
+            finished = executors.run_on_ray(out, specs, device, threads)
+        elif jobs == 1:
             finished = executors.run_here(out, specs, device, threads, on_progress)
         else:
             finished = executors.run_in_processes(out, specs, device, threads, jobs, on_progress)

@@ -1,4 +1,4 @@
-"""Where runs happen: in this process, or side by side in worker processes, with progress reported to the caller."""
+"""Where runs happen: in this process, in worker processes, or on a Ray cluster. All yield results as runs finish."""
 
 from __future__ import annotations
 
@@ -69,6 +69,42 @@ def run_in_processes(
             process.terminate()
         queue.put(None)
         forward.join(timeout=5)
+
+
+def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> Iterator[Finished]:
+    """Do the runs on the Ray cluster that ``RAY_ADDRESS`` names, or on a local one.
+
+    Each run asks for ``threads`` CPUs (and a GPU with ``device="cuda"``); the cluster decides how many go side by side.
+    ``out`` must be a folder that all its machines share.
+
+    Raises:
+        UserError: if Ray is not installed or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError('--executor ray needs Ray: pip install "bisimgym[ray]"') from None
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot reach a Ray cluster: {error}") from error
+    # No retries by Ray: a run that is started again goes on from its own checkpoint.
+    remote = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=0)(run_one)
+    pending = {remote.remote(out.resolve(), spec, device, threads): index for index, spec in enumerate(specs)}
+    try:
+        while pending:
+            (done,), _ = ray.wait(list(pending), num_returns=1)
+            index = pending.pop(done)
+            try:
+                ray.get(done)
+                yield index, read_run(out / specs[index].folder)
+            except UserError as error:
+                yield index, error
+            except Exception as error:
+                cause = getattr(error, "cause", None) or error
+                yield index, cause if isinstance(cause, UserError) else _failure(out, specs[index], cause)
+    finally:
+        ray.shutdown()
 
 
 def _failure(out: Path, spec: Spec, error: BaseException) -> Exception:

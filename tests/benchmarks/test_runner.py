@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,19 @@ class TestRuns:
         assert len(parallel) == 2
         for path in parallel:
             assert comparable(path) == comparable(tmp_path / "serial" / path.relative_to(tmp_path / "parallel"))
+
+    def test_runs_on_a_ray_cluster_equal_runs_here(self, tmp_path, smoke):
+        pytest.importorskip("ray")
+        arguments = [*smoke, "--method", "dropout-l2"]
+        assert main([*arguments, "--out", str(tmp_path / "ray"), "--executor", "ray"]) == 0
+        assert main([*arguments, "--out", str(tmp_path / "here")]) == 0
+        path = Path("jumping/wide/dropout-l2/smoke/seed-1")
+        assert comparable(tmp_path / "ray" / path) == comparable(tmp_path / "here" / path)
+
+    def test_a_missing_ray_is_one_line(self, smoke, error_of, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        line = error_of(*smoke, "--method", "pse", "--out", tmp_path, "--executor", "ray")
+        assert line == 'error: --executor ray needs Ray: pip install "bisimgym[ray]"'
 
     def test_a_variant_is_stored_apart_and_shows_its_settings(self, tmp_path, capsys, smoke):
         arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
