@@ -7,6 +7,7 @@ Learning", sections 4 and 5 and appendices G and J.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,15 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import configure_logger
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch.nn import functional as F
 
 from bisimgym.baselines.common.augmentation import convolve_frames, random_kernel
 from bisimgym.baselines.common.imitation_policy import ImitationPolicy, RandConvVoter
-from bisimgym.baselines.common.precision import resolve_precision
+from bisimgym.baselines.common.precision import PRECISIONS, resolve_precision
 from bisimgym.baselines.common.sampling import ShuffledStream
 from bisimgym.baselines.losses.pse import Coupling, contrastive_metric_loss, coupling, metric_regression_loss
 from bisimgym.baselines.metrics import policy_cost, reward_cost, trajectory_similarity
@@ -72,6 +75,36 @@ class Alignment:
         return trajectory_similarity(cost, self.discount)
 
 
+def check_settings(
+    learning_rate: float = 1e-3,
+    lr_decay: float = 1.0,
+    batch_size: int = 1,
+    l2_coefficient: float = 0.0,
+    dropout: float = 0.0,
+    augmentation: str | None = None,
+    clean_probability: float = 0.0,
+    alignment: Alignment | Mapping[str, Any] | None = None,
+    precision: str = "auto",
+) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for settings that :class:`ImitationLearner` does not take."""
+    for name, value, fits, allowed in (
+        ("learning_rate", learning_rate, learning_rate > 0, "positive"),
+        ("lr_decay", lr_decay, 0 < lr_decay <= 1, "in (0, 1]"),
+        ("batch_size", batch_size, isinstance(batch_size, int) and batch_size > 0, "a positive integer"),
+        ("l2_coefficient", l2_coefficient, l2_coefficient >= 0, "at least 0"),
+        ("dropout", dropout, 0 <= dropout < 1, "in [0, 1)"),
+        ("clean_probability", clean_probability, 0 <= clean_probability <= 1, "in [0, 1]"),
+        ("augmentation", augmentation, augmentation in (None, "randconv"), "None or 'randconv'"),
+        ("precision", precision, precision in PRECISIONS, f"one of {list(PRECISIONS)}"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    if isinstance(alignment, Mapping):
+        Alignment(**alignment)
+    elif not isinstance(alignment, (Alignment, type(None))):
+        raise TypeError(f"alignment must be None, an Alignment or its settings, got {alignment!r}")
+
+
 class ImitationLearner(BaseAlgorithm):
     """Learns actions from demonstrations. One timestep of ``learn`` is one gradient update.
 
@@ -96,7 +129,7 @@ class ImitationLearner(BaseAlgorithm):
         clean_probability: how often RandConv leaves a batch as it is.
         alignment: None, an :class:`Alignment`, or its settings as a dictionary.
         precision: "auto" (bfloat16 passes where the hardware is fast at it), "float32" or "bfloat16".
-        env: not used (it stands here for ``load``).
+        env: not learned from; for callbacks that look at the model's environment, such as ``EvalCallback``.
     """
 
     policy_aliases = {"CnnPolicy": ImitationPolicy}
@@ -114,7 +147,7 @@ class ImitationLearner(BaseAlgorithm):
         augmentation: str | None = None,
         frame_channels: int = 1,
         clean_probability: float = 0.1,
-        alignment: Alignment | dict[str, Any] | None = None,
+        alignment: Alignment | Mapping[str, Any] | None = None,
         precision: str = "auto",
         tensorboard_log: str | None = None,
         verbose: int = 0,
@@ -132,19 +165,20 @@ class ImitationLearner(BaseAlgorithm):
             device=device,
             seed=seed,
         )
-        for name, value, low, high in (
-            ("learning_rate", learning_rate, 0, np.inf),
-            ("lr_decay", lr_decay, 0, 1 + 1e-12),
-            ("batch_size", batch_size, 0, np.inf),
-            ("l2_coefficient", l2_coefficient, -1e-12, np.inf),
-            ("dropout", dropout, -1e-12, 1),
-            ("clean_probability", clean_probability, -1e-12, 1 + 1e-12),
-        ):
-            if not low < value < high:
-                raise ValueError(f"{name} is out of range: {value}")
-        if augmentation not in (None, "randconv"):
-            raise ValueError(f"augmentation must be None or 'randconv', got {augmentation!r}")
-        resolve_precision(precision, self.device)
+        check_settings(
+            learning_rate=learning_rate,
+            lr_decay=lr_decay,
+            batch_size=batch_size,
+            l2_coefficient=l2_coefficient,
+            dropout=dropout,
+            augmentation=augmentation,
+            clean_probability=clean_probability,
+            alignment=alignment,
+            precision=precision,
+        )
+        if env is not None:
+            self.env = self._wrap_env(env)
+            self.n_envs = self.env.num_envs
         self.demonstrations = demonstrations
         self.lr_decay = lr_decay
         self.batch_size = batch_size
@@ -153,7 +187,7 @@ class ImitationLearner(BaseAlgorithm):
         self.augmentation = augmentation
         self.frame_channels = frame_channels
         self.clean_probability = clean_probability
-        self.alignment = Alignment(**alignment) if isinstance(alignment, dict) else alignment
+        self.alignment = Alignment(**alignment) if isinstance(alignment, Mapping) else alignment
         self.precision = precision
         self._n_updates = 0
         self._data: _Data | None = None
@@ -161,7 +195,7 @@ class ImitationLearner(BaseAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        if getattr(self, "observation_space", None) is None:
+        if not hasattr(self, "_rng"):
             demonstrations = self._require_demonstrations()
             shape = demonstrations.observations.shape[1:]
             self.observation_space = spaces.Box(0, 255, shape, np.uint8)
@@ -186,6 +220,17 @@ class ImitationLearner(BaseAlgorithm):
         # Keras's epsilon, as in the authors' code. The fused update is about a third of the time of a loop of updates.
         fused = self.device.type in ("cpu", "cuda")
         self.policy.optimizer = th.optim.Adam(self.policy.parameters(), lr=self.learning_rate, eps=1e-7, fused=fused)
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """As SB3's, but pictures stay channel last: the policy takes them as environments give them."""
+        return env if isinstance(env, VecEnv) else DummyVecEnv([lambda: Monitor(env)])
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed what the learner draws from now on. Global generators are left alone: none is used."""
+        self.seed = seed
+        self._rng = np.random.default_rng(seed)
+        self._streams = None
 
     def learn(
         self,
@@ -302,6 +347,9 @@ class ImitationLearner(BaseAlgorithm):
 
     def _sample_actions(self) -> np.ndarray:
         """Return a batch of step indices in which every action of the demonstrations has the same probability."""
+        if self._streams is None:
+            actions = self._require_demonstrations().actions
+            self._streams = [ShuffledStream(np.flatnonzero(actions == a)) for a in np.unique(actions)]
         counts = self._rng.multinomial(self.batch_size, np.full(len(self._streams), 1 / len(self._streams)))
         return np.concatenate([s.take(n, self._rng) for s, n in zip(self._streams, counts, strict=True)])
 
@@ -318,9 +366,6 @@ class ImitationLearner(BaseAlgorithm):
                     f"demonstrations show images of shape {demonstrations.observations.shape[1:]}, the model was made "
                     f"for {self.observation_space.shape}"
                 )
-            if self._streams is None:
-                actions = demonstrations.actions
-                self._streams = [ShuffledStream(np.flatnonzero(actions == a)) for a in np.unique(actions)]
             observations = th.from_numpy(np.ascontiguousarray(demonstrations.observations)).to(self.device)
             slices = [s for s, a in zip(demonstrations.slices(), demonstrations.aligned, strict=True) if a]
             if self.alignment is not None and len(slices) < 2:

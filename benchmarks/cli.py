@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections import defaultdict
 from enum import StrEnum
@@ -101,6 +102,7 @@ def run(
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1, got {value}")
     jobs = min(jobs or runner.default_jobs(len(specs), device), len(specs))
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: workers end with their parent
     threads = threads or runner.threads_per_job(jobs)
     results, failures = _run_with_bars(out, specs, device, jobs, threads, executor)
     console = Console()
@@ -110,11 +112,15 @@ def run(
         for name, measure in chosen.measures.items():
             if measure.in_tables and any(name in result.scores for result in results):
                 console.print(f"[dim]{measure.title}: {measure.description}[/dim]", highlight=False)
-        console.print(f"Build the page: bisimgym report {out} --out site", highlight=False)
+        console.print(f"Build the page: bisimgym report {out} --out site", highlight=False, markup=False)
     if failures:
         for failure in failures:
             _print_error(str(failure))
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run_with_bars(
@@ -141,7 +147,7 @@ def _run_with_bars(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        transient=not console.is_terminal,
+        disable=not console.is_terminal,
     ) as progress:
         whole = progress.add_task(f"{len(specs)} runs", total=len(specs))
         bars: dict[int, Any] = {}
@@ -221,11 +227,13 @@ def evaluate(
     shown = name or agent.rpartition("/")[2].removesuffix(".zip").rpartition(":")[2]
     make_folder(out)
     console = Console(highlight=False, soft_wrap=True)
+    for one in tasks:  # before an agent learns on the first task for hours
+        runner.check_free(chosen, one, shown, seed, out)
     for one in tasks:
         scored = runner.evaluate_agent(resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}")
         further = ", ".join(f"{chosen.measures[k].title} {summary.number(chosen, v)}" for k, v in scored.scores.items())
         score = f"{chosen.score_name} {summary.number(chosen, scored.score)} {summary.unit(chosen)}".rstrip()
-        console.print(f"{suite} {one} {shown}: {score}" + (f" ({further})" if further else ""))
+        console.print(f"{suite} {one} {shown}: {score}" + (f" ({further})" if further else ""), markup=False)
 
 
 @app.command()
@@ -251,7 +259,7 @@ def report(
         own = {run.spec.folder for run in runs}
         runs += [run for run in committed_runs() if run.spec.folder not in own]
     index = build_site(runs, out)
-    Console(highlight=False, soft_wrap=True).print(f"{len(runs)} runs: {index.resolve()}")
+    Console(highlight=False, soft_wrap=True).print(f"{len(runs)} runs: {index.resolve()}", markup=False)
     if readme is not None:
         by_suite = defaultdict(list)
         for row in summary.summarize(runs):
@@ -267,7 +275,10 @@ def write_between_markers(path: Path, texts: dict[str, str]) -> None:
     """
     if not path.is_file():
         raise UserError(f"--readme: there is no file {path}")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--readme: {path} is not UTF-8 text ({error})") from None
     for name, table in texts.items():
         start, end = f"<!-- results {name} -->", "<!-- end results -->"
         head, found, rest = text.partition(start)
@@ -275,7 +286,9 @@ def write_between_markers(path: Path, texts: dict[str, str]) -> None:
         if not (found and closed):
             raise UserError(f"--readme: {path} needs the lines {start} and {end}")
         text = f"{head}{start}\n\n{table}\n{end}{tail}"
-    path.write_text(text, encoding="utf-8")
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 @app.command()
@@ -287,12 +300,13 @@ def throughput(
 ) -> None:
     """Measure environment steps per second, single and vector, and updates per second of the learners."""
     from bisimgym.benchmarks import throughput as measure
+    from bisimgym.benchmarks.run_folder import make_folder, write_json
 
+    if json_ is not None:
+        make_folder(json_.parent)
     console = Console()
     figures = measure.measure(env_id or [], seconds, learners, console)
     if json_ is not None:
-        from bisimgym.benchmarks.run_folder import write_json
-
         write_json(json_, figures)
 
 
@@ -320,9 +334,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _print_error("interrupted: give the same command again to go on")
         return 130
+    except OSError as error:
+        _print_error(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+        return 2
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors of usage have it, in every version
             raise
         _print_error(f"{error.format_message()} (see bisimgym --help)")
         return 2
+    if code == 130:  # typer turns an interrupt into its exit code
+        _print_error("interrupted: give the same command again to go on")
     return code if isinstance(code, int) else 0

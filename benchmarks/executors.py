@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,7 @@ def run_in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+        queue.cancel_join_thread()  # a worker that was stopped while it wrote may hold the queue for ever
         queue.put(None)
         forward.join(timeout=5)
 
@@ -109,7 +111,8 @@ def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> I
 
 def _failure(out: Path, spec: Spec, error: BaseException) -> Exception:
     log = out / spec.folder / "error.log"
-    return RuntimeError(f"{describe(spec)} failed: {type(error).__name__}: {error} (traceback in {log})")
+    where = f" (traceback in {log})" if log.exists() else ""
+    return RuntimeError(f"{describe(spec)} failed: {type(error).__name__}: {error}{where}")
 
 
 def _forward(queue: multiprocessing.Queue, on_progress: OnProgress) -> None:
@@ -123,7 +126,17 @@ _queue: multiprocessing.Queue | None = None
 def _initialize(queue: multiprocessing.Queue) -> None:
     global _queue
     _queue = queue
+    queue.cancel_join_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process answers Ctrl-C for all
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End with the parent, however it ended: a worker that lived on would hold its run's lock."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(out: Path, spec: Spec, device: str, threads: int, index: int) -> None:

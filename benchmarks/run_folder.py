@@ -132,11 +132,13 @@ class RunFolder:
         if not path.exists():
             return []
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 break  # a kill while the row was written; it lies beyond the checkpoint
+            if not isinstance(row, dict) or not isinstance(row.get(x_name), int):
+                raise UserError(f"{path} is damaged (a row without {x_name!r}): move the folder away")
             if row[x_name] <= done:
                 rows.append(row)
         temporary = path.with_name(".curve.jsonl.tmp")
@@ -214,14 +216,16 @@ def read_run(path: Path) -> RunResult:
     spec = Spec(**run["spec"])
     _check_comparable(path, spec)
     try:
-        again = load_suite(spec.suite).score_of(result["outcomes"])
-        numbers = [result["score"], *result["scores"].values()]
-        follows = all(map(math.isfinite, numbers)) and math.isclose(again, result["score"], abs_tol=1e-12)
+        stored = {"score": result["score"], **result["scores"]}
+        again = load_suite(spec.suite).rescore(spec.task, spec.seed, result["outcomes"])
+        follows = all(map(math.isfinite, stored.values())) and all(
+            math.isclose(stored[name], value, abs_tol=1e-9) for name, value in again.items()
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path / 'result.json'} is damaged ({error!r}): move the folder away and run again") from None
     if not follows:
         raise UserError(
-            f"{path / 'result.json'}: the score does not follow from the outcomes; move the folder away and run again"
+            f"{path / 'result.json'}: the scores do not follow from the outcomes; move the folder away and run again"
         )
     return RunResult(path, spec, result["score"], result["scores"], result["outcomes"], _read_curve(path), run, result)
 

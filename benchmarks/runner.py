@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shlex
 import sys
@@ -38,8 +39,8 @@ def plan(
     return [
         make_spec(suite, task, method, preset, seed, variant)
         for seed in range(1, seeds + 1)
-        for task in tasks or suite.tasks
-        for method in methods or suite.methods
+        for task in dict.fromkeys(tasks or suite.tasks)
+        for method in dict.fromkeys(methods or suite.methods)
     ]
 
 
@@ -53,24 +54,42 @@ def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any =
 
     suite = load_suite(spec.suite)
     folder = RunFolder(out, spec, on_progress)
+    here = machine.machine(device, threads, spec.settings.get("precision", "auto"))
     with folder.lock():
-        run = folder.start(
-            {
-                "versions": machine.versions(),
-                "machine": machine.machine(device, threads, spec.settings.get("precision", "auto")),
-                "command": shlex.join(["bisimgym", *sys.argv[1:]]),
-            }
-        )
-        if is_finished(folder.path):
-            return read_run(folder.path)
-        th.set_num_threads(int(run["machine"]["threads"]))
+        log = folder.path / "error.log"
         try:
+            command = shlex.join(["bisimgym", *sys.argv[1:]])
+            run = folder.start({"versions": machine.versions(), "machine": here, "command": command})
+            if is_finished(folder.path):
+                return read_run(folder.path)
+            th.set_num_threads(_check_same_machine(folder, run, here))
             outcome = suite.train(spec, folder, device)
-        except Exception:
-            (folder.path / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+            result = folder.finish(outcome, suite.lower_is_better, _timing(folder, suite.x_name))
+        except UserError:
             raise
-        (folder.path / "error.log").unlink(missing_ok=True)
-        return folder.finish(outcome, suite.lower_is_better, _timing(folder, suite.x_name))
+        except OSError as error:
+            raise UserError(f"{folder.path}: {error.strerror or error}; what was written before is kept") from error
+        except Exception:
+            with contextlib.suppress(OSError):
+                log.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+        log.unlink(missing_ok=True)
+        return result
+
+
+def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping[str, Any]) -> int:
+    """Return the number of threads a run was started with; refuse to go on with it on other hardware."""
+    try:
+        began = run["machine"]
+        for key in ("device", "precision"):
+            if began[key] != here[key]:
+                raise UserError(
+                    f"{folder.path} was begun with {key} {began[key]}, and here it would go on with {here[key]}: use "
+                    "the same --device, or another --out"
+                )
+        return int(began["threads"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder.path / 'run.json'} is damaged (machine: {error!r}): move the folder away") from None
 
 
 def _timing(folder: RunFolder, x_name: str) -> dict[str, Any]:
@@ -107,13 +126,13 @@ def evaluate_agent(
         raise UserError(f"agent name {name!r} must be letters, digits and ._+- only: give one with --name")
     if name in suite.methods:
         raise UserError(f"agent name {name!r} is a method of the suite: give another one with --name")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"the seed must be from 0 to 2**32 - 1, got {seed}")
     check_agent(agent, needs_learn=budget > 0)
-    spec = Spec(suite.name, suite.version, task, name, EXTERNAL, seed, {}, {"budget": budget})
-    folder = None
+    spec = _external_spec(suite, task, name, seed, budget)
+    folder = None if out is None else RunFolder(out, spec)
     if out is not None:
-        folder = RunFolder(out, spec)
-        if is_finished(folder.path):
-            raise UserError(f"{folder.path} holds a result already: give another --name, --seed or --out")
+        check_free(suite, task, name, seed, out)
     try:
         if budget:
             agent.learn(suite.training_envs(task, seed), budget, seed)
@@ -133,6 +152,17 @@ def evaluate_agent(
             )
             folder.finish(outcome, suite.lower_is_better, {})
     return outcome
+
+
+def check_free(suite: Suite, task: str, name: str, seed: int, out: Path) -> None:
+    """Raise ``UserError`` if there is a result of this agent already: results are never written over."""
+    path = out / _external_spec(suite, task, name, seed, 0).folder
+    if is_finished(path):
+        raise UserError(f"{path} holds a result already: give another --name, --seed or --out")
+
+
+def _external_spec(suite: Suite, task: str, name: str, seed: int, budget: int) -> Spec:
+    return Spec(suite.name, suite.version, task, name, EXTERNAL, seed, {}, {"budget": budget})
 
 
 def threads_per_job(jobs: int) -> int:

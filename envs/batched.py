@@ -99,22 +99,26 @@ class BatchedEnv(gym.Env):
         self.observation_space = task.observation_space
         self.action_space = task.action_space
         self.state: Any = None
+        self._ended = False
         self._window: Any = None
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
         super().reset(seed=seed)
-        self.state = self.task.initial([self.np_random], options or {})
+        self.state = self.task.initial([self.np_random], _scalars(options or {}))
+        self._ended = False
         if self.render_mode == "human":
             self.render()
         return self.task.observe(self.state)[0], _row(self.task.reset_info(self.state), 0)
 
     def step(self, action):
         self._require_reset("step")
+        if self._ended:
+            raise gym.error.ResetNeeded("the episode has ended: call reset() before step()")
         if not self.action_space.contains(action):
             raise invalid_action(action, self.action_space)
         self.state, reward, terminated, truncated = self.task.transition(self.state, np.asarray(action)[None])
-        ended = bool(terminated[0] or truncated[0])
-        info = _row(self.task.final_info(self.state), 0) if ended else {}
+        self._ended = bool(terminated[0] or truncated[0])
+        info = _row(self.task.final_info(self.state), 0) if self._ended else {}
         if self.render_mode == "human":
             self.render()
         return self.task.observe(self.state)[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
@@ -178,8 +182,8 @@ class BatchedVectorEnv(VectorEnv):
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     ):
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        if not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+            raise ValueError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode of a vector environment must be None or 'rgb_array', got {render_mode!r}")
         self.task = task
@@ -232,8 +236,7 @@ class BatchedVectorEnv(VectorEnv):
         return self.task.observe(self.state), _add_info({}, self.task.reset_info(started), rows, self.num_envs)
 
     def step(self, actions):
-        if self.state is None:
-            raise gym.error.ResetNeeded("call reset() before step()")
+        self._require_reset("step")
         actions = np.asarray(actions)
         if not self.action_space.contains(actions):
             raise invalid_action(actions, self.action_space)
@@ -276,21 +279,27 @@ class BatchedVectorEnv(VectorEnv):
         if self.render_mode is None:
             gym.logger.warn("render() does nothing without a render mode: make the environment with render_mode=...")
             return None
-        if self.state is None:
-            raise gym.error.ResetNeeded("call reset() before render()")
+        self._require_reset("render")
         return tuple(self.task.frame(self.state, i) for i in range(self.num_envs))
 
     def optimal_action(self) -> np.ndarray:
         """Return the oracle's actions in the current states, an element of ``action_space``."""
+        self._require_reset("optimal_action")
         return self.task.optimal_action(self.state)
 
     def optimal_return(self) -> np.ndarray:
         """Return ``float64[N]``: the oracle's undiscounted return from the start of each current episode."""
+        self._require_reset("optimal_return")
         return self.task.optimal_return(self.state)
 
     def random_return(self) -> np.ndarray:
         """Return ``float64[N]``: the expected return of uniformly random actions from the start of each episode."""
+        self._require_reset("random_return")
         return self.task.random_return(self.state)
+
+    def _require_reset(self, what: str) -> None:
+        if self.state is None:
+            raise gym.error.ResetNeeded(f"call reset() before {what}()")
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: np.ndarray) -> None:
         if seed is None:
@@ -328,6 +337,13 @@ def _reset_mask(mask: Any, num_envs: int) -> np.ndarray:
     if mask.shape != (num_envs,) or mask.dtype != np.bool_ or not mask.any():
         raise ValueError(f"options['reset_mask'] must be bool[{num_envs}] with at least one True, got {mask!r}")
     return mask
+
+
+def _scalars(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key, value in options.items():
+        if np.ndim(value) != 0:
+            raise ValueError(f"options[{key!r}] of a single environment must be one value, got {value!r}")
+    return options
 
 
 def _rows_of(key: str, value: Any, rows: np.ndarray, num_envs: int) -> Any:

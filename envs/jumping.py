@@ -347,6 +347,6 @@ class JumpingTaskColorsVectorEnv(BatchedVectorEnv):
 
 def _colors(color: str) -> tuple[int, ...]:
     known = {"red": (RED,), "green": (GREEN,), "both": (RED, GREEN)}
-    if color not in known:
+    if not isinstance(color, str) or color not in known:
         raise ValueError(f"color must be one of {list(known)}, got {color!r}")
     return known[color]

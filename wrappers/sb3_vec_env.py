@@ -65,8 +65,11 @@ class SB3VecEnv(VecEnv):
             told[i] |= _info_of(infos, i)
         for i in np.flatnonzero(done):
             self.reset_infos[i] = _info_of(infos, i)
+            # Gymnasium's RecordEpisodeStatistics puts the ended episode's statistics beside the new one's infos.
+            episode = {"episode": self.reset_infos[i].pop("episode")} if "episode" in self.reset_infos[i] else {}
             told[i] = {
                 **(_info_of(final_info, i) if final_info else {}),
+                **episode,
                 "terminal_observation": final_obs[i],
                 "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
             }
@@ -79,7 +82,10 @@ class SB3VecEnv(VecEnv):
         return self.envs.render() or [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of the vector environment, which all sub-environments share, once for each index."""
+        """Return an attribute for each index; sub-environments of a native vector environment share theirs."""
+        if _has_sub_environments(self.envs):
+            values = self.envs.unwrapped.get_attr(attr_name)
+            return [values[i] for i in self._get_indices(indices)]
         value = getattr(self.envs.unwrapped, attr_name)
         return [value for _ in self._get_indices(indices)]
 
@@ -90,8 +96,11 @@ class SB3VecEnv(VecEnv):
         setattr(self.envs.unwrapped, attr_name, value)
 
     def env_method(self, method_name: str, *method_args, indices: VecEnvIndices = None, **method_kwargs) -> list[Any]:
-        """Call a method of the vector environment that returns one value for each sub-environment."""
-        values = getattr(self.envs.unwrapped, method_name)(*method_args, **method_kwargs)
+        """Call a method that returns one value for each sub-environment, and return those of the indices."""
+        if _has_sub_environments(self.envs):
+            values = self.envs.unwrapped.call(method_name, *method_args, **method_kwargs)
+        else:
+            values = getattr(self.envs.unwrapped, method_name)(*method_args, **method_kwargs)
         return [values[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
@@ -107,6 +116,11 @@ class SB3VecEnv(VecEnv):
         if any(set(options) != keys for options in self._options):
             raise ValueError(f"options of all sub-environments must have the same keys, got {self._options}")
         return {key: [options[key] for options in self._options] for key in keys} or None
+
+
+def _has_sub_environments(envs: VectorEnv) -> bool:
+    """Return whether environments are objects of their own, as in Gymnasium's sync and async vector environments."""
+    return hasattr(envs.unwrapped, "call")
 
 
 def _info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:

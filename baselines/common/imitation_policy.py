@@ -105,7 +105,9 @@ class RandConvVoter:
         model, count = self._model, len(observation)
         fresh = np.ones(count, dtype=bool) if episode_start is None and state is None else episode_start
         kernels = (
-            np.zeros((count, self._samples, *[model.frame_channels] * 2, 2, 2), np.float32) if state is None else state
+            np.zeros((count, self._samples, *[model.frame_channels] * 2, 2, 2), np.float32)
+            if state is None
+            else state.copy()
         )
         for i in np.flatnonzero(fresh if fresh is not None else []):
             kernels[i] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +109,9 @@ class Suite:
         train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
         evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
         training_envs: ``training_envs(task, seed) -> VectorEnv`` for outside agents that learn.
-        score_of: recomputes the score from ``Outcome.outcomes``.
+        check: raises ``ValueError`` for settings that cannot be trained with.
+        rescore: ``rescore(task, seed, outcomes) -> scores`` recomputes what follows from ``Outcome.outcomes``, "score"
+            and further measures; raises ``ValueError`` if they are not of this task and seed.
     """
 
     name: str
@@ -127,7 +130,8 @@ class Suite:
     train: Callable[[Spec, Monitor, str], Outcome]
     evaluate: Callable[[Any, str, int], Outcome]
     training_envs: Callable[[str, int], Any]
-    score_of: Callable[[Mapping[str, list]], float]
+    check: Callable[[Spec], None]
+    rescore: Callable[[str, int, Mapping[str, list]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,8 @@ def make_spec(
         raise unknown("method", method, suite.methods)
     if preset not in suite.presets:
         raise unknown("preset", preset, suite.presets)
-    if seed < 0:
-        raise UserError(f"seeds must not be negative, got {seed}")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seeds must be from 0 to 2**32 - 1, got {seed}")
     chosen = suite.methods[method]
     settings = _merge(_merge(suite.presets[preset].settings, chosen.settings), chosen.task_settings.get(task, {}))
     variant = dict(variant or {})
@@ -184,7 +188,12 @@ def make_spec(
             del variant[key]
         else:
             settings = _assign(settings, key, value)
-    return Spec(suite.name, suite.version, task, method, preset, seed, variant, settings)
+    spec = Spec(suite.name, suite.version, task, method, preset, seed, variant, settings)
+    try:
+        suite.check(spec)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{method} cannot be trained with these settings: {error}") from None
+    return spec
 
 
 def _merge(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,9 +222,10 @@ def _lookup(settings: Mapping[str, Any], dotted: str) -> Any:
 
 def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     old = _lookup(settings, dotted)
-    numbers = (int, float)
-    if isinstance(old, numbers) and not isinstance(old, bool):
-        fits = isinstance(value, numbers) and not isinstance(value, bool)
+    if isinstance(old, float):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    elif isinstance(old, int) and not isinstance(old, bool):
+        fits = isinstance(value, int) and not isinstance(value, bool)
     else:
         fits = old is None or isinstance(value, type(old))
     if not fits:

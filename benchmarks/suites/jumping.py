@@ -5,6 +5,7 @@ Source of tasks, settings and published numbers: Agarwal et al. (2021), section 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,14 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Published, Spec, Suite, Task
 from bisimgym.envs.jumping_grids import ALL_TASKS, training_tasks
 
 PAPER = "Agarwal et al. (2021)"
 _PAPER_EPOCHS, _PAPER_DECAY = 2000, 0.999
+#: How often the paper's noisy rule is repeated, to state its noise.
+RULE_REPEATS = 5
 
 
 def _method(description: str, colors: Mapping[str, Any] | None = None, **settings: Any) -> Method:
@@ -222,6 +226,8 @@ def solved_tasks(agent: Any, task: str) -> np.ndarray:
 def _columns(task: str, seed: int, solved: np.ndarray) -> dict[str, list]:
     seen = set(seen_tasks(task, seed))
     rows = [(p, f, color or "white", (p, f) in seen) for color in _colors(task) for p, f in ALL_TASKS]
+    if len(solved) != len(rows):
+        raise ValueError(f"there are {len(rows)} tasks, got {len(solved)} outcomes")
     positions, floors, colors, trained = (list(column) for column in zip(*rows, strict=True))
     return {
         "obstacle_position": positions,
@@ -232,24 +238,37 @@ def _columns(task: str, seed: int, solved: np.ndarray) -> dict[str, list]:
     }
 
 
-def score_of(outcomes: Mapping[str, list]) -> float:
-    """Return the fraction of unseen tasks solved (all colors together)."""
-    unseen = ~np.array(outcomes["trained"])
-    return float(np.array(outcomes["solved"])[unseen].mean())
-
-
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
+    """Return the score, the fraction of unseen tasks solved (all colors together), and further fractions."""
     solved, trained, color = (np.array(outcomes[name]) for name in ("solved", "trained", "color"))
-    scores = {"trained": float(solved[trained].mean())}
+    scores = {"score": float(solved[~trained].mean()), "trained": float(solved[trained].mean())}
     if "red" in color:
         scores |= {name: float(solved[~trained & (color == name)].mean()) for name in ("red", "green")}
+    if "paper_rule_solved" in outcomes:
+        scores["paper_rule"] = float(np.array(outcomes["paper_rule_solved"])[~trained].mean() / RULE_REPEATS)
     return scores
+
+
+def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+    """Return the scores that follow from stored outcomes.
+
+    Raises:
+        ValueError: if the outcomes are not those of this task and seed, one per task of the grid.
+    """
+    for name, column in _columns(task, seed, np.array(outcomes["solved"], dtype=bool)).items():
+        if outcomes[name] != column:
+            raise ValueError(f"column {name!r} is not that of {task}, seed {seed}")
+    return _scores(outcomes)
 
 
 def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     """Score an agent on one task."""
-    outcomes = _columns(task, seed, solved_tasks(agent, task))
-    return Outcome(score_of(outcomes), _scores(outcomes), outcomes)
+    return _outcome(_columns(task, seed, solved_tasks(agent, task)))
+
+
+def _outcome(outcomes: dict[str, list]) -> Outcome:
+    scores = _scores(outcomes)
+    return Outcome(scores.pop("score"), scores, outcomes)
 
 
 def training_envs(task: str, seed: int):
@@ -257,10 +276,6 @@ def training_envs(task: str, seed: int):
     env_id = "bisimgym/JumpingTaskColors-v0" if task == "colors" else "bisimgym/JumpingTask-v0"
     grid_seed = {"grid_seed": seed} if task == "random" else {}
     return gym.make_vec(env_id, num_envs=16, grid=grid_of(task), split="train", **grid_seed)
-
-
-#: How often the paper's noisy rule is repeated, to state its noise.
-RULE_REPEATS = 5
 
 
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
@@ -274,7 +289,10 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     data = demonstrations(spec.task, spec.seed)
     checkpoint = Path(monitor.checkpoint, "model.zip")
     if checkpoint.exists():
-        model = ImitationLearner.load(checkpoint, demonstrations=data, device=device)
+        try:
+            model = ImitationLearner.load(checkpoint, demonstrations=data, device=device)
+        except Exception as error:  # whatever reading a damaged archive raises
+            raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
     else:
         model = ImitationLearner(
             demonstrations=data,
@@ -287,7 +305,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         )
     total = epochs * model.updates_per_epoch
     every = max(total // evaluations, 1)
-    curve = monitor.resume_curve("updates", model.num_timesteps)
+    # The last row belongs to the result: a run that was cut off between the two writes it again.
+    curve = monitor.resume_curve("updates", min(model.num_timesteps, total - 1))
     started, before = time.perf_counter(), curve[-1]["seconds"] if curve else 0.0
 
     class Watch(BaseCallback):
@@ -307,24 +326,36 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     train_seconds = before + time.perf_counter() - started
 
     outcome = evaluate(model, spec.task, spec.seed)
-    scores, outcomes = dict(outcome.scores), dict(outcome.outcomes)
+    noise = {}
     if spec.settings["augmentation"] == "randconv":
         rng = np.random.default_rng([spec.seed, 1])
         repeats = [solved_tasks(RandConvVoter(model, rng), spec.task) for _ in range(RULE_REPEATS)]
-        unseen = ~np.array(outcomes["trained"])
-        by_rule = [float(solved[unseen].mean()) for solved in repeats]
-        scores["paper_rule"] = float(np.mean(by_rule))
-        scores["paper_rule_noise"] = float(np.std(by_rule, ddof=1))
-        outcomes["paper_rule_solved"] = np.sum(repeats, axis=0).tolist()
-    monitor.log({"updates": total, "score": outcome.score, **outcome.scores, "seconds": round(train_seconds, 2)})
+        unseen = ~np.array(outcome.outcomes["trained"])
+        noise["paper_rule_noise"] = float(np.std([solved[unseen].mean() for solved in repeats], ddof=1))
+        outcome = _outcome({**outcome.outcomes, "paper_rule_solved": np.sum(repeats, axis=0).tolist()})
+    row = {key: value for key, value in outcome.scores.items() if key != "paper_rule"}
+    monitor.log({"updates": total, "score": outcome.score, **row, "seconds": round(train_seconds, 2)})
     _save(model, checkpoint)
-    return Outcome(outcome.score, scores, outcomes)
+    return Outcome(outcome.score, {**outcome.scores, **noise}, outcome.outcomes)
+
+
+def check(spec: Spec) -> None:
+    """Raise ``ValueError`` for settings that the learner does not take."""
+    from bisimgym.baselines.imitation import check_settings
+
+    settings = dict(spec.settings)
+    for name in ("epochs", "evaluations"):
+        if settings.pop(name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {spec.settings[name]}")
+    check_settings(**settings)
 
 
 def _save(model: Any, checkpoint: Path) -> None:
     checkpoint.parent.mkdir(exist_ok=True)
     unfinished = checkpoint.with_name("unfinished.zip")
     model.save(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
     unfinished.replace(checkpoint)
 
 
@@ -360,5 +391,6 @@ SUITE = Suite(
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,
-    score_of=score_of,
+    check=check,
+    rescore=rescore,
 )

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.monitor import Monitor
 
 from bisimgym.baselines.common.augmentation import convolve_frames
 from bisimgym.baselines.imitation import Alignment, ImitationLearner, RandConvVoter
@@ -178,6 +179,24 @@ class TestAlgorithm:
         assert len(list((tmp_path / "saved").glob("*.zip"))) == 2
         assert "update" in capsys.readouterr().err
 
+    def test_sb3s_eval_callback_works_with_an_environment(self, wide, tmp_path):
+        import gymnasium as gym
+
+        envs = [gym.make("bisimgym/JumpingTask-v0", obstacle_position=20, floor_height=10) for _ in range(2)]
+        model = make(wide, env=envs[0])
+        callback = EvalCallback(Monitor(envs[1]), eval_freq=2, n_eval_episodes=1, log_path=str(tmp_path), verbose=0)
+        model.learn(4, callback=callback)
+        assert callback.last_mean_reward <= 156
+        assert len(np.load(tmp_path / "evaluations.npz")["results"]) == 2
+
+    def test_set_random_seed_decides_what_is_drawn(self, wide):
+        one, two = make(wide, seed=1), make(wide, seed=2)
+        for model in (one, two):
+            model.set_random_seed(7)
+        one._prepare()
+        two._prepare()
+        np.testing.assert_array_equal(one._sample_actions(), two._sample_actions())
+
     def test_bfloat16_is_close_to_float32(self, wide):
         full, half = (make(wide, precision=precision, **PSE) for precision in ("float32", "bfloat16"))
         with th.no_grad():
@@ -199,8 +218,8 @@ class TestAlgorithm:
         ("settings", "message"),
         [
             ({"augmentation": "blur"}, "augmentation must be None or 'randconv', got 'blur'"),
-            ({"dropout": 1.0}, "dropout is out of range: 1.0"),
-            ({"learning_rate": 0}, "learning_rate is out of range: 0"),
+            ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+            ({"learning_rate": 0}, "learning_rate must be positive, got 0"),
             ({"frame_channels": 3}, "frame_channels=3 does not divide the 2 channels"),
             ({"alignment": {"metric": "mico"}}, "alignment metric must be one of .*'mico'"),
             ({"alignment": {"temperature": 0}}, "alignment temperature must be positive"),
@@ -220,7 +239,9 @@ class TestRandConvVoter:
         _, same = voter.predict(wide.observations[:4], state=state.copy(), episode_start=np.zeros(4, dtype=bool))
         np.testing.assert_array_equal(state, same)
         starts = np.array([True, False, False, False])
-        _, new = voter.predict(wide.observations[:4], state=state.copy(), episode_start=starts)
+        kept = state.copy()
+        _, new = voter.predict(wide.observations[:4], state=state, episode_start=starts)
+        np.testing.assert_array_equal(state, kept)
         assert (new[0] != state[0]).any()
         np.testing.assert_array_equal(new[1:], state[1:])
 

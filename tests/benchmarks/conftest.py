@@ -4,7 +4,7 @@ import pytest
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.run_folder import RunFolder
 from bisimgym.benchmarks.suites import jumping, load_suite
-from bisimgym.benchmarks.suites.base import Outcome, make_spec
+from bisimgym.benchmarks.suites.base import make_spec
 
 SUITE = load_suite("jumping")
 
@@ -27,6 +27,7 @@ def error_of(capsys):
     """Return a function that runs the command, checks that it fails as a mistake of a user does, and gives its line."""
 
     def run(*arguments):
+        capsys.readouterr()
         assert main([str(a) for a in arguments]) == 2
         captured = capsys.readouterr()
         lines = captured.err.strip().splitlines()
@@ -45,4 +46,4 @@ def _fake_run(out, method="pse", task="wide", seed=1, solved=0.5, preset="smoke"
         rng = np.random.default_rng(seed)
         outcomes = jumping._columns(task, seed, rng.random(286 * (2 if task == "colors" else 1)) < solved)
         folder.log({"updates": 1, "score": 0.5, "seconds": 1.0})
-        return folder.finish(Outcome(jumping.score_of(outcomes), {}, outcomes), False, {"train_seconds": 1.0})
+        return folder.finish(jumping._outcome(outcomes), False, {"train_seconds": 1.0})

@@ -31,6 +31,21 @@ class TestErrors:
             (["run", "jumping", "--set", "epochs"], "--set takes KEY=VALUE, got 'epochs'"),
             (["run", "jumping", "--set", "speed=3"], "unknown setting 'speed': choose from alignment"),
             (["run", "jumping", "--set", "epochs=many"], "setting epochs takes a value like 4, got 'many'"),
+            (["run", "jumping", "--set", "epochs=0"], "epochs must be at least 1, got 0"),
+            (["run", "jumping", "--set", "evaluations=0"], "evaluations must be at least 1, got 0"),
+            (["run", "jumping", "--set", "epochs=1.5"], "setting epochs takes a value like 4, got 1.5"),
+            (["run", "jumping", "--set", "dropout=2"], "dropout must be in [0, 1), got 2"),
+            (["run", "jumping", "--set", "learning_rate=-1"], "learning_rate must be positive, got -1"),
+            (["run", "jumping", "--set", "learning_rate=NaN"], "setting learning_rate takes a value like"),
+            (["run", "jumping", "--set", "augmentation=blur"], "augmentation must be None or 'randconv', got 'blur'"),
+            (
+                ["run", "jumping", "--method", "dropout-l2", "--set", "alignment=5"],
+                "alignment must be None, an Alignment",
+            ),
+            (
+                ["run", "jumping", "--method", "pse", "--set", "alignment.metric=mico"],
+                "alignment metric must be one of",
+            ),
             (["run", "jumping", "--executor", "cloud"], "'cloud'"),
             (["run", "jumping", "--bogus"], "No such option: --bogus"),
             (["dance"], "dance"),
@@ -46,6 +61,24 @@ class TestErrors:
         if arguments[0] == "run" and "--preset" not in arguments:
             arguments = [*arguments, "--preset", "smoke"]
         assert expected in error_of(*arguments)
+
+    def test_figures_that_cannot_be_written_are_an_error_before_anything_is_measured(self, tmp_path, error_of):
+        (tmp_path / "file").write_text("")
+        line = error_of("throughput", "--seconds", "100", "--json", tmp_path / "file/figures.json")
+        assert "cannot write to" in line
+
+    def test_an_interrupt_says_how_to_go_on(self, capsys, monkeypatch):
+        def interrupt(name):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("bisimgym.benchmarks.cli.load_suite", interrupt)
+        assert main(["run", "jumping"]) == 130
+        assert "interrupted: give the same command again to go on" in capsys.readouterr().err
+
+    def test_paths_are_text_and_no_markup(self, tmp_path, fake_run, capsys):
+        fake_run(tmp_path / "runs[/x]")
+        assert main(["report", str(tmp_path / "runs[/x]"), "--out", str(tmp_path / "s[red]x")]) == 0
+        assert "s[red]x/index.html" in capsys.readouterr().out
 
     def test_unwritable_output(self, tmp_path, smoke, fake_run, error_of):
         (tmp_path / "file").write_text("")
@@ -74,7 +107,17 @@ class TestErrors:
         result = {**run.result, "score": 0.99}
         del result["digest"]
         write_json(run.path / "result.json", {**result, "digest": digest(result)})
-        assert "does not follow from the outcomes" in error_of("report", tmp_path)
+        assert "do not follow from the outcomes" in error_of("report", tmp_path)
+
+    def test_training_tasks_that_are_not_those_of_the_task(self, tmp_path, error_of, fake_run):
+        from bisimgym.benchmarks.run_folder import digest
+
+        run = fake_run(tmp_path)
+        outcomes = {**run.outcomes, "trained": [not solved for solved in run.outcomes["solved"]]}
+        result = {**run.result, "outcomes": outcomes, "score": 1.0}
+        del result["digest"]
+        write_json(run.path / "result.json", {**result, "digest": digest(result)})
+        assert "column 'trained' is not that of wide" in error_of("report", tmp_path)
 
     @pytest.mark.parametrize(
         ("name", "text", "expected"),

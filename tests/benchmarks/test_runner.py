@@ -34,12 +34,12 @@ def comparable(path):
 
 class TestRuns:
     def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(self, tmp_path, smoke):
-        command = [sys.executable, "-m", "bisimgym.benchmarks", *smoke, "--method", "randconv-pse"]
+        command = [sys.executable, "-m", "bisimgym.benchmarks", *smoke, "--method", "pse"]
         command += ["--set", "epochs=8", "--set", "evaluations=8"]
         broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
         process = subprocess.Popen([*command, "--out", str(broken)], stderr=subprocess.DEVNULL)
         checkpoint = None
-        for _ in range(1200):
+        for _ in range(2400):
             checkpoint = next(broken.rglob("model.zip"), None)
             if checkpoint and len((checkpoint.parents[1] / "curve.jsonl").read_text().splitlines()) >= 3:
                 break
@@ -57,6 +57,78 @@ class TestRuns:
         assert comparable(folder) == comparable(unbroken / folder.relative_to(broken))
         assert [row["updates"] for row in comparable(folder)[1]] == [4, 8, 12, 16, 20, 24, 28, 32]
 
+    def test_workers_end_with_a_killed_parent_and_the_runs_go_on(self, tmp_path, smoke):
+        command = [sys.executable, "-m", "bisimgym.benchmarks", *smoke, "--jobs", "2"]
+        command += ["--method", "dropout-l2", "--method", "pse", "--out", str(tmp_path)]
+        endless = ["--set", "epochs=100000", "--set", "evaluations=20000"]
+        process = subprocess.Popen([*command, *endless], stderr=subprocess.DEVNULL)
+        for _ in range(2400):
+            if len(list(tmp_path.rglob("model.zip"))) == 2:
+                break
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        folders = [path.parents[1] for path in tmp_path.rglob("model.zip")]
+        assert len(folders) == 2
+        for folder in folders:
+            spec = make_spec(SUITE, "wide", "pse", "smoke", 1)
+            own = RunFolder(tmp_path, spec)
+            own.path = folder
+            for attempt in range(100):
+                try:
+                    with own.lock():
+                        break
+                except UserError:
+                    assert attempt < 99, "a worker outlived its parent and holds the run"
+                    time.sleep(0.1)
+
+    def test_a_run_cut_off_before_its_result_ends_the_same(self, tmp_path, smoke):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+        path = next(tmp_path.rglob("result.json"))
+        before = comparable(path.parent)
+        path.unlink()
+        assert main(arguments) == 0
+        assert comparable(path.parent) == before
+
+    def test_other_hardware_does_not_go_on_silently(self, tmp_path, smoke, error_of):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+        path = next(tmp_path.rglob("result.json"))
+        path.unlink()
+        run = path.with_name("run.json")
+        run.write_text(run.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
+        assert "was begun with device NVIDIA H100" in error_of(*arguments)
+
+    def test_a_damaged_checkpoint_or_curve_is_one_line(self, tmp_path, smoke, error_of):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+        next(tmp_path.rglob("result.json")).unlink()
+        checkpoint, curve = next(tmp_path.rglob("model.zip")), next(tmp_path.rglob("curve.jsonl"))
+        whole = checkpoint.read_bytes()
+        checkpoint.write_bytes(whole[:1000])
+        assert "model.zip is damaged" in error_of(*arguments)
+        checkpoint.write_bytes(whole)
+        curve.write_text('{"score": 1}\n')
+        assert "curve.jsonl is damaged (a row without 'updates')" in error_of(*arguments)
+
+    def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(self, tmp_path, smoke, error_of, monkeypatch):
+        import errno
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("bisimgym.benchmarks.run_folder.RunFolder.finish", full)
+            line = error_of(*smoke, "--method", "pse", "--out", tmp_path)
+        assert "No space left on device" in line
+        assert next(tmp_path.rglob("model.zip")).exists()
+
+    def test_a_name_given_twice_is_one_run(self):
+        specs = runner.plan(SUITE, ["wide", "wide"], ["pse", "pse"], 2, "smoke", {})
+        assert [spec.seed for spec in specs] == [1, 2]
+
     def test_finished_runs_are_skipped(self, tmp_path, capsys, smoke):
         arguments = [*smoke, "--method", "dropout-l2", "--out", str(tmp_path)]
         assert main(arguments) == 0
@@ -68,7 +140,7 @@ class TestRuns:
 
     def test_parallel_runs_equal_runs_one_by_one(self, tmp_path, smoke):
         for name, jobs in (("parallel", "2"), ("serial", "1")):
-            arguments = [*smoke, "--method", "dropout-l2", "--method", "randconv", "--jobs", jobs]
+            arguments = [*smoke, "--method", "dropout-l2", "--method", "pse", "--jobs", jobs]
             command = [sys.executable, "-m", "bisimgym.benchmarks", *arguments, "--out", str(tmp_path / name)]
             subprocess.run(command, check=True, capture_output=True)
         parallel = sorted((tmp_path / "parallel").rglob("seed-1"))

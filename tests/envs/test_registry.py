@@ -187,11 +187,31 @@ def test_human_window_shows_the_frame(env_id, monkeypatch):
     env.close()
 
 
+def test_an_ended_episode_must_be_reset(env_id):
+    env = gym.make(env_id).unwrapped
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    while not any(env.step(env.action_space.sample())[2:4]):
+        pass
+    with pytest.raises(gym.error.ResetNeeded, match="the episode has ended"):
+        env.step(env.action_space.sample())
+    env.reset()
+    env.step(env.action_space.sample())
+
+
+def test_methods_before_reset_say_so(env_id):
+    for env in (gym.make(env_id).unwrapped, gym.make_vec(env_id, num_envs=2)):
+        for name in ("optimal_action", "optimal_return", "random_return"):
+            with pytest.raises(gym.error.ResetNeeded, match=name):
+                getattr(env, name)()
+
+
 def test_unknown_arguments_are_errors(env_id):
     with pytest.raises(TypeError, match="surprise"):
         gym.make(env_id, surprise=1)
-    with pytest.raises(ValueError, match="num_envs must be at least 1"):
-        gym.make_vec(env_id, num_envs=0)
+    for wrong in (0, 2.0):
+        with pytest.raises(ValueError, match="num_envs must be an integer of at least 1"):
+            gym.make_vec(env_id, num_envs=wrong)
 
 
 def test_docstring_is_the_task_page(env_id):

@@ -84,6 +84,26 @@ def test_time_limits_are_kept_apart_from_termination():
     assert infos[0]["terminal_observation"].tolist() == [5]
 
 
+def test_gymnasiums_episode_statistics_reach_sb3():
+    envs = gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec(PLAIN, num_envs=2, grid="wide"))
+    adapted = SB3VecEnv(envs)
+    adapted.reset()
+    for _ in range(60):
+        _, _, done, infos = adapted.step(np.array([0, 0]))
+        for i in np.flatnonzero(done):
+            assert infos[i]["episode"]["r"] + 2 == infos[i]["episode"]["l"]
+            assert "episode" not in adapted.reset_infos[i]
+        assert not any("episode" in infos[i] for i in np.flatnonzero(~done))
+
+
+def test_environments_that_are_objects_of_their_own():
+    envs = gym.vector.SyncVectorEnv([lambda: gym.make(PLAIN)] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    adapted = SB3VecEnv(envs)
+    adapted.reset()
+    assert adapted.env_method("optimal_return", indices=[1]) == [156]
+    assert adapted.get_attr("render_mode") == [None, None]
+
+
 def test_options_and_attributes_reach_the_environments():
     envs = SB3VecEnv(gym.make_vec(PLAIN, num_envs=2, render_mode="rgb_array"))
     envs.set_options([{"obstacle_position": p, "floor_height": 10} for p in (20, 40)])
