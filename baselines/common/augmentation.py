@@ -49,8 +49,8 @@ def convolve_frames(images: th.Tensor, kernel: th.Tensor) -> th.Tensor:
         same_frame = th.eye(frames, dtype=kernel.dtype, device=kernel.device)
         blocks = th.einsum("fg,oiyx->fogiyx", same_frame, kernel).flatten(2, 3).flatten(0, 1)
         return F.conv2d(padded, blocks.to(images.dtype))
-    batch, _, height, width = images.shape
-    shifted = [padded[:, :, y : y + height, x : x + width] for y in range(KERNEL_SIZE) for x in range(KERNEL_SIZE)]
-    patches = th.stack(shifted, dim=2).reshape(batch, frames, channels * len(shifted), height * width)
-    weights = kernel.to(images.dtype).reshape(batch, 1, channels, -1)
-    return (weights @ patches).reshape(images.shape)
+    # A filter for each image: one grouped convolution, in which every frame is a group.
+    groups = images.shape[0] * frames
+    weights = kernel[:, None].expand(-1, frames, -1, -1, -1, -1).reshape(-1, channels, KERNEL_SIZE, KERNEL_SIZE)
+    stacked = padded.reshape(1, -1, *padded.shape[2:])
+    return F.conv2d(stacked, weights.to(images.dtype), groups=groups).reshape(images.shape)

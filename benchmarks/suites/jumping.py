@@ -218,6 +218,8 @@ def solved_tasks(agent: Any, task: str) -> np.ndarray:
                 f"the agent's predict() must return one action per environment, shape {best.shape}, got {action.shape}"
             )
         solved &= (action == best) | (step > settled_at)
+        if not (solved & (step < settled_at)).any():
+            break  # every task is settled
         episode_start = np.zeros(len(positions), dtype=bool)
         observation = envs.step(best)[0]
     return solved
