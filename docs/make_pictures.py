@@ -43,7 +43,7 @@ def solved_fraction(runs: list[RunResult]) -> np.ndarray:
     return solved.reshape(len(OBSTACLE_POSITIONS), len(FLOOR_HEIGHTS)).T
 
 
-def jumping_grid(path: Path, preset: str = "short") -> None:
+def jumping_grid(path: Path, preset: str = "paper") -> None:
     """Draw four tasks and, for two methods, which tasks of the wide grid they solve."""
     runs = [run for run in committed_runs() if run.spec.task == "wide" and run.spec.preset == preset]
     figure = plt.figure(figsize=(12, 4.2), layout="constrained")
