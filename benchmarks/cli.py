@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections import defaultdict
 from enum import StrEnum
 from pathlib import Path
@@ -119,6 +120,10 @@ def run(
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
 
 
+#: How often a run reports to a log file, where bars have no place.
+_SECONDS_BETWEEN_LINES = 30.0
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -151,8 +156,15 @@ def _run_with_bars(
     ) as progress:
         whole = progress.add_task(f"{len(specs)} runs", total=len(specs))
         bars: dict[int, Any] = {}
+        ended: set[int] = set()
+        told = defaultdict(time.monotonic)
 
         def on_progress(index: int, done: int, total: int) -> None:
+            if index in ended:  # told late: worker processes report through a queue
+                return
+            if not console.is_terminal and time.monotonic() - told[index] > _SECONDS_BETWEEN_LINES:
+                told[index] = time.monotonic()
+                print(f"{runner.describe(specs[index])}: {done}/{total}", file=sys.stderr, flush=True)
             if index not in bars:
                 bars[index] = progress.add_task(runner.describe(specs[index]), total=total)
             progress.update(bars[index], completed=done, total=total)
@@ -164,6 +176,7 @@ def _run_with_bars(
         else:
             finished = executors.run_in_processes(out, specs, device, threads, jobs, on_progress)
         for index, result in finished:
+            ended.add(index)
             if isinstance(result, Exception):
                 failures.append(result)
             else:
