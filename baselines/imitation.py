@@ -22,57 +22,14 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch.nn import functional as F
 
+from bisimgym.baselines.common.alignment import Alignment
 from bisimgym.baselines.common.augmentation import convolve_frames, random_kernel
 from bisimgym.baselines.common.imitation_policy import ImitationPolicy, RandConvVoter
 from bisimgym.baselines.common.precision import PRECISIONS, resolve_precision
 from bisimgym.baselines.common.sampling import ShuffledStream
-from bisimgym.baselines.losses.pse import Coupling, contrastive_metric_loss, coupling, metric_regression_loss
-from bisimgym.baselines.metrics import policy_cost, reward_cost, trajectory_similarity
 from bisimgym.wrappers.demonstrations import Demonstrations
 
 __all__ = ["Alignment", "ImitationLearner", "ImitationPolicy", "RandConvVoter"]
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How the representations of two demonstrated trajectories are pulled together.
-
-    Attributes:
-        metric: "psm" (policy similarity) or "pi-bisimulation" (rewards along the demonstrations).
-        loss: "contrastive" (on a 64-unit projection, CME) or "l2" (on the representation itself).
-        weight: the factor of the loss (the paper's alpha).
-        temperature: of the contrastive logits.
-        beta: bandwidth of the similarity that weights the contrastive terms.
-        weighted: whether those weights are used (Equation 4 of the paper); False is plain InfoNCE, which is what the
-            launch commands of the authors' code run.
-        discount: of the metric.
-    """
-
-    metric: str = "psm"
-    loss: str = "contrastive"
-    weight: float = 5.0
-    temperature: float = 0.5
-    beta: float = 0.01
-    weighted: bool = True
-    discount: float = 0.999
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("metric", ("psm", "pi-bisimulation")), ("loss", ("contrastive", "l2"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"alignment {name} must be one of {list(allowed)}, got {getattr(self, name)!r}")
-        for name in ("weight", "temperature", "beta"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"alignment {name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"alignment discount must be in [0, 1], got {self.discount}")
-
-    def distance(self, demonstrations: Demonstrations, x: slice, y: slice) -> np.ndarray:
-        """Return the metric between two trajectories, ``float64[n, m]``."""
-        if self.metric == "psm":
-            cost = policy_cost(demonstrations.actions[x], demonstrations.actions[y])
-        else:
-            cost = reward_cost(demonstrations.rewards[x], demonstrations.rewards[y])
-        return trajectory_similarity(cost, self.discount)
 
 
 def check_settings(
@@ -313,7 +270,7 @@ class ImitationLearner(BaseAlgorithm):
             losses["l2"] = self.l2_coefficient * 0.5 * th.stack(squares).mean()
         if self.alignment is not None:
             target = data.targets[pair[0], pair[1]]
-            losses["alignment"] = self.alignment.weight * self._alignment_loss(*aligned, target)
+            losses["alignment"] = self.alignment.loss_of(*aligned, target, self.policy.projection)
         return losses
 
     def _update(self, data: _Data) -> dict[str, Any]:
@@ -326,12 +283,6 @@ class ImitationLearner(BaseAlgorithm):
         self._n_updates += 1
         detached = {f"{name}_loss": loss.detach() for name, loss in losses.items()}
         return {"learning_rate": learning_rate, **detached}
-
-    def _alignment_loss(self, x: th.Tensor, y: th.Tensor, target: Any) -> th.Tensor:
-        if self.alignment.loss == "l2":
-            return metric_regression_loss(x, y, target)
-        projection = self.policy.projection
-        return contrastive_metric_loss(projection(x), projection(y), target, self.alignment.temperature)
 
     def _augment(self, images: th.Tensor) -> th.Tensor:
         if self.augmentation is None:
@@ -374,25 +325,9 @@ class ImitationLearner(BaseAlgorithm):
                 images=self.policy.images(observations),
                 actions=th.from_numpy(demonstrations.actions).to(self.device),
                 aligned=slices,
-                targets=self._targets(demonstrations, slices),
+                targets=self.alignment.targets(demonstrations, slices, self.device) if self.alignment else {},
             )
         return self._data
-
-    def _targets(self, demonstrations: Demonstrations, slices: list[slice]) -> dict[tuple[int, int], Any]:
-        """Return, for every ordered pair of aligned trajectories, what the alignment loss compares with."""
-        targets: dict[tuple[int, int], Any] = {}
-        if self.alignment is None:
-            return targets
-        for i, x in enumerate(slices):
-            for j in range(i):
-                distance = self.alignment.distance(demonstrations, x, slices[j])
-                tensor = th.from_numpy(distance.astype(np.float32)).to(self.device)
-                if self.alignment.loss == "l2":
-                    targets[i, j], targets[j, i] = tensor, tensor.T
-                else:
-                    one = coupling(tensor, self.alignment.beta, self.alignment.weighted)
-                    targets[i, j], targets[j, i] = one, Coupling(*one[2:], *one[:2])
-        return targets
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "demonstrations", "_data"]
