@@ -61,7 +61,7 @@ def _listing(what: Listing) -> list[tuple[str, str]]:
     if what is Listing.metrics:
         from bisimgym.baselines import metrics
 
-        return [(name, getattr(metrics, name).__doc__.splitlines()[0]) for name in metrics.__all__]
+        return [(name, getattr(metrics, name).__doc__.splitlines()[0]) for name in metrics.METRICS]
     suites = [load_suite(name) for name in SUITES]
     if what is Listing.suites:
         return [
@@ -309,16 +309,25 @@ def throughput(
     env_id: Annotated[list[str] | None, typer.Argument(metavar="ENV_ID...", help="Default: all.")] = None,
     seconds: Annotated[float, typer.Option(help="Time for each measurement.")] = 1.0,
     learners: Annotated[bool, typer.Option(help="Also measure updates per second of the learners.")] = True,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Measure the exact metrics instead, against plain iteration (minutes).")
+    ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure environment steps per second, single and vector, and updates per second of the learners."""
+    from bisimgym.benchmarks import metric_speed
     from bisimgym.benchmarks import throughput as measure
     from bisimgym.benchmarks.run_folder import make_folder, write_json
 
     if json_ is not None:
         make_folder(json_.parent)
     console = Console()
-    figures = measure.measure(env_id or [], seconds, learners, console)
+    if metrics and env_id:
+        raise UserError(f"--metrics measures no environment, but {env_id[0]} was given: ask for one or the other")
+    if metrics:
+        figures = metric_speed.measure(console)
+    else:
+        figures = measure.measure(env_id or [], seconds, learners, console)
     if json_ is not None:
         write_json(json_, figures)
 

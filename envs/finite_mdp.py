@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,38 +23,50 @@ class FiniteMDP:
         reward: ``float64[S, A]`` expected rewards.
         terminal: ``bool[S]``.
         state_names: S strings.
+        offsets: the first state of each part, if the process is a union of several (see :meth:`union`). By
+            convention the first state of a part is where its episodes start, if they start in one state.
+
+    Raises:
+        ValueError: if shapes do not fit, a row of probabilities is not one, a value is not finite, or a terminal state
+            is not absorbing or is rewarded.
     """
 
     transition: np.ndarray
     reward: np.ndarray
     terminal: np.ndarray
     state_names: tuple[str, ...]
+    offsets: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if self.reward.ndim != 2 or 0 in self.reward.shape:
             raise ValueError(f"reward must be [S, A] with S, A >= 1, got shape {self.reward.shape}")
         states, actions = self.reward.shape
-        if self.terminal.shape != (states,) or len(self.state_names) != states:
-            raise ValueError(
-                f"terminal and state_names must have {states} entries as reward has, got "
-                f"{self.terminal.shape[0]} and {len(self.state_names)}"
-            )
-        if not np.isfinite(self.reward).all():
-            raise ValueError("reward must be finite")
+        if self.terminal.shape != (states,) or self.terminal.dtype != bool:
+            raise ValueError(f"terminal must be bool[{states}], got {self.terminal.dtype}{list(self.terminal.shape)}")
+        if len(self.state_names) != states:
+            raise ValueError(f"state_names must have {states} entries as reward has, got {len(self.state_names)}")
+        if self.offsets[:1] != (0,) or list(self.offsets) != sorted({*self.offsets} & {*range(states)}):
+            raise ValueError(f"offsets must rise from 0 and stay below {states}, got {self.offsets}")
+        _check(np.isfinite(self.reward), "reward must be finite", self.reward)
         if self.deterministic:
             if self.transition.shape != (states, actions):
                 raise ValueError(f"next states must be [{states}, {actions}], got {self.transition.shape}")
-            if self.transition.min() < 0 or self.transition.max() >= states:
-                raise ValueError(f"next states must be from 0 to {states - 1}")
+            inside = (self.transition >= 0) & (self.transition < states)
+            _check(inside, f"next states must be from 0 to {states - 1}", self.transition)
             stays = (self.transition == np.arange(states)[:, None]).all(axis=1)
         else:
             if self.transition.shape != (states, actions, states):
                 raise ValueError(f"transition must be [{states}, {actions}, {states}], got {self.transition.shape}")
-            if (self.transition < 0).any() or not np.allclose(self.transition.sum(axis=2), 1):
-                raise ValueError("every transition[s, a] must be non-negative and sum to one")
+            _check(self.transition >= 0, "transition must be probabilities, non-negative", self.transition)
+            total = self.transition.sum(axis=2)
+            _check(np.abs(total - 1) <= 1e-8, "every transition[s, a] must sum to one", total)
             stays = (self.transition[np.arange(states), :, np.arange(states)] == 1).all(axis=1)
-        if (self.terminal & ~stays).any() or (self.reward[self.terminal] != 0).any():
-            raise ValueError("terminal states must be absorbing under every action and give no reward")
+        wrong = self.terminal & (~stays | (self.reward != 0).any(axis=1))
+        if wrong.any():
+            name = self.state_names[int(wrong.argmax())]
+            raise ValueError(
+                f"terminal states must be absorbing under every action and give no reward; {name!r} is not"
+            )
 
     @property
     def num_states(self) -> int:
@@ -74,11 +86,80 @@ class FiniteMDP:
 
     def policy_values(self, policy: np.ndarray, discount: float, tolerance: float = 1e-10) -> np.ndarray:
         """Return ``float64[S]``: the values of a policy, ``float64[S, A]``, by fixed-point iteration."""
+        if np.shape(policy) != self.reward.shape:
+            raise ValueError(f"policy must be [{self.num_states}, {self.num_actions}], got {np.shape(policy)}")
         return self._iterate(lambda q: (policy * q).sum(axis=1), discount, tolerance)
 
     def optimal_values(self, discount: float, tolerance: float = 1e-10) -> np.ndarray:
         """Return ``float64[S]``: the optimal values, by value iteration."""
         return self._iterate(lambda q: q.max(axis=1), discount, tolerance)
+
+    def optimal_policy(self, discount: float, tolerance: float = 1e-10) -> np.ndarray:
+        """Return ``float64[S, A]``: a deterministic optimal policy, the lowest of equally good actions.
+
+        Actions whose values differ by no more than the error of the computed values count as equally good.
+
+        Args:
+            discount: in [0, 1]; 1 for processes that surely end.
+            tolerance: error of the values that actions are chosen by.
+        """
+        values = self.optimal_values(discount, tolerance)
+        quality = self.reward + discount * self.next_values(values)
+        slack = 2 * tolerance + 8 * np.finfo(np.float64).eps * np.abs(quality).max()
+        best = (quality >= quality.max(axis=1, keepdims=True) - slack).argmax(axis=1)
+        return np.eye(self.num_actions)[best]
+
+    def reachable_states(
+        self, start: int | Sequence[int] | None = None, policy: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return ``int64[K]``, in order: the states that can be reached, those of ``start`` included.
+
+        Args:
+            start: state numbers (default: ``offsets``, the first state of each part).
+            policy: ``float64[S, A]``; only actions that it takes count (default: all actions).
+        """
+        taken = np.ones(self.reward.shape, dtype=bool) if policy is None else np.asarray(policy) > 0
+        reached = np.zeros(self.num_states, dtype=bool)
+        frontier = np.atleast_1d(np.array(self.offsets if start is None else start, dtype=np.int64))
+        while len(frontier):
+            reached[frontier] = True
+            if self.deterministic:
+                following = self.transition[frontier][taken[frontier]]
+            else:
+                following = (self.transition[frontier] * taken[frontier, :, None]).sum(axis=(0, 1)).nonzero()[0]
+            frontier = np.unique(following[~reached[following]])
+        return reached.nonzero()[0]
+
+    @staticmethod
+    def union(processes: Mapping[str, FiniteMDP]) -> FiniteMDP:
+        """Return the processes side by side as one, without a way from one to another.
+
+        ``offsets`` tells the first state of each; states are named ``"<name>: <state>"``.
+
+        Raises:
+            ValueError: if there are none, or their numbers of actions differ.
+        """
+        members = list(processes.values())
+        if len({m.num_actions for m in members}) != 1:
+            raise ValueError(f"a union needs processes with the same actions, got {[m.num_actions for m in members]}")
+        ends = np.cumsum([m.num_states for m in members])
+        offsets = [0, *ends[:-1].tolist()]
+        if all(m.deterministic for m in members):
+            transition = np.concatenate([m.transition + o for m, o in zip(members, offsets, strict=True)])
+        else:
+            transition = np.zeros((ends[-1], members[0].num_actions, ends[-1]))
+            for member, offset, end in zip(members, offsets, ends, strict=True):
+                block = member.transition
+                if member.deterministic:
+                    block = np.eye(member.num_states)[block]
+                transition[offset:end, :, offset:end] = block
+        return FiniteMDP(
+            transition=transition,
+            reward=np.concatenate([m.reward for m in members]),
+            terminal=np.concatenate([m.terminal for m in members]),
+            state_names=tuple(f"{name}: {state}" for name, m in processes.items() for state in m.state_names),
+            offsets=tuple(offset + o for m, offset in zip(members, offsets, strict=True) for o in m.offsets),
+        )
 
     def _iterate(self, improve: Callable[[np.ndarray], np.ndarray], discount: float, tolerance: float) -> np.ndarray:
         """Iterate to a residual of at most ``tolerance * (1 - discount)``: the error is then at most ``tolerance``.
@@ -88,7 +169,16 @@ class FiniteMDP:
         """
         if not 0 <= discount <= 1:
             raise ValueError(f"discount must be in [0, 1], got {discount}")
+        if not 0 < tolerance < np.inf:
+            raise ValueError(f"tolerance must be positive, got {tolerance}")
         values = np.zeros(self.num_states)
+        # What rounding leaves of a residual, however long one iterates.
+        floor = 4 * np.finfo(np.float64).eps * np.abs(self.reward).max() / (1 - discount) if discount < 1 else 0.0
+        if discount < 1 and floor > tolerance * (1 - discount):
+            raise ValueError(
+                f"tolerance={tolerance:g} is out of reach of float64 with discount={discount:g} and these rewards: use "
+                f"at least {floor / (1 - discount):.1e}"
+            )
         sweeps = self.num_states + 1 if discount == 1 else 10 + int(np.log(1e-30) / np.log(max(discount, 1e-9)))
         for _ in range(sweeps):
             new = improve(self.reward + discount * self.next_values(values))
@@ -100,6 +190,13 @@ class FiniteMDP:
             f"values did not settle in {sweeps} sweeps (residual {residual:.2g}): with discount=1 the process must "
             "have no cycles but its terminal states; use discount < 1"
         )
+
+
+def _check(good: np.ndarray, rule: str, values: np.ndarray) -> None:
+    """Raise ``ValueError`` with the first value that breaks a rule and its place."""
+    if not good.all():
+        where = tuple(int(i) for i in np.argwhere(~good)[0])
+        raise ValueError(f"{rule}, got {values[where]} at {list(where)}")
 
 
 def enumerate_deterministic(

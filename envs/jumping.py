@@ -60,6 +60,21 @@ def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white")
     return enumerate_deterministic(start, transition, key, name, num_actions=2)
 
 
+def jumping_union(tasks: Sequence[tuple[int, int] | tuple[int, int, str]]) -> FiniteMDP:
+    """Return several tasks side by side as one process.
+
+    Args:
+        tasks: (obstacle position, floor height), or with a color as third, each task once. Part k of the process is
+            task k, and ``offsets[k]`` its start state.
+
+    Raises:
+        ValueError: for no tasks, one twice, one outside the class's range, or an unknown color.
+    """
+    if not tasks or len(set(tasks)) != len(tasks):
+        raise ValueError(f"tasks must be at least one, and each once; got {len(tasks)}, {len(set(tasks))} different")
+    return FiniteMDP.union({f"({', '.join(map(str, task))})": jumping_mdp(*task) for task in tasks})
+
+
 @functools.cache
 def _returns(obstacle_position: int, color: int) -> tuple[float, float]:
     """Return the optimal return and the expected return of uniformly random actions, both undiscounted."""

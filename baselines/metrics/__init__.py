@@ -1,9 +1,59 @@
-"""Exact behavioural metrics, in numpy."""
+"""Exact behavioural metrics, in numpy and scipy.
 
-from bisimgym.baselines.metrics.trajectory import (
-    policy_cost,
-    reward_cost,
-    trajectory_similarity,
+Each metric is a function that returns distances between all states of a finite process, or between the states of two,
+to a certified tolerance. The recursion behind it, ``<metric>_operator``, is a function from distances to distances with
+an ``error_bound`` for any distances at hand.
+"""
+
+from bisimgym.baselines.metrics.bisimulation import (
+    bisimulation,
+    bisimulation_operator,
+    on_policy_bisimulation,
+    on_policy_bisimulation_operator,
+)
+from bisimgym.baselines.metrics.fixed_point import Solver, solve
+from bisimgym.baselines.metrics.mico import mico, mico_operator
+from bisimgym.baselines.metrics.operator import Operator
+from bisimgym.baselines.metrics.partition import equivalence_classes
+from bisimgym.baselines.metrics.psm import policy_similarity, policy_similarity_operator
+from bisimgym.baselines.metrics.rap import rap, rap_operator
+from bisimgym.baselines.metrics.recursive_similarity import recursive_similarity, recursive_similarity_operator
+from bisimgym.baselines.metrics.trajectory import policy_cost, reward_cost, trajectory_similarity
+from bisimgym.baselines.metrics.transfer import transferred_policy
+from bisimgym.baselines.metrics.transport import wasserstein
+
+#: The metrics themselves, in the order in which they are listed.
+METRICS = (
+    "bisimulation",
+    "on_policy_bisimulation",
+    "policy_similarity",
+    "mico",
+    "rap",
+    "recursive_similarity",
+    "trajectory_similarity",
 )
 
-__all__ = ["policy_cost", "reward_cost", "trajectory_similarity"]
+__all__ = [
+    "METRICS",
+    "Operator",
+    "Solver",
+    "bisimulation",
+    "bisimulation_operator",
+    "equivalence_classes",
+    "mico",
+    "mico_operator",
+    "on_policy_bisimulation",
+    "on_policy_bisimulation_operator",
+    "policy_cost",
+    "policy_similarity",
+    "policy_similarity_operator",
+    "rap",
+    "rap_operator",
+    "recursive_similarity",
+    "recursive_similarity_operator",
+    "reward_cost",
+    "solve",
+    "trajectory_similarity",
+    "transferred_policy",
+    "wasserstein",
+]

@@ -28,11 +28,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Method:
-    """A learner and its settings. ``task_settings`` overrides them for single tasks."""
+    """A learner and its settings. ``task_settings`` overrides them for single tasks.
+
+    ``trains`` is False for methods that compute without training: presets do not change them.
+    """
 
     description: str
     settings: Mapping[str, Any]
     task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trains: bool = True
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,8 @@ def make_spec(
     if not 0 <= seed < 2**32:
         raise UserError(f"seeds must be from 0 to 2**32 - 1, got {seed}")
     chosen = suite.methods[method]
-    settings = _merge(_merge(suite.presets[preset].settings, chosen.settings), chosen.task_settings.get(task, {}))
+    shared = suite.presets[preset].settings if chosen.trains else {}
+    settings = _merge(_merge(shared, chosen.settings), chosen.task_settings.get(task, {}))
     variant = dict(variant or {})
     for key, value in list(variant.items()):
         if _lookup(settings, key) == value:

@@ -17,6 +17,7 @@ import numpy as np
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Published, Spec, Suite, Task
+from bisimgym.envs.jumping import jumping_union
 from bisimgym.envs.jumping_grids import ALL_TASKS, training_tasks
 
 PAPER = "Agarwal et al. (2021)"
@@ -51,7 +52,14 @@ def _alignment(**settings: Any) -> dict[str, Any]:
     return {**base, **settings}
 
 
+TRANSFER = "bisimulation-transfer"
+
 METHODS = {
+    TRANSFER: Method(
+        "No learning: the optimal action of the training state that is nearest by the exact bisimulation metric",
+        {"discount": 0.99},
+        trains=False,
+    ),
     "dropout-l2": _method(
         "Imitation with dropout and an l2 penalty: the baseline",
         learning_rate=4e-3,
@@ -129,6 +137,7 @@ PRESETS = {
 }
 
 _TABLE_1 = {
+    TRANSFER: ((17.9, 0.0), (17.9, 0.0), (30.9, 4.2)),
     "dropout-l2": ((17.8, 2.2), (10.2, 4.6), (9.3, 5.4)),
     "pse": ((33.6, 10.0), (9.3, 5.3), (37.7, 10.4)),
     "randconv": ((50.7, 24.2), (33.7, 11.8), (71.3, 15.6)),
@@ -206,7 +215,7 @@ def solved_tasks(agent: Any, task: str) -> np.ndarray:
     envs, options = _vector_env(task, tasks)
     observation, _ = envs.reset(options=options)
     positions = np.array([p for p, _, _ in tasks])
-    settled_at = np.array([p - 5 if color == "green" else p - 14 for p, _, color in tasks])
+    settled_at = np.array([_settled_at(*t) for t in tasks])
     solved = np.ones(len(positions), dtype=bool)
     state, episode_start = None, np.ones(len(positions), dtype=bool)
     for step in range(settled_at.max() + 1):
@@ -280,8 +289,63 @@ def training_envs(task: str, seed: int):
     return gym.make_vec(env_id, num_envs=16, grid=grid_of(task), split="train", **grid_seed)
 
 
+def transfer_solved(task: str, seed: int, discount: float) -> np.ndarray:
+    """Return which of the 286 tasks (for each color) bisimulation transfer solves, ``bool[286 * colors]``.
+
+    In each state of the oracle's trajectories one acts as is optimal in the nearest of all states of the training
+    tasks, and a task is solved as in :func:`solved_tasks`. The metric sees states, rewards and dynamics of training
+    and unseen tasks alike; no picture enters.
+    """
+    from bisimgym.baselines import metrics
+
+    tasks = [(p, f, color or "white") for color in _colors(task) for p, f in ALL_TASKS]
+    union = jumping_union(tasks)
+    policy = union.optimal_policy(discount=1.0)
+    part = np.searchsorted(union.offsets, np.arange(union.num_states), side="right") - 1
+    seen = set(seen_tasks(task, seed))
+    in_training = np.array([(p, f) in seen for p, f, _ in tasks])[part] & ~union.terminal
+
+    best = policy.argmax(axis=1)
+    states = np.array(union.offsets)
+    steps = np.arange(max(_settled_at(*t) for t in tasks) + 1)
+    trajectories = np.empty((len(tasks), len(steps)), dtype=np.int64)
+    for step in steps:
+        trajectories[:, step] = states
+        states = union.transition[states, best[states]]
+
+    # Tasks that differ in floor height only are bisimilar: one state of each class stands for all.
+    classes, first = metrics.equivalence_classes(union.transition, union.reward)
+    known, known_at = np.unique(classes[in_training], return_index=True)
+    known = known[np.argsort(known_at)]
+    asked, asked_at = np.unique(classes[trajectories], return_inverse=True)
+    distance = metrics.bisimulation(union.transition, union.reward, discount, rows=first[known], columns=first[asked])
+    # A class has one set of optimal actions, of which both sides take the lowest.
+    transferred = metrics.transferred_policy(distance, policy[first[known]], tolerance=2e-6).argmax(axis=1)
+    agrees = transferred[asked_at.reshape(trajectories.shape)] == best[trajectories]
+    settled = np.array([_settled_at(*t) for t in tasks])
+    return (agrees | (steps > settled[:, None])).all(axis=1)
+
+
+def _settled_at(position: int, _floor: int, color: str | None) -> int:
+    """Return the step that decides a task: the jump, or the touch of a green obstacle."""
+    return position - 5 if color == "green" else position - 14
+
+
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
-    """Train one imitation learner, from its checkpoint if there is one, and score it."""
+    """Train one imitation learner, from its checkpoint if there is one, and score it; or transfer, without training."""
+    if spec.method == TRANSFER:
+        started = time.perf_counter()
+        monitor.progress(0, 1)
+        outcome = _outcome(_columns(spec.task, spec.seed, transfer_solved(spec.task, spec.seed, **spec.settings)))
+        monitor.resume_curve("updates", 0)
+        seconds = round(time.perf_counter() - started, 2)
+        monitor.log({"updates": 0, "score": outcome.score, **outcome.scores, "seconds": seconds})
+        monitor.progress(1, 1)
+        return outcome
+    return _imitate(spec, monitor, device)
+
+
+def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from stable_baselines3.common.callbacks import BaseCallback
 
     from bisimgym.baselines.imitation import ImitationLearner, RandConvVoter
@@ -343,9 +407,13 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that the learner does not take."""
+    settings = dict(spec.settings)
+    if spec.method == TRANSFER:
+        if not 0 <= settings["discount"] < 1:
+            raise ValueError(f"discount must be in [0, 1), got {settings['discount']}")
+        return
     from bisimgym.baselines.imitation import check_settings
 
-    settings = dict(spec.settings)
     for name in ("epochs", "evaluations"):
         if settings.pop(name) < 1:
             raise ValueError(f"{name} must be at least 1, got {spec.settings[name]}")

@@ -46,7 +46,7 @@ def test_cycles_without_discount_are_an_error():
         ({"transition": np.array([[0, 1], [0, 1]])}, "absorbing"),
         ({"reward": np.array([[1.0, 0.0], [0.0, 2.0]])}, "absorbing"),
         ({"reward": np.array([[1.0, np.nan], [0.0, 0.0]])}, "finite"),
-        ({"terminal": np.array([True])}, "2 entries"),
+        ({"terminal": np.array([True])}, r"bool\[2\]"),
     ],
 )
 def test_bad_arrays_are_named(change, message):

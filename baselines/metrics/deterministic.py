@@ -1,0 +1,209 @@
+"""Metrics of deterministic processes: pairs of states move to pairs of states."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, bicgstab
+
+from bisimgym.baselines.metrics.operator import Operator, following
+from bisimgym.baselines.metrics.progress import Progress
+
+_MAX_ROUNDS = 10_000
+_KRYLOV_STEPS = 50
+
+
+def chain_distances(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+    """Return the metric where every state has one successor.
+
+    The successor of a row is solved before the row, so that every shared suffix is worked out once; this is exact but
+    for rounding. Only rows on cycles are sums without end, cut where what is left is below ``tolerance``.
+    """
+    rows_of, columns_to = operator.successors_x[:, 0], operator.successors_y[:, 0]
+    distance = np.empty(operator.shape)
+    levels = _levels(rows_of)
+    progress.start(len(rows_of))
+    for cycle in levels[0]:
+        distance[cycle] = _cycle_distances(operator, cycle, columns_to, tolerance)
+        progress.advance(len(cycle))
+    size = len(operator.row_blocks()[0])
+    for level in levels[1:]:
+        for start in range(0, len(level), size):
+            rows = level[start : start + size]
+            block = following(distance, operator.successors_x, operator.successors_y, 0, rows)
+            block *= operator.discount
+            block += operator.cost(0, rows)
+            distance[rows] = block
+        progress.advance(len(level))
+    return distance
+
+
+def _levels(successor: np.ndarray) -> list:
+    """Return a list of cycles (states in the order they are visited), then arrays of states by distance to a cycle."""
+    far, steps = successor, 1
+    while steps < len(successor):  # after that many steps every state is on a cycle
+        far, steps = far[far], 2 * steps
+    on_cycle = np.unique(far)
+    cycles, seen = [], np.zeros(len(successor), dtype=bool)
+    for start in on_cycle:
+        cycle = []
+        state = int(start)
+        while not seen[state]:
+            seen[state] = True
+            cycle.append(state)
+            state = int(successor[state])
+        if cycle:
+            cycles.append(np.array(cycle))
+    order = np.argsort(successor, kind="stable")
+    first = np.searchsorted(successor[order], np.arange(len(successor) + 1))
+    levels, level = [cycles], on_cycle
+    while len(level):
+        before = np.concatenate([order[first[s] : first[s + 1]] for s in level])
+        level = before[~seen[before]]
+        seen[level] = True
+        if len(level):
+            levels.append(level)
+    return levels
+
+
+def _cycle_distances(operator: Operator, cycle: np.ndarray, columns_to: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return ``float64[L, Sy]`` for the rows of one cycle, by doubling the number of steps that are summed."""
+    distance = operator.cost(0, cycle)
+    steps, weight = 1, operator.discount
+    while weight * operator.largest_distance() > tolerance:
+        distance = distance + weight * np.roll(distance, -steps, axis=0)[:, columns_to]
+        columns_to = columns_to[columns_to]
+        steps, weight = 2 * steps, weight * weight
+    return distance
+
+
+def largest_over_actions(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+    """Return the metric with the maximum over actions, by Howard's policy iteration on pairs of states.
+
+    The pair's "policy" is the action at which the maximum is attained. Under a fixed one each pair has one successor,
+    and what the distances lack is the discounted sum of residuals along its path, which doubling the number of steps
+    adds up in a few passes. Of a symmetric metric one order of each pair is kept.
+    """
+    pairs = _PackedPairs(operator)
+    distance = np.zeros(operator.shape)
+    note = ""
+    for _ in range(_MAX_ROUNDS):
+        progress.start(len(distance), note)
+        values, residuals, successor = pairs.greedy(distance, progress)
+        bound = operator.bound_of(float(np.abs(residuals).max()))
+        if bound <= tolerance:
+            return pairs.unpack(values + residuals)
+        note = f"error at most {bound:.1e}"
+        sums, weight = residuals, operator.discount
+        while weight * bound > tolerance / 4:
+            sums = sums + weight * sums.take(successor)
+            successor = successor.take(successor)
+            weight *= weight
+        distance = pairs.unpack(values + sums)
+    raise ArithmeticError(f"{operator.name}: no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
+
+
+class _PackedPairs:
+    """Pairs of states as one axis: row by row, from the first column on that a symmetric metric needs."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+        rows, columns = operator.shape
+        self.blocks = operator.row_blocks()
+        self.first_column = np.zeros(rows, dtype=np.int64)
+        if operator.symmetric:
+            for block in self.blocks:
+                self.first_column[block] = block[0]
+        ends = np.cumsum(columns - self.first_column)
+        self.size = int(ends[-1])
+        # The pair (i, j) is at offset[i] + j.
+        self.offset = ends - columns
+
+    def _place(self, block: np.ndarray) -> tuple[slice, int]:
+        """Return where a block of rows is packed, and its first column."""
+        first = int(self.first_column[block[0]])
+        return slice(int(self.offset[block[0]]) + first, int(self.offset[block[-1]]) + self.operator.shape[1]), first
+
+    def unpack(self, values: np.ndarray) -> np.ndarray:
+        distance = np.empty(self.operator.shape)
+        for block in self.blocks:
+            place, first = self._place(block)
+            part = values[place].reshape(len(block), -1)
+            distance[block[0] : block[-1] + 1, first:] = part
+            if self.operator.symmetric:
+                distance[first:, block[0] : block[-1] + 1] = part.T
+        return distance
+
+    def greedy(self, distance: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return packed ``[size]``: the distances, what one application of the operator adds, and successor pairs.
+
+        The successors are those under the action that attains the maximum.
+        """
+        values, residuals = np.empty(self.size), np.empty(self.size)
+        successor = np.empty(self.size, dtype=np.int64)
+        for block in self.blocks:
+            place, first = self._place(block)
+            shape = (len(block), self.operator.shape[1] - first)
+            before = distance[block[0] : block[-1] + 1, first:]
+            after, to = self._greedy_block(distance, block, first)
+            values[place].reshape(shape)[:] = before
+            np.subtract(after, before, out=residuals[place].reshape(shape))
+            successor[place].reshape(shape)[:] = to
+            progress.advance(len(block))
+        return values, residuals, successor
+
+    def _greedy_block(self, distance: np.ndarray, rows: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return one application of the operator for ``rows`` and the columns from ``first``, and successor pairs."""
+        operator = self.operator
+        to_x, to_y = operator.successors_x, operator.successors_y[first:]
+        for a in range(operator.num_actions):
+            value = distance[to_x[rows, a]].take(to_y[:, a], axis=1)
+            value *= operator.discount
+            value += operator.cost(a, rows, first)
+            if a == 0:
+                best, action = value, np.zeros(value.shape, dtype=np.int64)
+            else:
+                # A better action has a larger number than the best so far: a maximum takes the place of a masked copy.
+                np.maximum(action, np.multiply(value > best, a, dtype=np.int64), out=action)
+                np.maximum(best, value, out=best)
+        x = to_x.take(action + rows[:, None] * operator.num_actions)
+        y = to_y.take(action + np.arange(len(to_y)) * operator.num_actions)
+        if operator.symmetric:
+            x, y = np.minimum(x, y), np.maximum(x, y)
+        return best, self.offset.take(x) + y
+
+
+def weighted_over_actions(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+    """Return the metric with weights over actions: a linear system, solved by BiCGSTAB and certified by its residual."""
+    constant = operator(np.zeros(operator.shape))
+    size = constant.size
+
+    def residual_map(flat: np.ndarray) -> np.ndarray:
+        distance = flat.reshape(operator.shape)
+        return (distance - (operator(distance) - constant)).ravel()
+
+    system = LinearOperator((size, size), matvec=residual_map, dtype=np.float64)
+    distance = constant / (1 - operator.discount)
+    for _ in range(_MAX_ROUNDS):
+        improved = operator(distance)
+        bound = operator.bound_of(float(np.abs(improved - distance).max()))
+        if bound <= tolerance:
+            return improved
+        progress.start(_KRYLOV_STEPS, f"error at most {bound:.1e}")
+        # Two plain applications between attempts: they contract, whatever the Krylov method makes of the rest.
+        distance = operator(improved)
+        correction, _ = bicgstab(
+            system,
+            (operator(distance) - distance).ravel(),
+            rtol=1e-6,
+            atol=0,
+            maxiter=_KRYLOV_STEPS,
+            callback=lambda _: progress.advance(1),
+        )
+        candidate = distance + correction.reshape(operator.shape)
+        if np.isfinite(candidate).all() and _residual(operator, candidate) < _residual(operator, distance):
+            distance = candidate
+    raise ArithmeticError(f"{operator.name}: no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
+
+
+def _residual(operator: Operator, distance: np.ndarray) -> float:
+    return float(np.abs(operator(distance) - distance).max())

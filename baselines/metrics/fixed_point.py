@@ -1,0 +1,151 @@
+"""Solving a metric's recursion: checks of tolerance and memory, and the way that suits the process."""
+
+from __future__ import annotations
+
+import os
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bisimgym.baselines.metrics import deterministic, stochastic
+from bisimgym.baselines.metrics.operator import BLOCK_BYTES, Operator
+from bisimgym.baselines.metrics.progress import Progress
+
+
+class Solver(TypedDict, total=False):
+    """How a metric is solved: keyword arguments that every metric takes.
+
+    Attributes:
+        tolerance: the returned distances are at most this far from the metric, in the maximum norm (default 1e-6).
+        rows: ``int[R]``, the states whose distances are wanted (default: all). Only what they reach is solved for.
+        columns: ``int[C]``, the states that they are wanted to (default: all).
+        workers: processes that share optimal transport, -1 for all cores (default 1).
+        progress: whether to show a bar on stderr for work of more than two seconds (default True).
+        memory_limit: bytes that may be used (default: what the machine has free).
+    """
+
+    tolerance: float
+    rows: ArrayLike | None
+    columns: ArrayLike | None
+    workers: int
+    progress: bool
+    memory_limit: int | None
+
+
+def solve(
+    operator: Operator,
+    *,
+    tolerance: float = 1e-6,
+    rows: ArrayLike | None = None,
+    columns: ArrayLike | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    memory_limit: int | None = None,
+) -> np.ndarray:
+    """Return the fixed point of a metric's recursion, ``float64[R, C]``, to a certified tolerance.
+
+    For arguments see :class:`Solver`.
+
+    Raises:
+        ValueError: for a tolerance that rounding does not allow to certify, or other bad values.
+        MemoryError: if the work does not fit in memory; nothing has been allocated then.
+    """
+    if not (np.isscalar(tolerance) and 0 < tolerance < np.inf):
+        raise ValueError(f"tolerance must be positive and finite, got {tolerance!r}")
+    smallest = 4 * operator.bound_of(0.0)
+    if tolerance < smallest:
+        raise ValueError(
+            f"tolerance={tolerance:g} is out of reach: distances here go up to {operator.largest_distance():.3g}, and "
+            f"float64 certifies no better than {smallest:.1e}; use a tolerance of at least that, or a lower discount"
+        )
+    if not isinstance(workers, (int, np.integer)) or workers == 0 or workers < -1:
+        raise ValueError(f"workers must be a positive number of processes or -1 for all cores, got {workers!r}")
+    wanted_x = _states(rows, operator.shape[0], "rows")
+    wanted_y = _states(columns, operator.shape[1], "columns")
+    small, at_x, at_y = operator.reduced(wanted_x, wanted_y)
+    # Blocks of rows of a symmetric metric differ in what they reach, but not in the result.
+    whole = np.array_equal(at_x, np.arange(small.shape[0])) and np.array_equal(at_y, np.arange(small.shape[1]))
+    needed = memory_needed(small) + (0 if whole else 8 * len(at_x) * len(at_y))
+    limit = free_memory() if memory_limit is None else memory_limit
+    if needed > limit:
+        raise MemoryError(
+            f"{operator.name} between {len(at_x)} and {len(at_y)} states (solved for {small.shape[0]} and "
+            f"{small.shape[1]}) needs about {_bytes(needed)}, and {_bytes(limit)} "
+            f"{'are free' if memory_limit is None else 'is the limit'}: ask for fewer states, with rows and columns"
+        )
+    title = f"{operator.name} {small.shape[0]} x {small.shape[1]} ({_bytes(needed)})"
+    with Progress(title, progress) as bar:
+        distance = _solve(small, tolerance, workers, bar)
+    if whole:
+        return distance
+    result = np.empty((len(at_x), len(at_y)))
+    size = max(1, BLOCK_BYTES // (8 * small.shape[1]))
+    for start in range(0, len(at_x), size):
+        distance[at_x[start : start + size]].take(at_y, axis=1, out=result[start : start + size], mode="clip")
+    return result
+
+
+def _states(wanted: ArrayLike | None, states: int, name: str) -> np.ndarray:
+    if wanted is None:
+        return np.arange(states)
+    wanted = np.asarray(wanted)
+    if wanted.ndim != 1 or not len(wanted) or not np.issubdtype(wanted.dtype, np.integer):
+        raise ValueError(f"{name} must be int[K], numbers of states, got {wanted.dtype} of shape {wanted.shape}")
+    if wanted.min() < 0 or wanted.max() >= states:
+        bad = int(wanted.min() if wanted.min() < 0 else wanted.max())
+        raise ValueError(f"{name} must be from 0 to {states - 1}, got {bad}")
+    return wanted.astype(np.int64)
+
+
+def _solve(operator: Operator, tolerance: float, workers: int, progress: Progress) -> np.ndarray:
+    if operator.deterministic:
+        if operator.num_actions == 1:
+            return deterministic.chain_distances(operator, tolerance, progress)
+        if operator.weights is None:
+            return deterministic.largest_over_actions(operator, tolerance, progress)
+        return deterministic.weighted_over_actions(operator, tolerance, progress)
+    if operator.independent:
+        return stochastic.independent_distances(operator, tolerance, progress)
+    return stochastic.cheapest_coupling_distances(operator, tolerance, progress, workers)
+
+
+def memory_needed(operator: Operator) -> int:
+    """Return about how many bytes solving takes, the result included."""
+    pairs = operator.shape[0] * operator.shape[1]
+    if operator.deterministic:
+        arrays = 2 if operator.num_actions == 1 else 8 if operator.weights is None else 16
+        return 8 * pairs * arrays
+    if operator.independent:
+        return 8 * (3 * pairs + 3 * operator.shape[0] ** 2 + 3 * operator.shape[1] ** 2)
+    if operator.symmetric:
+        pairs //= 2
+    entries = 0
+    for action in range(operator.num_actions):
+        x = (operator.successors_x[:, action] > 0).sum(axis=1)
+        y = (operator.successors_y[:, action] > 0).sum(axis=1)
+        entries += int((x[:, None] + y[None, :] - 1).mean() * pairs)
+    # A coupled mass stands in an entry (four numbers) and in a sparse matrix (two), and once more while summed.
+    return 8 * (8 * entries + (6 + 3 * operator.num_actions) * pairs)
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that can be used without swapping, as far as the system tells."""
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**63 - 1  # nothing is known: let the allocation itself fail
+
+
+def _bytes(size: float) -> str:
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 2**10:.1f} KiB"

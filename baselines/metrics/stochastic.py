@@ -1,0 +1,132 @@
+"""Metrics of processes whose next states are distributions."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from bisimgym.baselines.metrics import transport
+from bisimgym.baselines.metrics.operator import Operator
+from bisimgym.baselines.metrics.progress import Progress
+
+_MAX_ROUNDS = 1000
+
+
+def independent_distances(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+    """Return the metric with independent next states and one action: ``d = C + discount P d Q'``.
+
+    Smith's doubling for this Stein equation: each round doubles the number of steps whose costs are summed.
+    """
+    rows = np.arange(operator.shape[0])
+    distance = operator.cost(0, rows)
+    left, right = operator.successors_x[:, 0], operator.successors_y[:, 0]
+    weight = operator.discount
+    progress.start(0)
+    while weight * operator.largest_distance() > tolerance / 2:
+        distance = distance + weight * (left @ distance @ right.T)
+        left, right = left @ left, left @ left if operator.symmetric else right @ right
+        weight *= weight
+        progress.advance(1)
+    return distance
+
+
+def cheapest_coupling_distances(operator: Operator, tolerance: float, progress: Progress, workers: int) -> np.ndarray:
+    """Return the metric with the cheapest couplings, by strategy iteration.
+
+    With couplings held fixed the recursion needs no optimal transport and is solved by itself; new couplings are then
+    found for its solution. Each round lowers the distances (Hoffman and Karp 1966: the couplings are the strategy of
+    the player who minimizes, the actions that of the one who maximizes), and few are needed. The end is certified by
+    one application of the whole operator.
+    """
+    pairs = _Pairs(operator)
+    couplings = [
+        transport.Couplings(operator.successors_x[:, a], operator.successors_y[:, a], pairs.rows, pairs.columns)
+        for a in range(operator.num_actions)
+    ]
+    cost = np.stack([pairs.costs(a) for a in range(operator.num_actions)])
+    fixed = [pairs.matrix(transport.joined(c.fixed)) if c.fixed else pairs.empty() for c in couplings]
+    values, note = cost.max(axis=0), ""
+    for _ in range(_MAX_ROUNDS):
+        distance = pairs.square(values)
+        found = _solve_all(couplings, distance, workers, progress, note)
+        matrices = [f + pairs.matrix(e) for f, e in zip(fixed, found, strict=True)]
+        improved = pairs.apply(values, matrices, cost)
+        residual = float(np.abs(improved - values).max())
+        bound = operator.bound_of(residual)
+        note = f"error at most {bound:.1e}"
+        if bound <= tolerance:
+            return pairs.square(improved)
+        goal = max(residual / 100, tolerance * (1 - operator.discount) / 4)
+        values = pairs.solve(improved, matrices, cost, goal)
+    raise ArithmeticError(f"{operator.name}: no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
+
+
+class _Pairs:
+    """The pairs that are solved for: i < j of one process, or all pairs of two."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+        shape = operator.shape
+        self.half = operator.symmetric
+        self.rows, self.columns = np.triu_indices(shape[0], 1) if self.half else np.indices(shape).reshape(2, -1)
+        self.number = len(self.rows)
+
+    def costs(self, action: int) -> np.ndarray:
+        parts = [self.operator.cost(action, rows) for rows in self.operator.row_blocks()]
+        return np.concatenate(parts)[self.rows, self.columns]
+
+    def square(self, values: np.ndarray) -> np.ndarray:
+        distance = np.zeros(self.operator.shape)
+        distance[self.rows, self.columns] = values
+        return distance + distance.T if self.half else distance
+
+    def empty(self) -> sparse.csr_array:
+        return sparse.csr_array((self.number, self.number))
+
+    def matrix(self, entries: transport.Entries) -> sparse.csr_array:
+        """Return coupled mass as a matrix from pairs to pairs; equal next states are at distance zero."""
+        x, y, pair, mass = entries.x, entries.y, entries.pair, entries.mass
+        if self.half:
+            apart = x != y
+            low, high = np.minimum(x, y)[apart], np.maximum(x, y)[apart]
+            pair, mass = pair[apart], mass[apart]
+            column = low * self.operator.shape[0] - low * (low + 1) // 2 + high - low - 1
+        else:
+            column = x * self.operator.shape[1] + y
+        return sparse.csr_array((mass, (pair, column)), shape=(self.number, self.number))
+
+    def apply(self, values: np.ndarray, matrices: list[sparse.csr_array], cost: np.ndarray) -> np.ndarray:
+        """Return one application of the recursion with given couplings."""
+        terms = cost + self.operator.discount * np.stack([m @ values for m in matrices])
+        return terms.max(axis=0) if self.operator.weights is None else self.operator.weights @ terms
+
+    def solve(self, values: np.ndarray, matrices: list[sparse.csr_array], cost: np.ndarray, goal: float) -> np.ndarray:
+        """Iterate with given couplings until one application changes no value by more than ``goal``."""
+        while True:
+            improved = self.apply(values, matrices, cost)
+            if np.abs(improved - values).max() <= goal:
+                return improved
+            values = improved
+
+
+def _solve_all(
+    couplings: list[transport.Couplings], distance: np.ndarray, workers: int, progress: Progress, note: str
+) -> list[transport.Entries]:
+    """Return the cheapest couplings under ``distance``, per action, on several cores if asked."""
+    jobs = [(c, pairs) for c in couplings for pairs in c.jobs()]
+    progress.start(sum(len(pairs) for _, pairs in jobs), note)
+    if workers == 1 or len(jobs) == 1:
+        solved = (c.solve(distance, pairs) for c, pairs in jobs)
+    else:
+        from joblib import Parallel, delayed
+
+        calls = (delayed(c.solve)(distance, pairs, True) for c, pairs in jobs)
+        solved = Parallel(n_jobs=workers, return_as="generator")(calls)
+    found: dict[int, list[transport.Entries]] = {id(c): [] for c in couplings}
+    nothing = np.zeros(0, dtype=np.int64)
+    for (c, pairs), entries in zip(jobs, solved, strict=True):
+        found[id(c)].append(entries)
+        progress.advance(len(pairs))
+    return [
+        transport.joined(found[id(c)] or [transport.Entries(nothing, nothing, nothing, np.zeros(0))]) for c in couplings
+    ]

@@ -1,0 +1,116 @@
+"""Exact metrics the straightforward way, to check the fast ones and to compare their speed.
+
+Plain fixed-point iteration from zero until the contraction guarantees the tolerance; optimal transport is a linear
+programme per pair of states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import linprog
+
+
+def sweeps_needed(largest_cost: float, discount: float, tolerance: float) -> int:
+    """Return after how many sweeps from zero plain iteration is certainly within ``tolerance`` of the fixed point."""
+    if discount == 0 or largest_cost == 0:
+        return 1
+    return max(1, math.ceil(math.log(tolerance * (1 - discount) / largest_cost) / math.log(discount)))
+
+
+def iterate(sweep: Callable[[np.ndarray], np.ndarray], shape: tuple[int, int], sweeps: int) -> np.ndarray:
+    """Return the distances after so many sweeps from zero."""
+    distance = np.zeros(shape)
+    for _ in range(sweeps):
+        distance = sweep(distance)
+    return distance
+
+
+def deterministic_sweep(
+    distance: np.ndarray, next_states: np.ndarray, costs: np.ndarray, discount: float
+) -> np.ndarray:
+    """Return one sweep of the maximum over actions; ``costs`` is ``float64[A, S, S]``."""
+    new = np.zeros_like(distance)
+    for action, to in enumerate(next_states.T):
+        new = np.maximum(new, costs[action] + discount * distance[np.ix_(to, to)])
+    return new
+
+
+def mean_sweep(distance: np.ndarray, next_states: np.ndarray, cost: np.ndarray, discount: float) -> np.ndarray:
+    """Return one sweep of the mean over actions; ``cost`` is ``float64[S, S]``."""
+    return cost + discount * np.mean([distance[np.ix_(to, to)] for to in next_states.T], axis=0)
+
+
+def independent_sweep(distance: np.ndarray, probabilities: np.ndarray, cost: np.ndarray, discount: float) -> np.ndarray:
+    """Return one sweep with independent next states; ``probabilities`` is ``float64[S, S]``."""
+    return cost + discount * probabilities @ distance @ probabilities.T
+
+
+def transport_sweep(distance: np.ndarray, probabilities: np.ndarray, costs: np.ndarray, discount: float) -> np.ndarray:
+    """Return one sweep of the maximum over actions with a linear programme per pair and action.
+
+    ``probabilities`` is ``float64[S, A, S]`` and ``costs`` ``float64[A, S, S]``.
+    """
+    states, actions = probabilities.shape[:2]
+    new = np.zeros_like(distance)
+    for x in range(states):
+        for y in range(x + 1, states):
+            terms = [
+                costs[a, x, y] + discount * transport_by_programme(probabilities[x, a], probabilities[y, a], distance)
+                for a in range(actions)
+            ]
+            new[x, y] = new[y, x] = max(terms)
+    return new
+
+
+def transport_by_programme(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
+    """Return the Wasserstein-1 distance of two distributions ``float64[S]``, by a linear programme on their supports."""
+    at_x, at_y = x.nonzero()[0], y.nonzero()[0]
+    n, m = len(at_x), len(at_y)
+    marginals = np.zeros((n + m, n * m))
+    for i in range(n):
+        marginals[i, i * m : (i + 1) * m] = 1
+    for j in range(m):
+        marginals[n + j, j::m] = 1
+    solution = linprog(
+        cost[np.ix_(at_x, at_y)].ravel(), A_eq=marginals, b_eq=np.concatenate([x[at_x], y[at_y]]), bounds=(0, None)
+    )
+    if solution.status != 0:
+        raise ArithmeticError(f"the linear programme failed: {solution.message}")
+    return float(solution.fun)
+
+
+def trajectory_arrays(cost: np.ndarray, discount: float, tolerance: float = 1e-7) -> np.ndarray:
+    """Return the distances along two trajectories by fixed-point iteration on whole arrays."""
+    distance = np.zeros_like(cost)
+    while True:
+        new = cost.copy()
+        new[:-1, :-1] += discount * distance[1:, 1:]
+        new[-1, :-1] += discount * distance[-1, 1:]
+        new[:-1, -1] += discount * distance[1:, -1]
+        if np.abs(new - distance).sum() <= tolerance:
+            return new
+        distance = new
+
+
+def trajectory_loops(cost: list[list[float]], discount: float, tolerance: float = 1e-7) -> list[list[float]]:
+    """Return the distances along two trajectories by fixed-point iteration, pair by pair."""
+    rows, columns = len(cost), len(cost[0])
+    distance = [[0.0] * columns for _ in range(rows)]
+    while True:
+        change = 0.0
+        new = []
+        for i in range(rows):
+            row = []
+            for j in range(columns):
+                value = cost[i][j]
+                if (i, j) != (rows - 1, columns - 1):
+                    value += discount * distance[min(i + 1, rows - 1)][min(j + 1, columns - 1)]
+                change += abs(value - distance[i][j])
+                row.append(value)
+            new.append(row)
+        if change <= tolerance:
+            return new
+        distance = new
