@@ -324,12 +324,37 @@ def throughput(
     console = Console()
     if metrics and env_id:
         raise UserError(f"--metrics measures no environment, but {env_id[0]} was given: ask for one or the other")
-    if metrics:
-        figures = metric_speed.measure(console)
-    else:
-        figures = measure.measure(env_id or [], seconds, learners, console)
+    measured = metric_speed.measure(console) if metrics else measure.measure(env_id or [], seconds, learners, console)
     if json_ is not None:
-        write_json(json_, figures)
+        write_json(json_, measured)
+
+
+@app.command()
+def heatmaps(
+    obstacles: Annotated[tuple[int, int], typer.Option(help="Obstacle positions of the two jumping tasks.")] = (25, 45),
+    discount: Annotated[float, typer.Option(help="Discount of the metrics, in [0, 1).")] = 0.99,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("metrics.png"),
+    arrays: Annotated[Path | None, typer.Option(help="Also write the distances to this .npz file.")] = None,
+) -> None:
+    """Draw exact metrics between the states of two jumping tasks, beside which states truly behave alike."""
+    import numpy as np
+
+    from bisimgym.benchmarks import metric_pictures
+    from bisimgym.benchmarks.run_folder import make_folder
+
+    try:
+        distances = metric_pictures.jumping_distances(obstacles, discount)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    make_folder(out.parent)
+    metric_pictures.draw(distances, obstacles, discount, out)
+    console = Console(highlight=False, soft_wrap=True)
+    for name, distance in distances.items():
+        console.print(f"{name}: up to {distance.max():.6g}, {int((distance == 0).sum())} of {distance.size} pairs at 0")
+    console.print(str(out.resolve()), markup=False)
+    if arrays is not None:
+        make_folder(arrays.parent)
+        np.savez_compressed(arrays, **{name.partition(" (")[0].replace(" ", "_"): d for name, d in distances.items()})
 
 
 @app.command()

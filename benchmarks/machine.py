@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-PACKAGES = ("bisimgym", "gymnasium", "numpy", "torch", "stable-baselines3")
+PACKAGES = ("bisimgym", "gymnasium", "numpy", "scipy", "pot", "torch", "stable-baselines3")
 
 
 def versions() -> dict[str, str]:
@@ -28,6 +28,18 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has held in memory so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the parent held before this process was started
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def machine(device: str, threads: int, precision: str) -> dict[str, object]:

@@ -66,7 +66,7 @@ def transport_sweep(distance: np.ndarray, probabilities: np.ndarray, costs: np.n
 
 
 def transport_by_programme(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
-    """Return the Wasserstein-1 distance of two distributions ``float64[S]``, by a linear programme on their supports."""
+    """Return the Wasserstein-1 distance of distributions ``float64[S]``, by a linear programme on their supports."""
     at_x, at_y = x.nonzero()[0], y.nonzero()[0]
     n, m = len(at_x), len(at_y)
     marginals = np.zeros((n + m, n * m))

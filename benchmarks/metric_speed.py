@@ -6,7 +6,6 @@ Where the reference would take hours, a part of it is timed and the rest compute
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ from bisimgym.envs.jumping_grids import ALL_TASKS
 from bisimgym.envs.small_processes import garnet, grid_world
 
 DISCOUNT, TOLERANCE = 0.99, 1e-6
+_QUIET = {"tolerance": TOLERANCE, "progress": False}
 _TRAJECTORY_DISCOUNT = 0.999
 
 
@@ -101,7 +101,7 @@ def trajectory_chain(actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def class_distances(transition: np.ndarray, policy: np.ndarray, discount: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the PSM of a deterministic chain as classes ``int64[S]`` and distances between classes."""
     classes, first = metrics.equivalence_classes(transition, policy)
-    return classes, metrics.policy_similarity(transition, policy, discount, rows=first, columns=first)
+    return classes, metrics.policy_similarity(transition, policy, discount, rows=first, columns=first, **_QUIET)
 
 
 def _trajectories(scale: float) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def _trajectories(scale: float) -> list[dict[str, Any]]:
     transition, policy = trajectory_chain(actions)
     _, (classes, small) = _timed(lambda: class_distances(transition, policy, _TRAJECTORY_DISCOUNT))
     compact = _timed(lambda: class_distances(transition, policy, _TRAJECTORY_DISCOUNT), 5)[0]
-    whole, distance = _timed(lambda: metrics.policy_similarity(transition, policy, _TRAJECTORY_DISCOUNT), 2)
+    whole, distance = _timed(lambda: metrics.policy_similarity(transition, policy, _TRAJECTORY_DISCOUNT, **_QUIET), 2)
     for (i, j), cost in zip(pairs, costs, strict=True):  # all three say the same
         block = np.s_[56 * i : 56 * (i + 1)], np.s_[56 * j : 56 * (j + 1)]
         exact = metric_reference.trajectory_arrays(cost, _TRAJECTORY_DISCOUNT)
@@ -133,7 +133,7 @@ def _trajectories(scale: float) -> list[dict[str, Any]]:
 
 
 def _bisimulation_row(name: str, mdp: FiniteMDP) -> dict[str, Any]:
-    seconds, _ = _timed(lambda: metrics.bisimulation(mdp.transition, mdp.reward, DISCOUNT, tolerance=TOLERANCE), 2)
+    seconds, _ = _timed(lambda: metrics.bisimulation(mdp.transition, mdp.reward, DISCOUNT, **_QUIET), 2)
     costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
     sweeps = metric_reference.sweeps_needed(costs.max(), DISCOUNT, TOLERANCE)
     distance = np.zeros(costs.shape[1:])
@@ -160,7 +160,7 @@ def _weighted(scale: float) -> list[dict[str, Any]]:
     mdp = garnet(states, 4, 1, rng)
     points = rng.random((states, 2))
     cost = np.abs(points[:, None] - points[None]).sum(axis=2)
-    seconds, _ = _timed(lambda: metrics.recursive_similarity(mdp.transition, cost, DISCOUNT, tolerance=TOLERANCE), 2)
+    seconds, _ = _timed(lambda: metrics.recursive_similarity(mdp.transition, cost, DISCOUNT, **_QUIET), 2)
     sweeps = metric_reference.sweeps_needed(cost.max(), DISCOUNT, TOLERANCE)
     one, _ = _timed(lambda: metric_reference.mean_sweep(cost, mdp.transition, cost, DISCOUNT), 5)
     what = f"recursive similarity (mean), random deterministic process, {states} states, 4 actions"
@@ -171,7 +171,7 @@ def _independent(scale: float) -> list[dict[str, Any]]:
     states = int(1000 * scale)
     mdp = garnet(states, 4, 5, np.random.default_rng(0))
     policy = np.full((states, 4), 0.25)
-    seconds, _ = _timed(lambda: metrics.mico(mdp.transition, mdp.reward, policy, DISCOUNT, tolerance=TOLERANCE), 2)
+    seconds, _ = _timed(lambda: metrics.mico(mdp.transition, mdp.reward, policy, DISCOUNT, **_QUIET), 2)
     mean = mdp.reward.mean(axis=1)
     cost, probabilities = np.abs(mean[:, None] - mean), mdp.transition.mean(axis=1)
     sweeps = metric_reference.sweeps_needed(cost.max(), DISCOUNT, TOLERANCE)
@@ -184,9 +184,7 @@ def _stochastic(scale: float) -> list[dict[str, Any]]:
     mdp = garnet(states, 4, branching, np.random.default_rng(0))
     metrics.wasserstein(np.ones(1), np.ones(1), np.zeros((1, 1)))  # imports POT
     what = f"bisimulation, Garnet process, {states} states, 4 actions, branching {branching}"
-    seconds, distance = _timed(
-        lambda: metrics.bisimulation(mdp.transition, mdp.reward, DISCOUNT, tolerance=TOLERANCE), 2
-    )
+    seconds, distance = _timed(lambda: metrics.bisimulation(mdp.transition, mdp.reward, DISCOUNT, **_QUIET), 2)
     rng = np.random.default_rng(0)
     sample = [(*rng.choice(states, 2, replace=False), rng.integers(4)) for _ in range(100)]
     programmes, _ = _timed(
@@ -222,12 +220,12 @@ def _large_union(num_tasks: int) -> dict[str, Any]:
     policy = mdp.optimal_policy(discount=1.0)
     seen = mdp.reachable_states(policy=policy)
     seconds, distance = _timed(
-        lambda: metrics.policy_similarity(mdp.transition, policy, DISCOUNT, rows=seen, columns=seen)
+        lambda: metrics.policy_similarity(mdp.transition, policy, DISCOUNT, rows=seen, columns=seen, **_QUIET)
     )
     return {
         "tasks": num_tasks,
         "states": len(seen),
         "seconds": seconds,
         "result_gib": distance.nbytes / 2**30,
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30,
+        "peak_gib": machine.peak_memory() / 2**30,
     }

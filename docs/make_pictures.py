@@ -1,6 +1,6 @@
 """Draws the pictures of the documentation from the environments and the committed results.
 
-pip install ".[all,docs]"
+pip install ".[all]"
 python docs/make_pictures.py
 """
 

@@ -41,7 +41,7 @@ def cake_processes(reward_x: float, reward_y: float) -> tuple[FiniteMDP, FiniteM
 
 
 def _cake(name: str, reward: float) -> FiniteMDP:
-    first, second, cake, no_cake = range(4)
+    _, second, cake, no_cake = range(4)
     return FiniteMDP(
         transition=np.array([[second, no_cake], [no_cake, cake], [cake, cake], [no_cake, no_cake]]),
         reward=np.array([[reward, 0], [0, reward], [0, 0], [0, 0]], dtype=np.float64),

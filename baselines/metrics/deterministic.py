@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, bicgstab
 
@@ -9,6 +11,7 @@ from bisimgym.baselines.metrics.operator import Operator, following
 from bisimgym.baselines.metrics.progress import Progress
 
 _MAX_ROUNDS = 10_000
+_SWEEPS_BETWEEN = 12
 _KRYLOV_STEPS = 50
 
 
@@ -77,28 +80,34 @@ def _cycle_distances(operator: Operator, cycle: np.ndarray, columns_to: np.ndarr
 
 
 def largest_over_actions(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
-    """Return the metric with the maximum over actions, by Howard's policy iteration on pairs of states.
+    """Return the metric with the maximum over actions, by modified policy iteration on pairs of states.
 
     The pair's "policy" is the action at which the maximum is attained. Under a fixed one each pair has one successor,
     and what the distances lack is the discounted sum of residuals along its path, which doubling the number of steps
-    adds up in a few passes. Of a symmetric metric one order of each pair is kept.
+    adds up in a few passes. Between such evaluations some sweeps of value iteration carry changes on; they go through
+    the states in turn forwards and backwards and use the values they have just found (Gauss-Seidel), which is a
+    contraction by the discount with the same fixed point.
     """
     pairs = _PackedPairs(operator)
     distance = np.zeros(operator.shape)
-    note = ""
+    note, forwards = "", True
     for _ in range(_MAX_ROUNDS):
-        progress.start(len(distance), note)
-        values, residuals, successor = pairs.greedy(distance, progress)
-        bound = operator.bound_of(float(np.abs(residuals).max()))
-        if bound <= tolerance:
-            return pairs.unpack(values + residuals)
-        note = f"error at most {bound:.1e}"
-        sums, weight = residuals, operator.discount
+        progress.start((_SWEEPS_BETWEEN + 1) * len(distance), note)
+        for _ in range(_SWEEPS_BETWEEN):
+            change = pairs.sweep(distance, forwards, progress)
+            forwards = not forwards
+            if operator.bound_of(change) <= tolerance:
+                return distance
+        cost, successor = pairs.greedy(distance, progress)
+        values = pairs.pack(distance)
+        sums = cost + operator.discount * values.take(successor) - values
+        bound = operator.bound_of(float(np.abs(sums).max()))
+        note, weight = f"error at most {bound:.1e}", operator.discount
         while weight * bound > tolerance / 4:
             sums = sums + weight * sums.take(successor)
             successor = successor.take(successor)
             weight *= weight
-        distance = pairs.unpack(values + sums)
+        pairs.unpack(values + sums, distance)
     raise ArithmeticError(f"{operator.name}: no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
 
 
@@ -123,57 +132,75 @@ class _PackedPairs:
         first = int(self.first_column[block[0]])
         return slice(int(self.offset[block[0]]) + first, int(self.offset[block[-1]]) + self.operator.shape[1]), first
 
-    def unpack(self, values: np.ndarray) -> np.ndarray:
-        distance = np.empty(self.operator.shape)
+    def pack(self, distance: np.ndarray) -> np.ndarray:
+        values = np.empty(self.size)
         for block in self.blocks:
             place, first = self._place(block)
-            part = values[place].reshape(len(block), -1)
-            distance[block[0] : block[-1] + 1, first:] = part
-            if self.operator.symmetric:
-                distance[first:, block[0] : block[-1] + 1] = part.T
-        return distance
+            values[place].reshape(len(block), -1)[:] = distance[block[0] : block[-1] + 1, first:]
+        return values
 
-    def greedy(self, distance: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return packed ``[size]``: the distances, what one application of the operator adds, and successor pairs.
-
-        The successors are those under the action that attains the maximum.
-        """
-        values, residuals = np.empty(self.size), np.empty(self.size)
-        successor = np.empty(self.size, dtype=np.int64)
+    def unpack(self, values: np.ndarray, distance: np.ndarray) -> None:
+        """Write packed values into ``distance``."""
         for block in self.blocks:
             place, first = self._place(block)
-            shape = (len(block), self.operator.shape[1] - first)
-            before = distance[block[0] : block[-1] + 1, first:]
-            after, to = self._greedy_block(distance, block, first)
-            values[place].reshape(shape)[:] = before
-            np.subtract(after, before, out=residuals[place].reshape(shape))
-            successor[place].reshape(shape)[:] = to
-            progress.advance(len(block))
-        return values, residuals, successor
+            self._write(distance, block, first, values[place].reshape(len(block), -1))
 
-    def _greedy_block(self, distance: np.ndarray, rows: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return one application of the operator for ``rows`` and the columns from ``first``, and successor pairs."""
-        operator = self.operator
-        to_x, to_y = operator.successors_x, operator.successors_y[first:]
-        for a in range(operator.num_actions):
-            value = distance[to_x[rows, a]].take(to_y[:, a], axis=1)
-            value *= operator.discount
-            value += operator.cost(a, rows, first)
-            if a == 0:
-                best, action = value, np.zeros(value.shape, dtype=np.int64)
-            else:
-                # A better action has a larger number than the best so far: a maximum takes the place of a masked copy.
-                np.maximum(action, np.multiply(value > best, a, dtype=np.int64), out=action)
+    def _write(self, distance: np.ndarray, block: np.ndarray, first: int, values: np.ndarray) -> None:
+        distance[block[0] : block[-1] + 1, first:] = values
+        if self.operator.symmetric:
+            distance[first:, block[0] : block[-1] + 1] = values.T
+
+    def sweep(self, distance: np.ndarray, forwards: bool, progress: Progress) -> float:
+        """Apply the operator to ``distance``, in place and block by block, and return the largest change."""
+        change = 0.0
+        for block in self.blocks if forwards else reversed(self.blocks):
+            first = int(self.first_column[block[0]])
+            terms = self._terms(distance, block, first)
+            best, _ = next(terms)
+            for value, _ in terms:
                 np.maximum(best, value, out=best)
-        x = to_x.take(action + rows[:, None] * operator.num_actions)
-        y = to_y.take(action + np.arange(len(to_y)) * operator.num_actions)
-        if operator.symmetric:
-            x, y = np.minimum(x, y), np.maximum(x, y)
-        return best, self.offset.take(x) + y
+            change = max(change, float(np.abs(best - distance[block[0] : block[-1] + 1, first:]).max()))
+            self._write(distance, block, first, best)
+            progress.advance(len(block))
+        return change
+
+    def greedy(self, distance: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+        """Return packed ``[size]``: the cost and the successor pair of the action that attains the maximum."""
+        costs, successors = np.empty(self.size), np.empty(self.size, dtype=np.int64)
+        to_x, to_y = self.operator.successors_x, self.operator.successors_y
+        actions = self.operator.num_actions
+        for block in self.blocks:
+            place, first = self._place(block)
+            for number, (value, cost) in enumerate(self._terms(distance, block, first)):
+                if number == 0:
+                    best, best_cost, action = value, cost, np.zeros(value.shape, dtype=np.int64)
+                    continue
+                better = value > best
+                np.copyto(best, value, where=better)
+                np.copyto(best_cost, cost, where=better)
+                np.copyto(action, number, where=better)
+            x = to_x.take(action + block[:, None] * actions)
+            y = to_y.take(action + np.arange(first, len(to_y)) * actions)
+            if self.operator.symmetric:
+                x, y = np.minimum(x, y), np.maximum(x, y)
+            costs[place].reshape(x.shape)[:] = best_cost
+            successors[place].reshape(x.shape)[:] = self.offset.take(x) + y
+            progress.advance(len(block))
+        return costs, successors
+
+    def _terms(self, distance: np.ndarray, rows: np.ndarray, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield each action's term of the operator and its cost, for ``rows`` and the columns from ``first``."""
+        operator = self.operator
+        for action in range(operator.num_actions):
+            value = distance[operator.successors_x[rows, action]].take(operator.successors_y[first:, action], axis=1)
+            value *= operator.discount
+            cost = operator.cost(action, rows, first)
+            value += cost
+            yield value, cost
 
 
 def weighted_over_actions(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
-    """Return the metric with weights over actions: a linear system, solved by BiCGSTAB and certified by its residual."""
+    """Return the metric with weights over actions: a linear system, solved by BiCGSTAB, certified by its residual."""
     constant = operator(np.zeros(operator.shape))
     size = constant.size
 
@@ -187,7 +214,7 @@ def weighted_over_actions(operator: Operator, tolerance: float, progress: Progre
         improved = operator(distance)
         bound = operator.bound_of(float(np.abs(improved - distance).max()))
         if bound <= tolerance:
-            return improved
+            return np.maximum(improved, 0, out=improved)  # the metric is not negative, an approximation can be
         progress.start(_KRYLOV_STEPS, f"error at most {bound:.1e}")
         # Two plain applications between attempts: they contract, whatever the Krylov method makes of the rest.
         distance = operator(improved)

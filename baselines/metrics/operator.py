@@ -27,7 +27,7 @@ class Cost(Protocol):
     """Local distances of pairs of states."""
 
     def __call__(self, action: int, rows: np.ndarray, first: int = 0) -> np.ndarray:
-        """Return ``float64[len(rows), Sy - first]``, a new array: the costs of ``rows`` of x and every y from ``first``."""
+        """Return ``float64[len(rows), Sy - first]``, a new array: costs of ``rows`` of x and y from ``first``."""
 
     def largest(self) -> float:
         """Return an upper bound of all costs."""
@@ -86,7 +86,12 @@ class TableCost:
 def reward_cost(reward_x: np.ndarray, reward_y: np.ndarray) -> FeatureCost:
     """Return the absolute differences of rewards ``float64[S, A]``, action by action."""
     spread = max(float(np.max(reward_x) - np.min(reward_y)), float(np.max(reward_y) - np.min(reward_x)))
-    return FeatureCost(reward_x, reward_y, lambda x, y, a: np.abs(x[:, a, None] - y[None, :, a]), spread)
+    return FeatureCost(reward_x, reward_y, _reward_difference, spread)
+
+
+def _reward_difference(reward_x: np.ndarray, reward_y: np.ndarray, action: int) -> np.ndarray:
+    difference = reward_x[:, action, None] - reward_y[None, :, action]
+    return np.abs(difference, out=difference)
 
 
 def policy_total_variation(policy_x: np.ndarray, policy_y: np.ndarray) -> FeatureCost:

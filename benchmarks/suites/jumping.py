@@ -55,11 +55,6 @@ def _alignment(**settings: Any) -> dict[str, Any]:
 TRANSFER = "bisimulation-transfer"
 
 METHODS = {
-    TRANSFER: Method(
-        "No learning: the optimal action of the training state that is nearest by the exact bisimulation metric",
-        {"discount": 0.99},
-        trains=False,
-    ),
     "dropout-l2": _method(
         "Imitation with dropout and an l2 penalty: the baseline",
         learning_rate=4e-3,
@@ -106,6 +101,11 @@ METHODS = {
         learning_rate=2.6e-3,
         augmentation="randconv",
         alignment=_alignment(),
+    ),
+    TRANSFER: Method(
+        "No learning: the optimal action of the training state that is nearest by the exact bisimulation metric",
+        {"discount": 0.99},
+        trains=False,
     ),
 }
 

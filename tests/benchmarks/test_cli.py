@@ -52,6 +52,10 @@ class TestErrors:
             (["report"], "nothing to report"),
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
             (["throughput", "CartPole-v1"], "unknown environment 'CartPole-v1'"),
+            (["throughput", "bisimgym/JumpingTask-v0", "--metrics"], "--metrics measures no environment"),
+            (["heatmaps", "--discount", "1"], "discount must be in [0, 1), got 1.0"),
+            (["heatmaps", "--obstacles", "25", "99"], "obstacle_position must be"),
+            (["heatmaps", "--out", "picture.xyz"], "must end in one of"),
             (["evaluate", "jumping", "--agent", "x", "--task", "square"], "unknown task 'square'"),
             (["evaluate", "jumping", "--agent", "x", "--budget", "-1"], "must not be negative"),
         ],
@@ -187,7 +191,7 @@ class TestCommand:
     def test_help_names_every_command(self, capsys):
         assert main(["--help"]) == 0
         text = capsys.readouterr().out
-        for command in ("list", "run", "evaluate", "report", "throughput", "doctor"):
+        for command in ("list", "run", "evaluate", "report", "throughput", "heatmaps", "doctor"):
             assert command in text
             assert main([command, "--help"]) == 0
 
@@ -220,6 +224,42 @@ class TestCommand:
         assert all(row["steps_per_second"] > 0 and row["of_copy_bound"] > 0 for row in rows)
         assert set(figures["learners"][0]["updates_per_second"]) == {"float32", "bfloat16"}
         assert "vector 8" in capsys.readouterr().out
+
+    def test_throughput_of_metrics(self, tmp_path, capsys, monkeypatch):
+        from bisimgym.benchmarks import metric_speed
+
+        whole = metric_speed.measure
+        monkeypatch.setattr(metric_speed, "measure", lambda console: whole(console, scale=0.02))
+        file = tmp_path / "figures.json"
+        assert main(["throughput", "--metrics", "--json", str(file)]) == 0
+        figures = json.loads(file.read_text())
+        assert {row["what"].split()[0] for row in figures["rows"]} == {
+            "PSM",
+            "bisimulation,",
+            "recursive",
+            "MICo,",
+            "one",
+        }
+        assert all(row["times_faster"] == row["reference_seconds"] / row["seconds"] > 0 for row in figures["rows"])
+        assert figures["memory"]["peak_gib"] > figures["memory"]["result_gib"] > 0
+        assert "times faster" in capsys.readouterr().out
+
+    def test_heatmaps(self, tmp_path, capsys):
+        picture, arrays = tmp_path / "new" / "metrics.png", tmp_path / "metrics.npz"
+        assert main(["heatmaps", "--out", str(picture), "--arrays", str(arrays)]) == 0
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        with np.load(arrays) as distances:
+            zeros = {name: int((distances[name] == 0).sum()) for name in distances}
+            assert zeros == {
+                "bisimulation": 24,
+                "policy_similarity": 1068,
+                "π*-bisimulation": 56,
+                "true_similarity": 1068,
+            }
+            np.testing.assert_array_equal(distances["policy_similarity"] == 0, distances["true_similarity"] == 0)
+            assert distances["π*-bisimulation"].max() == pytest.approx(4246.45, abs=0.005)
+            assert distances["policy_similarity"].max() == pytest.approx(1.99, abs=1e-9)
+        assert "policy similarity (PSM): up to 1.99, 1068 of 3136 pairs at 0" in capsys.readouterr().out
 
 
 def test_the_readmes_table_is_what_the_committed_rows_generate(tmp_path):

@@ -1,8 +1,11 @@
 """What solving a task means."""
 
+import json
+
 import numpy as np
 import pytest
 
+from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.suites import jumping, load_suite
 
 SUITE = load_suite("jumping")
@@ -80,3 +83,56 @@ class TestScoring:
             assert task in SUITE.tasks
             assert method in SUITE.methods
             assert measure == "score" or measure in SUITE.measures
+
+
+class TestBisimulationTransfer:
+    def test_solves_exactly_the_unseen_tasks_that_share_an_obstacle_position(self):
+        for task in ("wide", "narrow"):
+            solved = jumping.transfer_solved(task, 1, 0.99)
+            seen = jumping.seen_tasks(task, 1)
+            positions = {p for p, _ in seen}
+            np.testing.assert_array_equal(solved, [p in positions for p, _ in jumping.ALL_TASKS])
+            unseen = np.array([t not in seen for t in jumping.ALL_TASKS])
+            assert (solved[unseen].sum(), unseen.sum()) == (48, 268)
+
+    def test_the_same_holds_for_draws(self):
+        for seed in (1, 2):
+            positions = {p for p, _ in jumping.seen_tasks("random", seed)}
+            np.testing.assert_array_equal(
+                jumping.transfer_solved("random", seed, 0.99), [p in positions for p, _ in jumping.ALL_TASKS]
+            )
+
+    def test_colors_are_rows_of_their_own(self):
+        solved = jumping.transfer_solved("colors", 1, 0.99).reshape(2, 26, 11)
+        trained = np.isin(range(20, 46), [20, 25, 30, 35, 40, 45])
+        np.testing.assert_array_equal(solved[0], np.repeat(trained[:, None], 11, axis=1))
+        assert solved[1][trained].all()
+
+    def test_its_policy_is_that_of_the_environments_oracle(self):
+        import gymnasium as gym
+
+        from bisimgym.envs.jumping import jumping_mdp
+
+        for color in ("white", "red", "green"):
+            env_id, extra = ("JumpingTask-v0", {}) if color == "white" else ("JumpingTaskColors-v0", {"color": color})
+            env = gym.make(f"bisimgym/{env_id}", obstacle_position=31, floor_height=12, **extra)
+            env.reset()
+            mdp = jumping_mdp(31, 12, color)
+            best, state, terminated = mdp.optimal_policy(discount=1.0).argmax(axis=1), 0, False
+            while not terminated:
+                action = env.unwrapped.optimal_action()
+                if color == "green" or int(mdp.state_names[state].split()[0][2:]) <= 31 - 14:
+                    assert best[state] == action
+                state = mdp.transition[state, action]
+                terminated = env.step(action)[2]
+            assert mdp.terminal[state]
+
+    def test_runs_as_a_method_and_takes_a_discount(self, tmp_path, capsys, error_of):
+        arguments = ["run", "jumping", "--task", "wide", "--method", "bisimulation-transfer", "--seeds", "1"]
+        assert main([*arguments, "--out", str(tmp_path), "--jobs", "1"]) == 0
+        assert "17.9" in capsys.readouterr().out
+        result = json.loads(next(tmp_path.rglob("result.json")).read_text())
+        assert result["score"] == 48 / 268
+        assert "discount must be in [0, 1), got 1.0" in error_of(*arguments, "--set", "discount=1.0")
+        assert "unknown setting 'epochs': choose from discount" in error_of(*arguments, "--set", "epochs=3")
+        assert main(["report", str(tmp_path), "--out", str(tmp_path / "site")]) == 0

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bisimgym.envs.finite_mdp import FiniteMDP
+from bisimgym.envs.small_processes import cake_processes, garnet, grid_world
 
 
 def two_state(transition, reward=None, terminal=None):
@@ -47,6 +48,11 @@ def test_cycles_without_discount_are_an_error():
         ({"reward": np.array([[1.0, 0.0], [0.0, 2.0]])}, "absorbing"),
         ({"reward": np.array([[1.0, np.nan], [0.0, 0.0]])}, "finite"),
         ({"terminal": np.array([True])}, r"bool\[2\]"),
+        ({"terminal": np.array([0, 1])}, r"bool\[2\], got int64"),
+        ({"transition": np.array([[[1.5, -0.5]] * 2, [[0, 1.0]] * 2])}, r"got -0.5 at \[0, 0, 1\]"),
+        ({"transition": np.array([[[0.5, np.nan]] * 2, [[0, 1.0]] * 2])}, r"got nan at \[0, 0, 1\]"),
+        ({"transition": np.array([[[0.5, 0.4]] * 2, [[0, 1.0]] * 2])}, r"sum to one, got 0.9 at \[0, 0\]"),
+        ({"transition": np.array([[0, 1], [-1, 1]])}, r"got -1 at \[1, 0\]"),
     ],
 )
 def test_bad_arrays_are_named(change, message):
@@ -55,6 +61,124 @@ def test_bad_arrays_are_named(change, message):
         two_state(**arguments)
 
 
-def test_discount_out_of_range():
+def test_bad_numbers_are_named():
+    mdp = two_state(np.array([[0, 1], [1, 1]]))
     with pytest.raises(ValueError, match="discount must be in"):
-        two_state(np.array([[0, 1], [1, 1]])).optimal_values(1.5)
+        mdp.optimal_values(1.5)
+    with pytest.raises(ValueError, match="tolerance must be positive, got 0"):
+        mdp.optimal_values(0.5, tolerance=0)
+    with pytest.raises(ValueError, match=r"tolerance=1e-10 is out of reach of float64 with discount=0.99999"):
+        mdp.optimal_values(0.99999)
+    with pytest.raises(ValueError, match=r"policy must be \[2, 2\], got \(2,\)"):
+        mdp.policy_values(np.ones(2), 0.5)
+    with pytest.raises(ValueError, match="offsets must rise from 0"):
+        FiniteMDP(mdp.transition, mdp.reward, mdp.terminal, mdp.state_names, offsets=(0, 2))
+    with pytest.raises(ValueError, match="same actions"):
+        FiniteMDP.union({})
+
+
+def test_the_optimal_policy_takes_the_lowest_of_equally_good_actions():
+    # Actions 1 and 2 are the same; action 0 is worse by a hair that is more than rounding.
+    transition = np.array([[1, 1, 1], [1, 1, 1]])
+    reward = np.array([[1 - 1e-6, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    mdp = FiniteMDP(transition, reward, np.array([False, True]), ("start", "end"))
+    np.testing.assert_array_equal(mdp.optimal_policy(0.9), [[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(mdp.optimal_policy(1.0), [[0, 1, 0], [1, 0, 0]])
+
+
+def test_the_optimal_policy_reaches_the_optimal_values():
+    rng = np.random.default_rng(3)
+    for branching in (1, 4):
+        mdp = garnet(20, 3, branching, rng)
+        values = mdp.policy_values(mdp.optimal_policy(0.95), 0.95)
+        np.testing.assert_allclose(values, mdp.optimal_values(0.95), atol=1e-8)
+        # and satisfies Bellman's equation
+        best = (mdp.reward + 0.95 * mdp.next_values(values)).max(axis=1)
+        np.testing.assert_allclose(values, best, atol=1e-8)
+
+
+def test_reachable_states():
+    transition = np.array([[1, 2], [1, 1], [3, 3], [2, 3]])
+    mdp = FiniteMDP(transition, np.zeros((4, 2)), np.array([False, True, False, False]), tuple("abcd"))
+    np.testing.assert_array_equal(mdp.reachable_states(), [0, 1, 2, 3])
+    np.testing.assert_array_equal(mdp.reachable_states(start=2), [2, 3])
+    np.testing.assert_array_equal(mdp.reachable_states(policy=np.array([[1, 0]] * 4)), [0, 1])
+    dense = FiniteMDP(np.eye(4)[transition], mdp.reward, mdp.terminal, mdp.state_names)
+    np.testing.assert_array_equal(dense.reachable_states(start=[2, 1]), [1, 2, 3])
+    np.testing.assert_array_equal(dense.reachable_states(policy=np.array([[1, 0]] * 4)), [0, 1])
+
+
+def test_a_union_keeps_its_parts_apart():
+    rng = np.random.default_rng(0)
+    x, y = garnet(3, 2, 1, rng), garnet(4, 2, 1, rng)
+    union = FiniteMDP.union({"x": x, "y": y})
+    assert union.deterministic
+    assert union.offsets == (0, 3)
+    assert union.state_names[2:4] == ("x: 2", "y: 0")
+    np.testing.assert_array_equal(union.transition[3:] - 3, y.transition)
+    np.testing.assert_allclose(union.optimal_values(0.9)[3:], y.optimal_values(0.9), atol=1e-9)
+    twice = FiniteMDP.union({"first": union, "second": garnet(2, 2, 2, rng)})
+    assert twice.offsets == (0, 3, 7)
+    assert not twice.deterministic
+    np.testing.assert_allclose(twice.optimal_values(0.9)[:7], union.optimal_values(0.9), atol=1e-9)
+
+
+class TestSmallProcesses:
+    def test_garnet_branches_as_asked(self):
+        rng = np.random.default_rng(1)
+        mdp = garnet(12, 3, 4, rng, num_terminal=2)
+        assert ((mdp.transition[:10] > 0).sum(axis=2) == 4).all()
+        assert mdp.terminal.tolist() == [False] * 10 + [True] * 2
+        assert (mdp.reward[:10] > 0).any()
+        assert garnet(5, 2, 1, rng).deterministic
+        # every share of a cut interval has the same mean
+        wide = garnet(300, 4, 3, rng).transition
+        assert wide[wide > 0].mean() == pytest.approx(1 / 3)
+        assert np.array_equal(
+            garnet(6, 2, 3, np.random.default_rng(5)).transition, garnet(6, 2, 3, np.random.default_rng(5)).transition
+        )
+
+    def test_grid_world_moves_bumps_and_ends(self):
+        mdp = grid_world(["  G", " # "])
+        names = mdp.state_names
+        assert names == ("(0, 0)", "(0, 1)", "(0, 2)", "(1, 0)", "(1, 2)")
+        up, down, left, right = range(4)
+        assert mdp.transition[0].tolist() == [0, 3, 0, 1]
+        assert mdp.reward[0].tolist() == [-1, 0, -1, 0]
+        assert (mdp.transition[1, right], mdp.reward[1, right]) == (2, 1)
+        assert (mdp.transition[1, down], mdp.reward[1, down]) == (1, -1)  # the wall
+        assert mdp.terminal.tolist() == [False, False, True, False, False]
+        assert mdp.transition[2].tolist() == [2] * 4
+        assert mdp.transition[4, left] == 4
+        assert mdp.reward[4, up] == 1
+
+    def test_slipping_mixes_moves(self):
+        sure, slippery = grid_world(), grid_world(slip=0.2)
+        assert sure.num_states == 31
+        np.testing.assert_allclose(
+            slippery.transition,
+            0.8 * np.eye(31)[sure.transition] + 0.2 * np.eye(31)[sure.transition].mean(axis=1, keepdims=True),
+        )
+        np.testing.assert_allclose(slippery.reward, 0.8 * sure.reward + 0.2 * sure.reward.mean(axis=1, keepdims=True))
+
+    def test_cake(self):
+        x, y = cake_processes(5.0, 1.0)
+        np.testing.assert_array_equal(x.optimal_policy(0.9), y.optimal_policy(0.9))
+        assert x.optimal_values(0.9)[0] == pytest.approx(5 + 0.9 * 5)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: garnet(3, 2, 4, np.random.default_rng()), "branching must be from 1 to num_states=3, got 4"),
+            (lambda: garnet(0, 2, 1, np.random.default_rng()), "num_states and num_actions must be at least 1"),
+            (lambda: garnet(3, 2, 1, np.random.default_rng(), 4), "num_terminal must be from 0 to num_states=3, got 4"),
+            (lambda: grid_world(["ab"]), "layout must be rows"),
+            (lambda: grid_world(["  ", " "]), "layout must be rows of equal length"),
+            (lambda: grid_world(["##"]), "must have a free cell"),
+            (lambda: grid_world(slip=1.0), r"slip must be a probability in \[0, 1\), got 1.0"),
+            (lambda: cake_processes(0.0, 1.0), "rewards must be positive, got 0.0 and 1.0"),
+        ],
+    )
+    def test_bad_input(self, make, message):
+        with pytest.raises(ValueError, match=message):
+            make()

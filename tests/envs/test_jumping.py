@@ -335,3 +335,20 @@ class TestArguments:
             one, two = env.step(action), copy.step(action)
             np.testing.assert_array_equal(one[0], two[0])
             assert one[1:] == two[1:]
+
+    def test_a_union_holds_each_task(self):
+        tasks = [(20, 10), (45, 13), (30, 10, "green")]
+        union = jumping.jumping_union(tasks)
+        for offset, task in zip(union.offsets, tasks, strict=True):
+            mdp = jumping.jumping_mdp(*task)
+            part = slice(offset, offset + mdp.num_states)
+            np.testing.assert_array_equal(union.transition[part] - offset, mdp.transition)
+            np.testing.assert_array_equal(union.reward[part], mdp.reward)
+        assert union.state_names[union.offsets[2]] == "(30, 10, green): x=0 h=0 ground"
+        visited = union.reachable_states(policy=union.optimal_policy(discount=1.0))
+        assert len(visited) == 3 * 57  # 56 decisions each, and the end
+
+    @pytest.mark.parametrize("tasks", [[], [(20, 10), (20, 10)]])
+    def test_a_union_needs_different_tasks(self, tasks):
+        with pytest.raises(ValueError, match="at least one, and each once"):
+            jumping.jumping_union(tasks)

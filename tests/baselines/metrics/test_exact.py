@@ -1,0 +1,462 @@
+"""Every metric on processes small enough to solve by hand, and against the straightforward reference."""
+
+import numpy as np
+import pytest
+
+from bisimgym.baselines import metrics
+from bisimgym.benchmarks import metric_reference as reference
+from bisimgym.envs.small_processes import cake_processes, garnet, grid_world
+
+G = 0.9
+
+# u and v lead to x with 0.7 and 0.2, else to y; x and y stay where they are and are rewarded with 1 and 0.
+U, V, X, Y = range(4)
+GAMBLE = np.zeros((4, 1, 4))
+GAMBLE[U, 0, [X, Y]] = 0.7, 0.3
+GAMBLE[V, 0, [X, Y]] = 0.2, 0.8
+GAMBLE[X, 0, X] = GAMBLE[Y, 0, Y] = 1
+GAMBLE_REWARD = np.array([[0.0], [0.0], [1.0], [0.0]])
+ONLY = np.ones((4, 1))
+FAR = 1 / (1 - G)  # the distance of x and y
+
+# The same with the chance in the policy: action 0 leads to x, action 1 to y.
+CHOICE = np.array([[X, Y], [X, Y], [X, X], [Y, Y]])
+CHOICE_POLICY = np.array([[0.7, 0.3], [0.2, 0.8], [1, 0], [0, 1]])
+CHOICE_REWARD = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+
+
+class TestByHand:
+    def test_bisimulation(self):
+        d = metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G)
+        assert d[X, Y] == pytest.approx(FAR, abs=1e-6)
+        assert d[U, V] == pytest.approx(G * 0.5 * FAR, abs=1e-6)  # half of the mass has to move
+        assert d[U, Y] == pytest.approx(G * 0.7 * FAR, abs=1e-6)
+        assert d[U, X] == pytest.approx(1 + G * 0.3 * FAR, abs=1e-6)
+
+    def test_bisimulation_of_a_deterministic_process_takes_the_worst_action(self):
+        # Action 0 tells s from t by 0.3 at once; action 1 moves both on to x and y, which differ by 1 for good.
+        transition = np.array([[0, 2], [1, 3], [2, 2], [3, 3]])
+        reward = np.array([[0.3, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+        d = metrics.bisimulation(transition, reward, G)
+        assert d[0, 1] == pytest.approx(max(0.3 + G * G * FAR, G * FAR), abs=1e-6)
+        assert metrics.bisimulation(transition, reward, 0.1)[0, 1] == pytest.approx(0.3 / (1 - 0.1), abs=1e-6)
+
+    def test_on_policy_bisimulation(self):
+        d = metrics.on_policy_bisimulation(CHOICE, CHOICE_REWARD, CHOICE_POLICY, G)
+        assert d[U, V] == pytest.approx(G * 0.5 * FAR, abs=1e-6)
+        assert d[X, Y] == pytest.approx(FAR, abs=1e-6)
+        np.testing.assert_allclose(d, metrics.on_policy_bisimulation(GAMBLE, GAMBLE_REWARD, ONLY, G), atol=2e-6)
+
+    def test_policy_similarity(self):
+        d = metrics.policy_similarity(CHOICE, CHOICE_POLICY, G)
+        assert d[X, Y] == pytest.approx(FAR, abs=1e-6)  # they never act alike
+        assert d[U, V] == pytest.approx(0.5 + G * 0.5 * FAR, abs=1e-6)
+        assert d[U, X] == pytest.approx(0.3 + G * 0.3 * FAR, abs=1e-6)
+
+    def test_policy_similarity_with_a_cost_of_ones_own(self):
+        means = np.array([0.0, 0.5, 2.0, 0.0])
+        cost = np.abs(means[:, None] - means)
+        d = metrics.policy_similarity(CHOICE, CHOICE_POLICY, G, cost=cost)
+        assert d[X, Y] == pytest.approx(2 * FAR, abs=1e-6)
+        assert d[U, V] == pytest.approx(0.5 + G * 0.5 * 2 * FAR, abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("transition", "reward", "policy"),
+        [
+            (GAMBLE, GAMBLE_REWARD, ONLY),
+            (CHOICE, CHOICE_REWARD, CHOICE_POLICY),
+        ],
+    )
+    def test_mico(self, transition, reward, policy):
+        d = metrics.mico(transition, reward, policy, G)
+        assert d[X, Y] == pytest.approx(FAR, abs=1e-6)
+        assert d[U, V] == pytest.approx(G * (0.7 * 0.8 + 0.3 * 0.2) * FAR, abs=1e-6)
+        assert d[U, U] == pytest.approx(G * 2 * 0.7 * 0.3 * FAR, abs=1e-6)  # two draws need not agree
+        assert d[X, X] == 0
+
+    def test_rap_of_a_deterministic_process_is_mico(self):
+        d = metrics.rap(CHOICE, CHOICE_REWARD, CHOICE_POLICY, G)
+        np.testing.assert_allclose(d, metrics.mico(CHOICE, CHOICE_REWARD, CHOICE_POLICY, G), atol=2e-6)
+
+    def test_rap_goes_through_expected_next_states(self):
+        # From u one gets to 0 or 2 with equal chances: on average to 1, which is m. From v one gets to 0 and 2 with
+        # 0.9 and 0.1: on average to 0.2, which is nearest to the state at 0.
+        low, high, m, u, v = range(5)
+        transition = np.zeros((5, 1, 5))
+        for state in (low, high, m):
+            transition[state, 0, state] = 1
+        transition[u, 0, [low, high]] = 0.5
+        transition[v, 0, [low, high]] = 0.9, 0.1
+        reward = np.array([[0.0], [4.0], [1.0], [0.0], [0.0]])
+        coordinates = np.array([[0.0], [2.0], [1.0], [7.0], [8.0]])
+        d = metrics.rap(transition, reward, np.ones((5, 1)), G, coordinates)
+        assert d[u, v] == pytest.approx(G * 1 * FAR, abs=1e-6)  # m against low
+        assert d[u, u] == 0
+        # Wasserstein sees the chances themselves: 0.4 of the mass moves from low to high.
+        bisimulation = metrics.bisimulation(transition, reward, G)
+        assert bisimulation[u, v] == pytest.approx(G * 0.4 * 4 * FAR, abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("reduction", "stays"), [("mean", 0.5), ("max", 1.0), ([0.25, 0.75], 0.25), (np.array([0.0, 1.0]), 0.0)]
+    )
+    def test_recursive_similarity(self, reduction, stays):
+        # Action 0 stays, action 1 ends in a common state.
+        transition = np.array([[0, 2], [1, 2], [2, 2]])
+        cost = np.array([[0.0, 3.0, 1.0], [3.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+        d = metrics.recursive_similarity(transition, cost, G, reduction)
+        assert d[0, 1] == pytest.approx(3 / (1 - G * stays), abs=1e-6)
+
+    def test_recursive_similarity_with_chance(self):
+        cost = np.zeros((4, 4))
+        cost[X, Y] = cost[Y, X] = 1
+        d = metrics.recursive_similarity(GAMBLE, cost, G)
+        assert d[U, V] == pytest.approx(G * 0.5 * FAR, abs=1e-6)
+
+    def test_recursive_similarity_with_costs_by_action_and_without_symmetry(self):
+        transition = np.array([[0, 1], [1, 1]])
+        cost = np.zeros((2, 2, 2))
+        cost[0, 0, 1], cost[1, 0, 1], cost[0, 1, 0] = 1.0, 5.0, 2.0
+        d = metrics.recursive_similarity(transition, cost, 0.5, "max")
+        # (0, 1): action 0 stays there and costs 1 each time, action 1 costs 5 and leads to (1, 1), worth 0.
+        assert d[0, 1] == pytest.approx(5, abs=1e-6)
+        assert d[1, 0] == pytest.approx(2 / (1 - 0.5), abs=1e-6)
+
+    @pytest.mark.parametrize("discount", [0.0, 0.5, 0.9])
+    @pytest.mark.parametrize(("rx", "ry"), [(1.0, 1.0), (5.0, 1.0), (1.0, 3.0)])
+    def test_cake_and_no_cake(self, rx, ry, discount):
+        x, y = cake_processes(rx, ry)
+        policies = x.optimal_policy(discount), y.optimal_policy(discount)
+        bisimulation = metrics.bisimulation(x.transition, x.reward, discount, other=(y.transition, y.reward))
+        assert bisimulation[0, 0] == pytest.approx((1 + discount) * abs(rx - ry), abs=1e-6)
+        assert bisimulation[1, 0] == pytest.approx(max((1 + discount) * ry, rx), abs=1e-6)
+        psm = metrics.policy_similarity(x.transition, policies[0], discount, other=(y.transition, policies[1]))
+        assert psm[0, 0] == psm[1, 1] == 0
+        assert psm[1, 0] >= 1
+        # The policy similarity metric matches the states that ask for the same action; bisimulation does not always.
+        np.testing.assert_array_equal(metrics.transferred_policy(psm[:2], policies[0][:2])[:2], policies[1][:2])
+        if (rx, ry, discount) == (5.0, 1.0, 0.9):
+            assert bisimulation[1, 0] < bisimulation[0, 0]
+
+    def test_mirrored_rooms_are_alike_under_a_policy_that_does_not_prefer_a_side(self):
+        rooms = grid_world()
+        assert rooms.num_states == 31
+        cells = [tuple(int(n) for n in name.strip("()").split(",")) for name in rooms.state_names]
+        mirrored = np.array([cells.index((row, 12 - column)) for row, column in cells])
+        uniform = np.full((31, 4), 0.25)
+        d = metrics.on_policy_bisimulation(rooms.transition, rooms.reward, uniform, G)
+        np.testing.assert_allclose(d[np.arange(31), mirrored], 0, atol=1e-6)
+        np.testing.assert_allclose(d, d[mirrored][:, mirrored], atol=2e-6)
+        # Action by action left is not right: the bisimulation metric tells mirrored cells apart.
+        full = metrics.bisimulation(rooms.transition, rooms.reward, G)
+        assert (full[np.arange(31), mirrored] > 0.1).sum() > 20
+
+
+def _transport_reference(mdp, discount, sweeps):
+    costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
+    sweep = lambda d: reference.transport_sweep(d, mdp.transition, costs, discount)  # noqa: E731
+    return reference.iterate(sweep, costs.shape[1:], sweeps)
+
+
+class TestAgainstPlainIteration:
+    def test_deterministic_bisimulation(self, rng):
+        mdp = garnet(60, 3, 1, rng)
+        costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
+        sweeps = reference.sweeps_needed(costs.max(), 0.95, 1e-8)
+        expected = reference.iterate(
+            lambda d: reference.deterministic_sweep(d, mdp.transition, costs, 0.95), (60, 60), sweeps
+        )
+        d = metrics.bisimulation(mdp.transition, mdp.reward, 0.95, tolerance=1e-8)
+        np.testing.assert_allclose(d, expected, atol=2e-8)
+
+    def test_stochastic_bisimulation_with_a_linear_programme_per_pair(self, rng):
+        mdp = garnet(7, 2, 3, rng)
+        expected = _transport_reference(mdp, 0.5, reference.sweeps_needed(1.0, 0.5, 1e-7))
+        d = metrics.bisimulation(mdp.transition, mdp.reward, 0.5, tolerance=1e-7)
+        np.testing.assert_allclose(d, expected, atol=3e-7)
+
+    def test_mico(self, rng):
+        mdp = garnet(30, 2, 4, rng)
+        policy = rng.dirichlet([1, 1], 30)
+        reward = (policy * mdp.reward).sum(axis=1)
+        cost, probabilities = np.abs(reward[:, None] - reward), np.einsum("sa,sat->st", policy, mdp.transition)
+        expected = reference.iterate(lambda d: reference.independent_sweep(d, probabilities, cost, 0.95), (30, 30), 600)
+        d = metrics.mico(mdp.transition, mdp.reward, policy, 0.95, tolerance=1e-8)
+        np.testing.assert_allclose(d, expected, atol=2e-8)
+
+    def test_recursive_similarity(self, rng):
+        mdp = garnet(40, 4, 1, rng)
+        cost = rng.random((40, 40))
+        expected = reference.iterate(lambda d: reference.mean_sweep(d, mdp.transition, cost, 0.95), (40, 40), 600)
+        d = metrics.recursive_similarity(mdp.transition, cost, 0.95, tolerance=1e-8)
+        np.testing.assert_allclose(d, expected, atol=2e-8)
+
+    @pytest.mark.parametrize("lengths", [(5, 5), (4, 7), (1, 3)])
+    def test_trajectories(self, rng, lengths):
+        cost = rng.random(lengths)
+        d = metrics.trajectory_similarity(cost, 0.9)
+        np.testing.assert_allclose(d, reference.trajectory_arrays(cost, 0.9), atol=1e-6)
+        np.testing.assert_allclose(d, reference.trajectory_loops(cost.tolist(), 0.9), atol=1e-6)
+
+    def test_policy_similarity_of_a_chain_is_that_of_its_trajectories(self, rng):
+        # A last state that stays and costs nothing against the other's last: both definitions agree.
+        actions = rng.integers(2, size=(2, 30))
+        actions[:, -1] = 0
+        following = np.minimum(np.arange(30) + 1, 29)
+        transition = np.concatenate([following, 30 + following])[:, None].repeat(2, axis=1)
+        d = metrics.policy_similarity(transition, np.eye(2)[actions.ravel()], 0.97)
+        expected = metrics.trajectory_similarity(metrics.policy_cost(actions[0], actions[1]), 0.97)
+        np.testing.assert_allclose(d[:30, 30:], expected, atol=1e-6)
+
+    def test_long_cycles_and_tails(self):
+        # A cycle of 7 with a tail of 5 that leads into it, under one action.
+        transition = np.array([*range(1, 7), 0, 0, 7, 8, 9, 10])[:, None]
+        reward = np.linspace(0, 1, 12)[:, None] ** 2
+        d = metrics.bisimulation(transition, reward, 0.95, tolerance=1e-9)
+        costs = np.abs(reward[:, 0][:, None] - reward[:, 0])[None]
+        expected = reference.iterate(lambda e: reference.deterministic_sweep(e, transition, costs, 0.95), (12, 12), 800)
+        np.testing.assert_allclose(d, expected, atol=1e-8)
+
+
+class TestTwoProcesses:
+    def test_blocks_of_the_union(self, rng):
+        x, y = garnet(6, 2, 3, rng), garnet(4, 2, 2, rng)
+        union = type(x).union({"x": x, "y": y})
+        px, py = rng.dirichlet([1, 1], 6), rng.dirichlet([1, 1], 4)
+        policy = np.concatenate([px, py])
+        block = np.s_[:6, 6:]
+        cases = [
+            (
+                metrics.bisimulation,
+                (x.transition, x.reward),
+                (y.transition, y.reward),
+                (union.transition, union.reward),
+            ),
+            (metrics.policy_similarity, (x.transition, px), (y.transition, py), (union.transition, policy)),
+        ]
+        cases += [
+            (f, (x.transition, x.reward, px), (y.transition, y.reward, py), (union.transition, union.reward, policy))
+            for f in (metrics.on_policy_bisimulation, metrics.mico)
+        ]
+        for metric, first, second, both in cases:
+            d = metric(*first, 0.8, other=second)
+            np.testing.assert_allclose(d, metric(*both, 0.8)[block], atol=3e-6, err_msg=metric.__name__)
+        points = rng.random((10, 2))
+        d = metrics.rap(x.transition, x.reward, px, 0.8, points[:6], other=(y.transition, y.reward, py, points[6:]))
+        moved = metrics.rap(union.transition, union.reward, policy, 0.8, np.concatenate([points[:6], points[6:] + 9]))
+        assert d.shape == (6, 4)
+        np.testing.assert_allclose(d, moved[block], atol=3e-6)
+        cost = rng.random((10, 10))
+        d = metrics.recursive_similarity(x.transition, cost[block], 0.8, other=y.transition)
+        np.testing.assert_allclose(d, metrics.recursive_similarity(union.transition, cost, 0.8)[block], atol=3e-6)
+
+    def test_a_deterministic_and_a_stochastic_process(self, rng):
+        x, y = garnet(5, 2, 1, rng), garnet(4, 2, 2, rng)
+        union = type(x).union({"x": x, "y": y})
+        d = metrics.bisimulation(x.transition, x.reward, 0.8, other=(y.transition, y.reward))
+        np.testing.assert_allclose(d, metrics.bisimulation(union.transition, union.reward, 0.8)[:5, 5:], atol=3e-6)
+
+    def test_different_actions_are_an_error(self, rng):
+        x, y = garnet(5, 2, 1, rng), garnet(4, 3, 1, rng)
+        with pytest.raises(ValueError, match="same actions, got 2 and 3"):
+            metrics.bisimulation(x.transition, x.reward, G, other=(y.transition, y.reward))
+        with pytest.raises(ValueError, match=r"\(transition, reward\); got 3 of them"):
+            metrics.bisimulation(x.transition, x.reward, G, other=(y.transition, y.reward, None))
+        with pytest.raises(ValueError, match="got ndarray"):
+            metrics.bisimulation(x.transition, x.reward, G, other=y.transition)
+
+
+class TestSolver:
+    @pytest.mark.parametrize("branching", [1, 3])
+    def test_rows_and_columns(self, rng, branching):
+        mdp = garnet(12, 2, branching, rng, num_terminal=2)
+        whole = metrics.bisimulation(mdp.transition, mdp.reward, G)
+        rows, columns = np.array([3, 1, 3]), np.array([11, 0])
+        part = metrics.bisimulation(mdp.transition, mdp.reward, G, rows=rows, columns=columns)
+        np.testing.assert_allclose(part, whole[rows][:, columns], atol=2e-6)
+        other = garnet(6, 2, branching, rng)
+        whole = metrics.bisimulation(mdp.transition, mdp.reward, G, other=(other.transition, other.reward))
+        part = metrics.bisimulation(
+            mdp.transition, mdp.reward, G, other=(other.transition, other.reward), rows=rows, columns=[5]
+        )
+        np.testing.assert_allclose(part, whole[rows][:, [5]], atol=2e-6)
+        cost = rng.random((12, 12))
+        whole = metrics.recursive_similarity(mdp.transition, cost, G)
+        part = metrics.recursive_similarity(mdp.transition, cost, G, rows=rows, columns=columns)
+        np.testing.assert_allclose(part, whole[rows][:, columns], atol=2e-6)
+
+    def test_states_that_are_alike_are_merged(self, rng):
+        mdp = garnet(10, 2, 1, rng)
+        union = type(mdp).union({"a": mdp, "b": mdp, "c": mdp})
+        d = metrics.bisimulation(union.transition, union.reward, G)
+        one = metrics.bisimulation(mdp.transition, mdp.reward, G)
+        np.testing.assert_array_equal(d, np.tile(d[:10, :10], (3, 3)))
+        np.testing.assert_allclose(d[:10, :10], one, atol=2e-6)
+
+    def test_several_workers_find_the_same(self, rng):
+        mdp = garnet(70, 1, 2, rng)  # enough pairs for two jobs
+        alone = metrics.bisimulation(mdp.transition, mdp.reward, G)
+        np.testing.assert_array_equal(metrics.bisimulation(mdp.transition, mdp.reward, G, workers=2), alone)
+
+    def test_memory_is_stated_and_refused(self, rng):
+        mdp = garnet(300, 2, 1, rng)
+        with pytest.raises(
+            MemoryError, match=r"between 300 and 300 states .* needs about .* MiB, and 1.0 MiB is the limit"
+        ):
+            metrics.bisimulation(mdp.transition, mdp.reward, G, memory_limit=2**20)
+        few = metrics.bisimulation(mdp.transition, mdp.reward, G, memory_limit=2**30, rows=[0], columns=[1])
+        assert few.shape == (1, 1)
+
+    def test_long_work_shows_a_bar(self, rng, capsys, monkeypatch):
+        from bisimgym.baselines.metrics import progress
+
+        mdp = garnet(40, 2, 2, rng)
+        metrics.bisimulation(mdp.transition, mdp.reward, G)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0.0)
+        metrics.bisimulation(mdp.transition, mdp.reward, G)
+        shown = capsys.readouterr().err
+        assert "bisimulation 40 x 40" in shown
+        assert "error at most" in shown
+        metrics.bisimulation(mdp.transition, mdp.reward, G, progress=False)
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize("branching", [1, 3])
+    def test_tolerance_is_kept(self, rng, branching):
+        mdp = garnet(15, 2, branching, rng)
+        exact = metrics.bisimulation(mdp.transition, mdp.reward, 0.9, tolerance=1e-10)
+        operator = metrics.bisimulation_operator(mdp.transition, mdp.reward, 0.9)
+        for tolerance in (1.0, 1e-2, 1e-5):
+            d = metrics.solve(operator, tolerance=tolerance)
+            assert np.abs(d - exact).max() <= operator.error_bound(d) + 1e-10
+            assert np.abs(d - exact).max() <= tolerance
+
+    def test_the_largest_reward_scale_and_discount_that_float64_can_do(self):
+        transition, reward = np.array([[0], [1]]), np.array([[1.0], [0.0]])
+        with pytest.raises(ValueError, match=r"tolerance=1e-12 is out of reach.*use a tolerance of at least that"):
+            metrics.bisimulation(transition, reward, 0.999, tolerance=1e-12)
+        assert metrics.bisimulation(transition, reward, 0.999)[0, 1] == pytest.approx(1000, abs=1e-6)
+
+
+GOOD = {"transition": GAMBLE, "reward": GAMBLE_REWARD, "policy": ONLY, "discount": G}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                {"transition": np.where(GAMBLE == 0.7, -0.7, GAMBLE)},
+                r"transition must be probabilities, got -0.7 at \[0, 0, 2\]",
+            ),
+            ({"transition": np.where(GAMBLE == 0.7, 0.6, GAMBLE)}, r"transition\[0, 0\] sums to 0.9"),
+            ({"transition": np.where(GAMBLE == 0.7, np.nan, GAMBLE)}, "got nan"),
+            ({"transition": np.array([[0], [1], [2], [4]])}, "from 0 to 3, got 4"),
+            ({"transition": np.array([[0], [1], [2], [-1]])}, "from 0 to 3, got -1"),
+            ({"transition": np.zeros((4, 4))}, "must be float"),
+            ({"transition": np.zeros((4, 0), dtype=int)}, "states and actions"),
+            ({"reward": np.array([[0.0], [np.nan], [1.0], [0.0]])}, r"finite, got nan at \[1, 0\]"),
+            ({"reward": np.zeros(4)}, r"reward must be float\[4, 1\]"),
+            ({"policy": np.ones((4, 2)) / 2}, r"policy must be float\[4, 1\]"),
+            ({"policy": np.full((4, 1), 0.5)}, "sums to 0.5"),
+            ({"discount": 1.0}, r"discount must be in \[0, 1\), got 1.0"),
+            ({"discount": -0.1}, "got -0.1"),
+            ({"discount": float("nan")}, "got nan"),
+            ({"discount": "0.9"}, "got '0.9'"),
+            ({"discount": [0.9]}, r"got \[0.9\]"),
+        ],
+    )
+    def test_is_named(self, change, message):
+        given = {**GOOD, **change}
+        with pytest.raises(ValueError, match=message):
+            metrics.mico(**given)
+        with pytest.raises(ValueError, match=message):
+            metrics.on_policy_bisimulation(**given)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"tolerance": 0}, "tolerance must be positive"),
+            ({"tolerance": float("nan")}, "tolerance must be positive"),
+            ({"tolerance": 1e-300}, "out of reach"),
+            ({"workers": 0}, "workers must be a positive number"),
+            ({"workers": 1.5}, "workers must be a positive number"),
+            ({"rows": [4]}, "rows must be from 0 to 3, got 4"),
+            ({"columns": [[0]]}, r"columns must be int\[K\]"),
+            ({"rows": []}, r"rows must be int\[K\]"),
+        ],
+    )
+    def test_of_the_solver(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G, **options)
+
+    def test_unknown_options(self):
+        with pytest.raises(TypeError, match="tolerence"):
+            metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G, tolerence=1)
+
+    def test_rap_needs_coordinates(self):
+        with pytest.raises(
+            ValueError, match=r"RAP compares expected next states: give the coordinates .* float\[4, K\]"
+        ):
+            metrics.rap(**GOOD)
+        with pytest.raises(ValueError, match=r"coordinates must be finite float\[4, K\], got shape \(3, 1\)"):
+            metrics.rap(**GOOD, coordinates=np.zeros((3, 1)))
+
+    @pytest.mark.parametrize(
+        ("cost", "reduction", "message"),
+        [
+            (np.full((4, 4), -1.0), "mean", "base_cost must be finite and non-negative, got -1.0"),
+            (np.zeros((4, 3)), "mean", r"base_cost must be float\[4, 4\]"),
+            (np.zeros((2, 4, 4)), "mean", r"base_cost must be float\[1, 4, 4\]"),
+            (np.zeros((4, 4)), "sum", "reduction must be"),
+            (np.zeros((4, 4)), [0.5, 0.5], r"weights must be float\[1\]"),
+            (np.zeros((4, 4)), [0.5], "sums to 0.5"),
+        ],
+    )
+    def test_of_recursive_similarity(self, cost, reduction, message):
+        with pytest.raises(ValueError, match=message):
+            metrics.recursive_similarity(GAMBLE, cost, G, reduction)
+
+    def test_of_an_operator(self):
+        operator = metrics.bisimulation_operator(GAMBLE, GAMBLE_REWARD, G)
+        with pytest.raises(ValueError, match=r"distance must be float\[4, 4\], got shape \(3, 3\)"):
+            operator(np.zeros((3, 3)))
+
+    def test_of_transfer(self):
+        with pytest.raises(ValueError, match="distance must be finite"):
+            metrics.transferred_policy(np.full((2, 2), np.nan), np.eye(2))
+        with pytest.raises(ValueError, match="tolerance must not be negative"):
+            metrics.transferred_policy(np.zeros((2, 2)), np.eye(2), tolerance=-1)
+        with pytest.raises(ValueError, match="policy must be"):
+            metrics.transferred_policy(np.zeros((2, 2)), np.eye(3))
+
+
+def test_transfer_takes_the_first_of_equally_near_states():
+    distance = np.array([[1.0, 2.0], [1.0 - 1e-9, 0.0]])
+    np.testing.assert_array_equal(metrics.transferred_policy(distance, np.eye(2)), [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(metrics.transferred_policy(distance, np.eye(2), tolerance=1e-6), [[1, 0], [0, 1]])
+
+
+def test_wasserstein_against_the_linear_programme(rng):
+    for n, m in [(1, 4), (5, 5), (8, 3)]:
+        x, y, cost = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m)), rng.random((n, m))
+        padded_x, padded_y = np.concatenate([x, np.zeros(m)]), np.concatenate([np.zeros(n), y])
+        padded = np.zeros((n + m, n + m))
+        padded[:n, n:] = cost
+        expected = reference.transport_by_programme(padded_x, padded_y, padded)
+        assert metrics.wasserstein(x, y, cost) == pytest.approx(expected, abs=1e-9)
+    with pytest.raises(ValueError, match="x must be a distribution"):
+        metrics.wasserstein([0.5, 0.4], [1.0], np.zeros((2, 1)))
+    with pytest.raises(ValueError, match=r"expected x\[N\]"):
+        metrics.wasserstein([1.0], [1.0], np.zeros((2, 1)))
+
+
+def test_equivalence_classes_by_hand():
+    # 0 and 1 are rewarded alike and lead to 2 and 3, which are told apart by reward; 4 and 5 lead to each other.
+    transition = np.array([[2], [3], [2], [3], [5], [4], [2]])
+    classes, first = metrics.equivalence_classes(transition, np.array([0, 0, 1, 2, 3, 3, 0]))
+    np.testing.assert_array_equal(classes, [0, 1, 2, 3, 4, 4, 0])
+    np.testing.assert_array_equal(first, [0, 1, 2, 3, 4])
+    with pytest.raises(ValueError, match="deterministic"):
+        metrics.equivalence_classes(GAMBLE, GAMBLE_REWARD)
+    with pytest.raises(ValueError, match=r"labels must be \[7\]"):
+        metrics.equivalence_classes(transition, np.zeros(3))
