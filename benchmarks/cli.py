@@ -313,6 +313,9 @@ def throughput(
         bool, typer.Option("--metrics", help="Measure the exact metrics instead, against plain iteration (minutes).")
     ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    readme: Annotated[
+        Path | None, typer.Option(help="With --metrics: also write the table into this Markdown file.")
+    ] = None,
 ) -> None:
     """Measure environment steps per second, single and vector, and updates per second of the learners."""
     from bisimgym.benchmarks import metric_speed
@@ -324,9 +327,13 @@ def throughput(
     console = Console()
     if metrics and env_id:
         raise UserError(f"--metrics measures no environment, but {env_id[0]} was given: ask for one or the other")
+    if readme is not None and not metrics:
+        raise UserError("--readme goes with --metrics")
     measured = metric_speed.measure(console) if metrics else measure.measure(env_id or [], seconds, learners, console)
     if json_ is not None:
         write_json(json_, measured)
+    if readme is not None:
+        write_between_markers(readme, {"metric speed": metric_speed.markdown(measured)})
 
 
 @app.command()

@@ -42,13 +42,13 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
-def machine(device: str, threads: int, precision: str) -> dict[str, object]:
+def machine(device: str, threads: int, precision: str | None) -> dict[str, object]:
     """Return the machine's description for ``run.json``.
 
     Args:
         device: "cpu", "cuda" or "auto".
         threads: torch threads of the run.
-        precision: as asked for; stored as it resolves on this device.
+        precision: as asked for, stored as it resolves on this device; None for methods without a network.
     """
     import torch as th
     from stable_baselines3.common.utils import get_device
@@ -62,5 +62,5 @@ def machine(device: str, threads: int, precision: str) -> dict[str, object]:
         "cores": cores(),
         "device": th.cuda.get_device_name(resolved) if resolved.type == "cuda" else resolved.type,
         "threads": threads,
-        "precision": resolve_precision(precision, resolved),
+        "precision": "float64" if precision is None else resolve_precision(precision, resolved),
     }

@@ -38,7 +38,7 @@ def measure(console: Console, scale: float = 1.0) -> dict[str, Any]:
     figures["settings"] = {"discount": DISCOUNT, "tolerance": TOLERANCE, "scale": scale}
     table = Table(title="Exact metrics against plain fixed-point iteration", title_justify="left")
     for head in ("what", "seconds", "reference", "its seconds", "times faster"):
-        table.add_column(head, justify="left" if head in ("what", "reference") else "right", overflow="fold")
+        table.add_column(head, justify="left" if head in ("what", "reference") else "right")
     figures["rows"] = rows = []
     with console.status("") as status:
         for part in (_trajectories, _deterministic, _weighted, _independent, _stochastic):
@@ -52,7 +52,7 @@ def measure(console: Console, scale: float = 1.0) -> dict[str, Any]:
                     f"{row['seconds']:.3g}",
                     row["reference"],
                     f"{row['reference_seconds']:,.3g}",
-                    f"{ratio:,.0f}",
+                    f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}",
                 )
         status.update("measuring: memory")
         figures["memory"] = _in_fresh_process(scale)
@@ -65,10 +65,23 @@ def measure(console: Console, scale: float = 1.0) -> dict[str, Any]:
     return figures
 
 
+def markdown(figures: dict[str, Any]) -> str:
+    """Return the figures of :func:`measure` as a Markdown table."""
+    lines = ["| what | seconds | reference | its seconds | times faster |", "| --- | ---: | --- | ---: | ---: |"]
+    for row in figures["rows"]:
+        ratio = row["times_faster"]
+        lines.append(
+            f"| {row['what']} | {row['seconds']:.3g} | {row['reference']} | {row['reference_seconds']:,.3g} | "
+            f"{f'{ratio:,.0f}' if ratio >= 10 else f'{ratio:.2g}'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def _timed(function: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
     """Return the seconds of one call, the least of several, and what the last returned."""
-    best = np.inf
+    best, result = np.inf, None
     for _ in range(repeats):
+        result = None  # frees its memory for the next call
         start = time.perf_counter()
         result = function()
         best = min(best, time.perf_counter() - start)
@@ -124,11 +137,14 @@ def _trajectories(scale: float) -> list[dict[str, Any]]:
         exact = metric_reference.trajectory_arrays(cost, _TRAJECTORY_DISCOUNT)
         np.testing.assert_allclose(distance[block], exact, atol=TOLERANCE)
         np.testing.assert_allclose(small[classes[block[0]][:, None], classes[block[1]]], exact, atol=TOLERANCE)
-    name = f"PSM of all {tasks} x {tasks} pairs of jumping trajectories"
+    del distance, small
+    fill = _timed(lambda: np.full((len(transition), len(transition)), 1.0), 2)[0]
+    name = f"PSM, {tasks} x {tasks} trajectories"
     rows = []
-    for form, seconds in (("classes and their distances", compact), ("written out in full", whole)):
-        for reference, one in (("pair by pair in Python", loops), ("whole arrays in numpy", arrays)):
-            rows.append(_row(f"{name}, {form}", seconds, f"iteration, {reference}", one * tasks**2))
+    for form, seconds in (("as classes", compact), ("in full", whole)):
+        for reference, one in (("loops in Python", loops), ("numpy per pair", arrays)):
+            rows.append(_row(f"{name}, {form}", seconds, reference, one * tasks**2))
+    rows.append(_row(f"{name}, in full", whole, "filling such an array", fill))
     return rows
 
 
@@ -138,8 +154,8 @@ def _bisimulation_row(name: str, mdp: FiniteMDP) -> dict[str, Any]:
     sweeps = metric_reference.sweeps_needed(costs.max(), DISCOUNT, TOLERANCE)
     distance = np.zeros(costs.shape[1:])
     one, _ = _timed(lambda: metric_reference.deterministic_sweep(distance, mdp.transition, costs, DISCOUNT), 5)
-    what = f"bisimulation, {name}, {mdp.num_states} states, {mdp.num_actions} actions"
-    return _row(what, seconds, f"{sweeps} sweeps in numpy, costs given", one * sweeps)
+    what = f"bisimulation, {name}, S = {mdp.num_states}, A = {mdp.num_actions}"
+    return _row(what, seconds, f"{sweeps} sweeps", one * sweeps)
 
 
 def _deterministic(scale: float) -> list[dict[str, Any]]:
@@ -148,7 +164,7 @@ def _deterministic(scale: float) -> list[dict[str, Any]]:
     open_room = [" " * side] * (side - 1) + [" " * (side - 1) + "G"]
     tasks = jumping_union([(p, 10) for p in range(20, 20 + max(1, round(4 * scale)))])
     return [
-        _bisimulation_row("random deterministic process", garnet(states, 4, 1, np.random.default_rng(0))),
+        _bisimulation_row("random deterministic", garnet(states, 4, 1, np.random.default_rng(0))),
         _bisimulation_row("open room with a goal", grid_world(open_room)),
         _bisimulation_row("jumping tasks", tasks),
     ]
@@ -163,8 +179,8 @@ def _weighted(scale: float) -> list[dict[str, Any]]:
     seconds, _ = _timed(lambda: metrics.recursive_similarity(mdp.transition, cost, DISCOUNT, **_QUIET), 2)
     sweeps = metric_reference.sweeps_needed(cost.max(), DISCOUNT, TOLERANCE)
     one, _ = _timed(lambda: metric_reference.mean_sweep(cost, mdp.transition, cost, DISCOUNT), 5)
-    what = f"recursive similarity (mean), random deterministic process, {states} states, 4 actions"
-    return [_row(what, seconds, f"{sweeps} sweeps in numpy", one * sweeps)]
+    what = f"recursive similarity (mean), random deterministic, S = {states}, A = 4"
+    return [_row(what, seconds, f"{sweeps} sweeps", one * sweeps)]
 
 
 def _independent(scale: float) -> list[dict[str, Any]]:
@@ -176,14 +192,14 @@ def _independent(scale: float) -> list[dict[str, Any]]:
     cost, probabilities = np.abs(mean[:, None] - mean), mdp.transition.mean(axis=1)
     sweeps = metric_reference.sweeps_needed(cost.max(), DISCOUNT, TOLERANCE)
     one, _ = _timed(lambda: metric_reference.independent_sweep(cost, probabilities, cost, DISCOUNT), 5)
-    return [_row(f"MICo, Garnet process, {states} states", seconds, f"{sweeps} sweeps in numpy", one * sweeps)]
+    return [_row(f"MICo, Garnet, S = {states}", seconds, f"{sweeps} sweeps", one * sweeps)]
 
 
 def _stochastic(scale: float) -> list[dict[str, Any]]:
     states, branching = max(6, int(100 * scale)), 5
     mdp = garnet(states, 4, branching, np.random.default_rng(0))
     metrics.wasserstein(np.ones(1), np.ones(1), np.zeros((1, 1)))  # imports POT
-    what = f"bisimulation, Garnet process, {states} states, 4 actions, branching {branching}"
+    what = f"bisimulation, Garnet, S = {states}, A = 4, branching {branching}"
     seconds, distance = _timed(lambda: metrics.bisimulation(mdp.transition, mdp.reward, DISCOUNT, **_QUIET), 2)
     rng = np.random.default_rng(0)
     sample = [(*rng.choice(states, 2, replace=False), rng.integers(4)) for _ in range(100)]
@@ -195,17 +211,12 @@ def _stochastic(scale: float) -> list[dict[str, Any]]:
     )
     sweeps = metric_reference.sweeps_needed(float(np.ptp(mdp.reward, axis=0).max()), DISCOUNT, TOLERANCE)
     per_sweep = programmes / len(sample) * 4 * states * (states - 1) / 2
-    reference = f"{sweeps} sweeps with a linear programme per pair and action"
+    reference = f"{sweeps} sweeps of linear programmes"
     operator = metrics.bisimulation_operator(mdp.transition, mdp.reward, DISCOUNT)
     one_application, _ = _timed(lambda: operator(distance), 2)
     return [
         _row(what, seconds, reference, per_sweep * sweeps),
-        _row(
-            f"one sweep of the same, {states} states",
-            one_application,
-            "a linear programme per pair and action",
-            per_sweep,
-        ),
+        _row("one sweep of the same", one_application, "linear programmes", per_sweep),
     ]
 
 

@@ -43,12 +43,20 @@ class Chart:
 
 
 def learning_curves(suite: Suite, rows: Sequence[Row]) -> Chart | None:
-    """Return the chart of rows that have curves, or None if none has."""
+    """Return the chart of rows that have curves, or None if none has.
+
+    A method that does not train has a single point, at 0, and is drawn as a level line.
+    """
     curves = {row.method: [points for run in row.runs if (points := _points(suite, run.curve))] for row in rows}
     every = [point for lines in curves.values() for line in lines for point in line.items()]
-    if not every:
+    longest = max((x for x, _ in every), default=0)
+    if not longest:
         return None
-    x_ticks = nice_ticks(0.0, max(x for x, _ in every))
+    curves = {
+        method: [{0.0: line[0], longest: line[0]} if list(line) == [0] else line for line in lines]
+        for method, lines in curves.items()
+    }
+    x_ticks = nice_ticks(0.0, longest)
     factor = 100 if suite.percent else 1
     low, high = (0.0, 1.0) if suite.percent else (min(0.0, *(y for _, y in every)), max(y for _, y in every))
     y_ticks = nice_ticks(low * factor, high * factor)

@@ -53,6 +53,7 @@ class TestErrors:
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
             (["throughput", "CartPole-v1"], "unknown environment 'CartPole-v1'"),
             (["throughput", "bisimgym/JumpingTask-v0", "--metrics"], "--metrics measures no environment"),
+            (["throughput", "--readme", "x.md"], "--readme goes with --metrics"),
             (["heatmaps", "--discount", "1"], "discount must be in [0, 1), got 1.0"),
             (["heatmaps", "--obstacles", "25", "99"], "obstacle_position must be"),
             (["heatmaps", "--out", "picture.xyz"], "must end in one of"),
@@ -268,3 +269,15 @@ def test_the_readmes_table_is_what_the_committed_rows_generate(tmp_path):
     copy.write_text(readme.read_text())
     assert main(["report", "--committed", "--out", str(tmp_path / "site"), "--readme", str(copy)]) == 0
     assert copy.read_text() == readme.read_text()
+
+
+def test_the_table_of_metric_speed_is_that_of_the_committed_figures(tmp_path):
+    from bisimgym.benchmarks import metric_speed
+    from bisimgym.benchmarks.cli import write_between_markers
+
+    root = Path(__file__).parents[2]
+    copy = tmp_path / "metrics.md"
+    copy.write_text((root / "docs" / "metrics.md").read_text())
+    figures = json.loads((root / "benchmarks" / "results" / "metric_speed.json").read_text())
+    write_between_markers(copy, {"metric speed": metric_speed.markdown(figures)})
+    assert copy.read_text() == (root / "docs" / "metrics.md").read_text()

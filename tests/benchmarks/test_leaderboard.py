@@ -284,6 +284,13 @@ def test_curves_show_mean_and_band_and_pass_over_damage(runs):
     assert len(damaged.series[0].lines[0].split()) == 3
     assert damaged.series[0].band == ""
     assert charts.learning_curves(SUITE, [pick(runs, "wide", HOSTILE, EXTERNAL)]) is None
+    level = summarize([dataclasses.replace(single, curve=[{"updates": 0, "score": 0.25}])])
+    assert charts.learning_curves(SUITE, level) is None
+    other = dataclasses.replace(level[0], method="other")
+    _, line = charts.learning_curves(SUITE, [row, other]).series
+    (start, end) = line.lines[0].split()
+    assert start.split(",")[1] == end.split(",")[1]
+    assert float(start.split(",")[0]) < float(end.split(",")[0])
 
 
 def test_grids_show_the_median_seed_and_the_mean(runs):
