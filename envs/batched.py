@@ -27,15 +27,23 @@ class ArrayTask(Protocol[State]):
     observation_space: gym.Space
     action_space: gym.Space
     render_fps: int
+    #: Whether starting many episodes at once is so much cheaper that vector environments should draw them ahead.
+    draws_ahead: bool
 
-    def initial(self, rngs: Sequence[np.random.Generator], options: Mapping[str, Any]) -> State:
-        """Start N = ``len(rngs)`` episodes. Unknown options raise ``ValueError``."""
+    def initial(self, words: np.ndarray, options: Mapping[str, Any]) -> State:
+        """Start N episodes. Unknown options raise ``ValueError``.
+
+        Args:
+            words: ``uint64[N]``, 64 random bits per episode: all that is random in it follows from them (see
+                :mod:`bisimgym.envs.words`).
+            options: of ``reset``.
+        """
 
     def transition(self, state: State, action: np.ndarray) -> tuple[State, np.ndarray, np.ndarray, np.ndarray]:
         """Return the next state, ``float64[N]`` reward, ``bool[N]`` terminated and ``bool[N]`` truncated."""
 
-    def observe(self, state: State) -> np.ndarray:
-        """Return the observations, ``[N, *observation_space.shape]``, in fresh memory."""
+    def observe(self, state: State) -> Any:
+        """Return the observations, ``[N, *observation_space.shape]``, or a dictionary of such, in fresh memory."""
 
     def reset_info(self, state: State) -> dict[str, np.ndarray]:
         """Return what ``reset`` tells of each episode, arrays with leading axis N."""
@@ -81,6 +89,18 @@ def concatenate(states: Sequence[State]) -> State:
     return type(first)(**{name: np.concatenate([getattr(s, name) for s in states]) for name in fields})
 
 
+def _draw(rngs: Sequence[np.random.Generator]) -> np.ndarray:
+    """Return ``uint64[N]``: the next 64 random bits of each generator."""
+    return np.array([rng.bit_generator.random_raw() for rng in rngs], dtype=np.uint64)
+
+
+def _observation_of(observations: Any, index: int) -> Any:
+    """Return one observation of a batch, which may be a dictionary."""
+    if isinstance(observations, dict):
+        return {key: value[index] for key, value in observations.items()}
+    return observations[index]
+
+
 def invalid_action(action: Any, space: gym.Space) -> ValueError:
     return ValueError(f"action {action!r} is not in {space}")
 
@@ -104,11 +124,11 @@ class BatchedEnv(gym.Env):
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
         super().reset(seed=seed)
-        self.state = self.task.initial([self.np_random], _scalars(options or {}))
+        self.state = self.task.initial(_draw([self.np_random]), _scalars(options or {}))
         self._ended = False
         if self.render_mode == "human":
             self.render()
-        return self.task.observe(self.state)[0], _row(self.task.reset_info(self.state), 0)
+        return _observation_of(self.task.observe(self.state), 0), _row(self.task.reset_info(self.state), 0)
 
     def step(self, action):
         self._require_reset("step")
@@ -121,7 +141,8 @@ class BatchedEnv(gym.Env):
         info = _row(self.task.final_info(self.state), 0) if self._ended else {}
         if self.render_mode == "human":
             self.render()
-        return self.task.observe(self.state)[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+        observation = _observation_of(self.task.observe(self.state), 0)
+        return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self):
         self._require_reset("render")
@@ -199,6 +220,10 @@ class BatchedVectorEnv(VectorEnv):
         self._rngs: list[np.random.Generator] = []
         self._seeds: list[int] = []
         self._ended = np.zeros(num_envs, dtype=bool)
+        # The next episode of each sub-environment where it is drawn already, and the bits it follows from.
+        self._next: Any = None
+        self._next_words = np.zeros(num_envs, dtype=np.uint64)
+        self._drawn = np.zeros(num_envs, dtype=bool)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:
@@ -230,7 +255,7 @@ class BatchedVectorEnv(VectorEnv):
         self._seed(seed, mask)
         rows = np.flatnonzero(mask)
         options = {key: _rows_of(key, value, rows, self.num_envs) for key, value in options.items()}
-        started = self.task.initial([self._rngs[i] for i in rows], options)
+        started = self._start(rows, options)
         self.state = started if mask.all() else put(self.state, rows, started)
         self._ended &= ~mask
         return self.task.observe(self.state), _add_info({}, self.task.reset_info(started), rows, self.num_envs)
@@ -251,7 +276,7 @@ class BatchedVectorEnv(VectorEnv):
         infos: dict[str, Any] = {}
         if waiting.any():  # NEXT_STEP: the action of an ended episode is ignored and a new one starts
             rows = np.flatnonzero(waiting)
-            started = self.task.initial([self._rngs[i] for i in rows], {})
+            started = self._start(rows, {})
             self.state = put(self.state, rows, started)
             reward[rows], terminated[rows], truncated[rows] = 0.0, False, False
             _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
@@ -263,11 +288,12 @@ class BatchedVectorEnv(VectorEnv):
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             _add_info(infos, self.task.final_info(last), rows, self.num_envs)
             return self.task.observe(self.state), reward, terminated, truncated, infos
-        started = self.task.initial([self._rngs[i] for i in rows], {})
+        started = self._start(rows, {})
         self.state = put(self.state, rows, started)
         final_observation = np.full(self.num_envs, None, dtype=object)
-        for row, value in zip(rows, self.task.observe(last), strict=True):
-            final_observation[row] = value
+        last_observations = self.task.observe(last)
+        for i, row in enumerate(rows):
+            final_observation[row] = _observation_of(last_observations, i)
         infos["final_obs"], infos["_final_obs"] = final_observation, self._ended
         infos["final_info"] = _add_info({}, self.task.final_info(last), rows, self.num_envs)
         infos["_final_info"] = self._ended.copy()
@@ -301,6 +327,22 @@ class BatchedVectorEnv(VectorEnv):
         if self.state is None:
             raise gym.error.ResetNeeded(f"call reset() before {what}()")
 
+    def _start(self, rows: np.ndarray, options: Mapping[str, Any]) -> Any:
+        """Return new episodes for ``rows``. Each sub-environment's stream gives one word per episode, in order."""
+        if options or not self.task.draws_ahead:
+            fresh = rows[~self._drawn[rows]]
+            self._next_words[fresh] = _draw([self._rngs[i] for i in fresh])
+            self._drawn[rows] = False
+            return self.task.initial(self._next_words[rows], options)
+        if not self._drawn[rows].all():
+            fresh = np.flatnonzero(~self._drawn)
+            self._next_words[fresh] = _draw([self._rngs[i] for i in fresh])
+            drawn = self.task.initial(self._next_words[fresh], {})
+            self._next = drawn if len(fresh) == self.num_envs else put(self._next, fresh, drawn)
+            self._drawn[fresh] = True
+        self._drawn[rows] = False
+        return select(self._next, rows)
+
     def _seed(self, seed: int | Sequence[int | None] | None, mask: np.ndarray) -> None:
         if seed is None:
             seeds: Sequence[int | None] = [None] * self.num_envs
@@ -314,6 +356,7 @@ class BatchedVectorEnv(VectorEnv):
         for i in np.flatnonzero(mask):
             if seeds[i] is not None:
                 self._rngs[i], self._seeds[i] = seeding.np_random(seeds[i])
+                self._drawn[i] = False
 
     def _make_missing_generators(self, seeds: Sequence[int | None] | None = None) -> None:
         if not self._rngs:

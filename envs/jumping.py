@@ -34,6 +34,7 @@ from bisimgym.envs.jumping_dynamics import (
     transition,
 )
 from bisimgym.envs.jumping_grids import GRIDS, split_tasks
+from bisimgym.envs.words import first_uniforms
 
 
 def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white") -> FiniteMDP:
@@ -87,6 +88,7 @@ class JumpingTask:
     """The array task behind both environments: which tasks are drawn, and the functions above as methods."""
 
     render_fps = 15
+    draws_ahead = False
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class JumpingTask:
         self.observation_space = spaces.Box(0, 255, (SCREEN, SCREEN, 2 * self.channels), np.uint8)
         self.action_space = spaces.Discrete(2)
 
-    def initial(self, rngs: Sequence[np.random.Generator], options: Mapping[str, Any]) -> JumpingState:
+    def initial(self, words: np.ndarray, options: Mapping[str, Any]) -> JumpingState:
         options = dict(options)
         fixed = {key: options.pop(key, None) for key in ("obstacle_position", "floor_height", "color")}
         if options:
@@ -127,10 +129,7 @@ class JumpingTask:
                 f"unknown reset options {sorted(options)}: known are obstacle_position, floor_height"
                 + (" and color" if self.channels > 1 else "")
             )
-        if len(self.tasks) == 1:
-            drawn = np.repeat(self.tasks, len(rngs), axis=0)
-        else:
-            drawn = self.tasks[[int(rng.random() * len(self.tasks)) for rng in rngs]]
+        drawn = self.tasks[(first_uniforms(words) * len(self.tasks)).astype(np.int64)]
         if (fixed["obstacle_position"] is None) != (fixed["floor_height"] is None):
             raise ValueError("reset options need both obstacle_position and floor_height, or neither")
         if fixed["obstacle_position"] is not None:
