@@ -5,6 +5,9 @@ from gymnasium.envs.registration import register
 _TABLE = {
     "JumpingTask-v0": "bisimgym.envs.jumping:JumpingTask",
     "JumpingTaskColors-v0": "bisimgym.envs.jumping:JumpingTaskColors",
+    "Nav2D-v0": "bisimgym.envs.nav2d:Nav2D",
+    "Nav2DCorridor-v0": "bisimgym.envs.nav2d:Nav2DCorridor",
+    "Nav2DGoal-v0": "bisimgym.envs.nav2d:Nav2DGoal",
 }
 
 #: Every id that bisimgym registers, in the order of the documentation.
