@@ -8,10 +8,20 @@ _TABLE = {
     "Nav2D-v0": "bisimgym.envs.nav2d:Nav2D",
     "Nav2DCorridor-v0": "bisimgym.envs.nav2d:Nav2DCorridor",
     "Nav2DGoal-v0": "bisimgym.envs.nav2d:Nav2DGoal",
+    "LQRDistractors-v0": "bisimgym.envs.lqr:LQRDistractors",
+    "MarkovSignal-v0": "bisimgym.envs.markov_signal:MarkovSignal",
 }
 
 #: Every id that bisimgym registers, in the order of the documentation.
 IDS = tuple(f"bisimgym/{name}" for name in _TABLE)
 
+#: Time limits that a wrapper of ``gym.make`` keeps (native vector environments keep them themselves).
+_STEP_LIMITS = {"bisimgym/Nav2D-v0": 50, "bisimgym/Nav2DCorridor-v0": 50, "bisimgym/Nav2DGoal-v0": 50}
+
 for _id, _stem in zip(IDS, _TABLE.values(), strict=True):
-    register(id=_id, entry_point=f"{_stem}Env", vector_entry_point=f"{_stem}VectorEnv")
+    register(
+        id=_id,
+        entry_point=f"{_stem}Env",
+        vector_entry_point=f"{_stem}VectorEnv",
+        max_episode_steps=_STEP_LIMITS.get(_id),
+    )

@@ -29,6 +29,8 @@ class ArrayTask(Protocol[State]):
     render_fps: int
     #: Whether starting many episodes at once is so much cheaper that vector environments should draw them ahead.
     draws_ahead: bool
+    #: Whether every step tells what the last one does: for tasks whose time limit may be a wrapper's.
+    informs_every_step: bool
 
     def initial(self, words: np.ndarray, options: Mapping[str, Any]) -> State:
         """Start N episodes. Unknown options raise ``ValueError``.
@@ -138,7 +140,8 @@ class BatchedEnv(gym.Env):
             raise invalid_action(action, self.action_space)
         self.state, reward, terminated, truncated = self.task.transition(self.state, np.asarray(action)[None])
         self._ended = bool(terminated[0] or truncated[0])
-        info = _row(self.task.final_info(self.state), 0) if self._ended else {}
+        informed = self._ended or self.task.informs_every_step
+        info = _row(self.task.final_info(self.state), 0) if informed else {}
         if self.render_mode == "human":
             self.render()
         observation = _observation_of(self.task.observe(self.state), 0)
@@ -281,13 +284,15 @@ class BatchedVectorEnv(VectorEnv):
             reward[rows], terminated[rows], truncated[rows] = 0.0, False, False
             _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
         self._ended = terminated | truncated
-        if not self._ended.any():
-            return self.task.observe(self.state), reward, terminated, truncated, infos
         rows = np.flatnonzero(self._ended)
-        last = select(self.state, rows)
-        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
-            _add_info(infos, self.task.final_info(last), rows, self.num_envs)
+        informed = np.flatnonzero(~waiting) if self.task.informs_every_step else rows
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            informed = np.setdiff1d(informed, rows, assume_unique=True)
+        if len(informed):
+            _add_info(infos, self.task.final_info(select(self.state, informed)), informed, self.num_envs)
+        if not len(rows) or self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return self.task.observe(self.state), reward, terminated, truncated, infos
+        last = select(self.state, rows)
         started = self._start(rows, {})
         self.state = put(self.state, rows, started)
         final_observation = np.full(self.num_envs, None, dtype=object)

@@ -11,7 +11,7 @@ import numpy as np
 from bisimgym.envs.batched import concatenate, select
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FiniteMDP:
     """A finite process.
 
@@ -45,7 +45,7 @@ class FiniteMDP:
             raise ValueError(f"terminal must be bool[{states}], got {self.terminal.dtype}{list(self.terminal.shape)}")
         if len(self.state_names) != states:
             raise ValueError(f"state_names must have {states} entries as reward has, got {len(self.state_names)}")
-        if self.offsets[:1] != (0,) or list(self.offsets) != sorted({*self.offsets} & {*range(states)}):
+        if self.offsets[0] != 0 or (np.diff((*self.offsets, states)) <= 0).any():
             raise ValueError(f"offsets must rise from 0 and stay below {states}, got {self.offsets}")
         _check(np.isfinite(self.reward), "reward must be finite", self.reward)
         if self.deterministic:
@@ -84,25 +84,32 @@ class FiniteMDP:
         """Return ``float64[S, A]``: the expected value of the next state."""
         return values[self.transition] if self.deterministic else self.transition @ values
 
-    def policy_values(self, policy: np.ndarray, discount: float, tolerance: float = 1e-10) -> np.ndarray:
-        """Return ``float64[S]``: the values of a policy, ``float64[S, A]``, by fixed-point iteration."""
-        if np.shape(policy) != self.reward.shape:
-            raise ValueError(f"policy must be [{self.num_states}, {self.num_actions}], got {np.shape(policy)}")
+    def policy_values(self, policy: np.ndarray, discount: float, tolerance: float | None = None) -> np.ndarray:
+        """Return ``float64[S]``: the values of a policy, ``float64[S, A]``, by fixed-point iteration.
+
+        They are within ``tolerance`` of the exact ones (default: 1e-10, or what float64 can certify if that is more).
+        """
+        policy = np.asarray(policy)
+        if policy.shape != self.reward.shape:
+            raise ValueError(f"policy must be [{self.num_states}, {self.num_actions}], got {policy.shape}")
+        total = policy.sum(axis=1)
+        _check((policy >= 0).all(axis=1) & (np.abs(total - 1) <= 1e-5), "policy rows must be probabilities", total)
         return self._iterate(lambda q: (policy * q).sum(axis=1), discount, tolerance)
 
-    def optimal_values(self, discount: float, tolerance: float = 1e-10) -> np.ndarray:
-        """Return ``float64[S]``: the optimal values, by value iteration."""
+    def optimal_values(self, discount: float, tolerance: float | None = None) -> np.ndarray:
+        """Return ``float64[S]``: the optimal values, by value iteration, as exact as :meth:`policy_values`."""
         return self._iterate(lambda q: q.max(axis=1), discount, tolerance)
 
-    def optimal_policy(self, discount: float, tolerance: float = 1e-10) -> np.ndarray:
+    def optimal_policy(self, discount: float, tolerance: float | None = None) -> np.ndarray:
         """Return ``float64[S, A]``: a deterministic optimal policy, the lowest of equally good actions.
 
         Actions whose values differ by no more than the error of the computed values count as equally good.
 
         Args:
             discount: in [0, 1]; 1 for processes that surely end.
-            tolerance: error of the values that actions are chosen by.
+            tolerance: error of the values that actions are chosen by, as in :meth:`policy_values`.
         """
+        tolerance = self._reachable_tolerance(discount, tolerance)
         values = self.optimal_values(discount, tolerance)
         quality = self.reward + discount * self.next_values(values)
         slack = 2 * tolerance + 8 * np.finfo(np.float64).eps * np.abs(quality).max()
@@ -121,6 +128,10 @@ class FiniteMDP:
         taken = np.ones(self.reward.shape, dtype=bool) if policy is None else np.asarray(policy) > 0
         reached = np.zeros(self.num_states, dtype=bool)
         frontier = np.atleast_1d(np.array(self.offsets if start is None else start, dtype=np.int64))
+        if taken.shape != self.reward.shape:
+            raise ValueError(f"policy must be [{self.num_states}, {self.num_actions}], got {taken.shape}")
+        if ((frontier < 0) | (frontier >= self.num_states)).any():
+            raise ValueError(f"start must be states from 0 to {self.num_states - 1}, got {start}")
         while len(frontier):
             reached[frontier] = True
             if self.deterministic:
@@ -161,24 +172,32 @@ class FiniteMDP:
             offsets=tuple(offset + o for m, offset in zip(members, offsets, strict=True) for o in m.offsets),
         )
 
-    def _iterate(self, improve: Callable[[np.ndarray], np.ndarray], discount: float, tolerance: float) -> np.ndarray:
+    def _reachable_tolerance(self, discount: float, tolerance: float | None) -> float:
+        """Return the tolerance, or the default for None: 1e-10, or the least that rounding lets residuals certify."""
+        if not 0 <= discount <= 1:
+            raise ValueError(f"discount must be in [0, 1], got {discount}")
+        least = 0.0
+        if discount < 1:
+            least = 4 * np.finfo(np.float64).eps * float(np.abs(self.reward).max()) / (1 - discount) ** 2
+        if tolerance is None:
+            return max(1e-10, least)
+        if not max(least, 0) <= tolerance < np.inf or tolerance == 0:
+            raise ValueError(
+                f"tolerance must be positive and, with discount={discount:g} and these rewards, at least {least:.1e}, "
+                f"which is what float64 can certify; got {tolerance:g}"
+            )
+        return tolerance
+
+    def _iterate(
+        self, improve: Callable[[np.ndarray], np.ndarray], discount: float, tolerance: float | None
+    ) -> np.ndarray:
         """Iterate to a residual of at most ``tolerance * (1 - discount)``: the error is then at most ``tolerance``.
 
         With ``discount=1`` (episodes that surely end) iteration runs until nothing changes, which an acyclic process
         reaches after as many sweeps as its longest episode.
         """
-        if not 0 <= discount <= 1:
-            raise ValueError(f"discount must be in [0, 1], got {discount}")
-        if not 0 < tolerance < np.inf:
-            raise ValueError(f"tolerance must be positive, got {tolerance}")
+        tolerance = self._reachable_tolerance(discount, tolerance)
         values = np.zeros(self.num_states)
-        # What rounding leaves of a residual, however long one iterates.
-        floor = 4 * np.finfo(np.float64).eps * np.abs(self.reward).max() / (1 - discount) if discount < 1 else 0.0
-        if discount < 1 and floor > tolerance * (1 - discount):
-            raise ValueError(
-                f"tolerance={tolerance:g} is out of reach of float64 with discount={discount:g} and these rewards: use "
-                f"at least {floor / (1 - discount):.1e}"
-            )
         sweeps = self.num_states + 1 if discount == 1 else 10 + int(np.log(1e-30) / np.log(max(discount, 1e-9)))
         for _ in range(sweeps):
             new = improve(self.reward + discount * self.next_values(values))

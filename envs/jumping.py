@@ -71,8 +71,10 @@ def jumping_union(tasks: Sequence[tuple[int, int] | tuple[int, int, str]]) -> Fi
     Raises:
         ValueError: for no tasks, one twice, one outside the class's range, or an unknown color.
     """
-    if not tasks or len(set(tasks)) != len(tasks):
-        raise ValueError(f"tasks must be at least one, and each once; got {len(tasks)}, {len(set(tasks))} different")
+    tasks = [tuple(task) for task in tasks]
+    different = len({(*task, "white")[:3] for task in tasks})
+    if not tasks or different != len(tasks):
+        raise ValueError(f"tasks must be at least one, and each once; got {len(tasks)}, {different} different")
     return FiniteMDP.union({f"({', '.join(map(str, task))})": jumping_mdp(*task) for task in tasks})
 
 
@@ -89,6 +91,7 @@ class JumpingTask:
 
     render_fps = 15
     draws_ahead = False
+    informs_every_step = False
 
     def __init__(
         self,

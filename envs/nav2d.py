@@ -26,6 +26,8 @@ from bisimgym.envs.nav2d_layouts import (
 ACTIONS = ("down", "right", "up", "left")
 STEP_REWARD, GOAL_REWARD = -1.0, 0.0
 PRESENT = 255
+#: The registered time limit.
+MAX_EPISODE_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,15 @@ class Nav2DTask:
 
     render_fps = 8
     draws_ahead = True
+    informs_every_step = True
 
-    def __init__(self, rules: LayoutRules, goal_visible: bool, max_episode_steps: int, goal_conditioned: bool = False):
+    def __init__(
+        self, rules: LayoutRules, goal_visible: bool, max_episode_steps: int | None, goal_conditioned: bool = False
+    ):
         check_rules(rules)
-        if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, int) or max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be an integer of at least 1, got {max_episode_steps!r}")
+        steps = max_episode_steps
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise ValueError(f"max_episode_steps must be None or an integer of at least 1, got {steps!r}")
         if not isinstance(goal_visible, bool):
             raise ValueError(f"goal_visible must be True or False, got {goal_visible!r}")
         self.rules = rules
@@ -183,7 +189,8 @@ class Nav2DTask:
 
     def transition(self, state: Nav2DState, action: np.ndarray):
         following, reward, reached = transition(state, action, self.size)
-        return following, reward, reached, (following.step >= self.max_episode_steps) & ~reached
+        limit = np.iinfo(np.int64).max if self.max_episode_steps is None else self.max_episode_steps
+        return following, reward, reached, following.step >= limit  # also on the goal, as gymnasium's TimeLimit does
 
     def observe(self, state: Nav2DState) -> Any:
         image = observe(state, self.size, self.goal_visible, not self.goal_conditioned)
@@ -191,6 +198,11 @@ class Nav2DTask:
             return image
         places = {"achieved_goal": self._place(state.cell), "desired_goal": self._place(state.goal)}
         return {"observation": image, **places}
+
+    @property
+    def _horizon(self) -> int:
+        """The time limit that returns are stated for."""
+        return self.max_episode_steps or MAX_EPISODE_STEPS
 
     def _place(self, cell: np.ndarray) -> np.ndarray:
         """Return rows and columns, ``int64[N, 2]``."""
@@ -207,7 +219,7 @@ class Nav2DTask:
 
     def optimal_return(self, state: Nav2DState) -> np.ndarray:
         steps = state.distance[np.arange(len(state.start)), state.start].astype(np.float64)
-        return np.where(steps <= self.max_episode_steps, 1 - steps, -float(self.max_episode_steps))
+        return np.where(steps <= self._horizon, 1 - steps, -float(self._horizon))
 
     def random_return(self, state: Nav2DState) -> np.ndarray:
         n = len(state.start)
@@ -217,7 +229,7 @@ class Nav2DTask:
         following = np.where(blocked, np.arange(self.size**2)[:, None], wanted)
         reward = np.where(following == state.goal[:, None, None], GOAL_REWARD, STEP_REWARD)
         values = np.zeros((n, self.size**2))
-        for _ in range(self.max_episode_steps):
+        for _ in range(self._horizon):
             values = (reward + values[rows[:, None, None], following]).mean(axis=2)
             values[rows, state.goal] = 0  # the episode is over there
         return values[rows, state.start]
@@ -227,7 +239,7 @@ class Nav2DTask:
 
     def caption(self, state: Nav2DState, index: int) -> str:
         left = int(state.distance[index, state.cell[index]])
-        return f"Nav2D: step {state.step[index]} of {self.max_episode_steps}, {left} from the goal"
+        return f"Nav2D: step {state.step[index]}, {left} from the goal"
 
 
 _GROUND, _LINE, _WALL, _WALL_TOP = (24, 28, 48), (34, 39, 62), (96, 102, 132), (128, 135, 168)
@@ -290,15 +302,17 @@ class Nav2DEnv(BatchedEnv):
     -50.
 
     ## Start and end
-    Terminates on the goal (``info["is_success"]`` is True), also on the last step; truncated after 50 steps (False).
-    ``reset`` reports ``position`` and ``goal``, (row, column) each, and the last step the final ``position``.
+    Terminates on the goal (``info["is_success"]`` is True), also on the last step, which is truncated as well.
+    Truncated after 50 steps (False).
+    ``reset`` reports ``position`` and ``goal``, (row, column) each, and every step ``position`` and ``is_success``.
 
     ## Arguments
     * ``size``: cells per side, 4 to 60 (default 20).
     * ``num_obstacles``: blocks (default 15), and ``obstacle_size``: cells per side of a block (default 2).
     * ``min_goal_distance``: least L1 distance of start and goal, cells (default 10).
     * ``goal_visible``: whether channel 2 shows the goal (default True).
-    * ``max_episode_steps``: time limit (default 50).
+    * ``max_episode_steps``: time limit (default 50). ``gym.make`` keeps it in a wrapper, as it does for all
+      environments; ``optimal_return`` and ``random_return`` of a single environment are those of 50 steps.
     * ``render_mode``: "rgb_array" or "human".
 
     Vector environments also take ``num_envs`` and ``autoreset_mode`` ("SameStep", the default, "NextStep" or
@@ -320,7 +334,7 @@ class Nav2DEnv(BatchedEnv):
         obstacle_size: int = 2,
         min_goal_distance: int = 10,
         goal_visible: bool = True,
-        max_episode_steps: int = 50,
+        max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ):
         rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
@@ -344,7 +358,7 @@ class Nav2DVectorEnv(BatchedVectorEnv):
         obstacle_size: int = 2,
         min_goal_distance: int = 10,
         goal_visible: bool = True,
-        max_episode_steps: int = 50,
+        max_episode_steps: int | None = MAX_EPISODE_STEPS,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     ):
@@ -375,7 +389,8 @@ class Nav2DCorridorEnv(Nav2DEnv):
 
     ## Arguments
     * ``goal_visible``: whether channel 2 shows the goal (default True).
-    * ``max_episode_steps``: time limit (default 50).
+    * ``max_episode_steps``: time limit (default 50). ``gym.make`` keeps it in a wrapper, as it does for all
+      environments; ``optimal_return`` and ``random_return`` of a single environment are those of 50 steps.
     * ``render_mode``: "rgb_array" or "human".
 
     ## Source
@@ -386,7 +401,7 @@ class Nav2DCorridorEnv(Nav2DEnv):
     * v0: first version.
     """
 
-    def __init__(self, goal_visible: bool = True, max_episode_steps: int = 50, render_mode: str | None = None):
+    def __init__(self, goal_visible: bool = True, max_episode_steps: int | None = None, render_mode: str | None = None):
         task = Nav2DTask(LayoutRules(corridor=True), goal_visible, max_episode_steps)
         BatchedEnv.__init__(self, task, render_mode)
 
@@ -398,7 +413,7 @@ class Nav2DCorridorVectorEnv(BatchedVectorEnv):
         self,
         num_envs: int = 1,
         goal_visible: bool = True,
-        max_episode_steps: int = 50,
+        max_episode_steps: int | None = MAX_EPISODE_STEPS,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     ):
@@ -466,7 +481,7 @@ class Nav2DGoalEnv(Nav2DEnv):
         num_obstacles: int = 15,
         obstacle_size: int = 2,
         min_goal_distance: int = 10,
-        max_episode_steps: int = 50,
+        max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ):
         rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
@@ -485,7 +500,7 @@ class Nav2DGoalVectorEnv(BatchedVectorEnv):
         num_obstacles: int = 15,
         obstacle_size: int = 2,
         min_goal_distance: int = 10,
-        max_episode_steps: int = 50,
+        max_episode_steps: int | None = MAX_EPISODE_STEPS,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     ):

@@ -210,14 +210,18 @@ def weighted_over_actions(operator: Operator, tolerance: float, progress: Progre
 
     system = LinearOperator((size, size), matvec=residual_map, dtype=np.float64)
     distance = constant / (1 - operator.discount)
+    plain = 2
     for _ in range(_MAX_ROUNDS):
         improved = operator(distance)
         bound = operator.bound_of(float(np.abs(improved - distance).max()))
         if bound <= tolerance:
             return np.maximum(improved, 0, out=improved)  # the metric is not negative, an approximation can be
         progress.start(_KRYLOV_STEPS, f"error at most {bound:.1e}")
-        # Two plain applications between attempts: they contract, whatever the Krylov method makes of the rest.
-        distance = operator(improved)
+        # Plain applications between attempts contract, whatever the Krylov method makes of the rest. Where it fails,
+        # as on permutations, there are more and more of them.
+        distance = improved
+        for _ in range(plain):
+            distance = operator(distance)
         correction, _ = bicgstab(
             system,
             (operator(distance) - distance).ravel(),
@@ -228,7 +232,9 @@ def weighted_over_actions(operator: Operator, tolerance: float, progress: Progre
         )
         candidate = distance + correction.reshape(operator.shape)
         if np.isfinite(candidate).all() and _residual(operator, candidate) < _residual(operator, distance):
-            distance = candidate
+            distance, plain = candidate, 2
+        else:
+            plain *= 4
     raise ArithmeticError(f"{operator.name}: no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
 
 

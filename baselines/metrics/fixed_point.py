@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from numbers import Real
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import deterministic, stochastic
+from bisimgym.baselines.metrics.memory import free_memory, in_units
 from bisimgym.baselines.metrics.operator import BLOCK_BYTES, Operator
 from bisimgym.baselines.metrics.progress import Progress
 
@@ -49,32 +50,36 @@ def solve(
 
     Raises:
         ValueError: for a tolerance that rounding does not allow to certify, or other bad values.
-        MemoryError: if the work does not fit in memory; nothing has been allocated then.
+        MemoryError: if the work does not fit in memory; it is not begun then.
     """
-    if not (np.isscalar(tolerance) and 0 < tolerance < np.inf):
+    if not isinstance(operator, Operator):
+        raise TypeError(f"solve takes the operator of a metric, such as bisimulation_operator(...), got {operator!r}")
+    if not isinstance(tolerance, Real) or not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance must be positive and finite, got {tolerance!r}")
-    smallest = 4 * operator.bound_of(0.0)
+    if memory_limit is not None and (not isinstance(memory_limit, Real) or not memory_limit > 0):
+        raise ValueError(f"memory_limit must be a positive number of bytes or None, got {memory_limit!r}")
+    smallest = 8 * operator.bound_of(0.0)
     if tolerance < smallest:
         raise ValueError(
             f"tolerance={tolerance:g} is out of reach: distances here go up to {operator.largest_distance():.3g}, and "
-            f"float64 certifies no better than {smallest:.1e}; use a tolerance of at least that, or a lower discount"
+            f"float64 certifies no better than {1.05 * smallest:.1e}; use a tolerance of at least that, or a lower "
+            "discount"
         )
     if not isinstance(workers, (int, np.integer)) or workers == 0 or workers < -1:
         raise ValueError(f"workers must be a positive number of processes or -1 for all cores, got {workers!r}")
     wanted_x = _states(rows, operator.shape[0], "rows")
     wanted_y = _states(columns, operator.shape[1], "columns")
     small, at_x, at_y = operator.reduced(wanted_x, wanted_y)
-    # Blocks of rows of a symmetric metric differ in what they reach, but not in the result.
     whole = np.array_equal(at_x, np.arange(small.shape[0])) and np.array_equal(at_y, np.arange(small.shape[1]))
     needed = memory_needed(small) + (0 if whole else 8 * len(at_x) * len(at_y))
     limit = free_memory() if memory_limit is None else memory_limit
     if needed > limit:
         raise MemoryError(
             f"{operator.name} between {len(at_x)} and {len(at_y)} states (solved for {small.shape[0]} and "
-            f"{small.shape[1]}) needs about {_bytes(needed)}, and {_bytes(limit)} "
+            f"{small.shape[1]}) needs about {in_units(needed)}, and {in_units(limit)} "
             f"{'are free' if memory_limit is None else 'is the limit'}: ask for fewer states, with rows and columns"
         )
-    title = f"{operator.name} {small.shape[0]} x {small.shape[1]} ({_bytes(needed)})"
+    title = f"{operator.name} {small.shape[0]} x {small.shape[1]} ({in_units(needed)})"
     with Progress(title, progress) as bar:
         distance = _solve(small, tolerance, workers, bar)
     if whole:
@@ -127,25 +132,3 @@ def memory_needed(operator: Operator) -> int:
         entries += int((x[:, None] + y[None, :] - 1).mean() * pairs)
     # A coupled mass stands in an entry (four numbers) and in a sparse matrix (two), and once more while summed.
     return 8 * (8 * entries + (6 + 3 * operator.num_actions) * pairs)
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that can be used without swapping, as far as the system tells."""
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**63 - 1  # nothing is known: let the allocation itself fail
-
-
-def _bytes(size: float) -> str:
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size / 2**10:.1f} KiB"

@@ -234,11 +234,15 @@ class Operator:
     def _restricted(self, keep_x: np.ndarray, keep_y: np.ndarray) -> Operator:
         if (len(keep_x), len(keep_y)) == self.shape:
             return self
+        successors_x = _renumbered(self.successors_x, keep_x)
+        successors_y = _renumbered(self.successors_y, keep_y)
+        if successors_x.ndim == 3 and all(((s == 0) | (s == 1)).all() for s in (successors_x, successors_y)):
+            successors_x, successors_y = successors_x.argmax(axis=2), successors_y.argmax(axis=2)
         return replace(
             self,
             cost=self.cost.restricted(keep_x, keep_y),
-            successors_x=_renumbered(self.successors_x, keep_x),
-            successors_y=_renumbered(self.successors_y, keep_y),
+            successors_x=successors_x,
+            successors_y=successors_y,
         )
 
 

@@ -40,6 +40,11 @@ def refine(transition: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
     classes = np.zeros(len(transition), dtype=np.int64)
     for column in labels.reshape(len(labels), -1).T:
         classes = _join(classes, np.unique(column, return_inverse=True)[1])
+    if transition.shape[1] == 1:
+        # Sequences of labels along the only path, twice as long each round.
+        ahead, steps = transition[:, 0], 1
+        while steps < len(transition):
+            classes, ahead, steps = _join(classes, classes[ahead]), ahead[ahead], 2 * steps
     count = classes.max() + 1
     while True:
         finer = classes

@@ -37,6 +37,7 @@ class Progress:
         """Begin a pass of ``total`` steps, with a note that stands beside the bar."""
         self._total, self._done, self._note = total, 0, note
         if self._bar is not None:
+            self._bar.initial = 0
             self._bar.reset(total=total)
             self._bar.set_postfix_str(note)
 

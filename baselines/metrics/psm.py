@@ -63,10 +63,10 @@ def policy_similarity_operator(
     successors_y = successors_x if other is None else processes.under_policy(y, policy_y)
     successors_x, successors_y = processes.same_form(successors_x, successors_y)
     if cost is None:
-        local, metric = policy_total_variation(policy_x, policy_y), True
+        local, symmetric = policy_total_variation(policy_x, policy_y), other is None
     else:
         local = TableCost(checks.costs(cost, (len(x), len(y)), "cost")[None])
-        metric = local.is_semimetric()
+        symmetric = other is None and local.is_semimetric()
     return Operator(
         name="PSM",
         cost=local,
@@ -75,5 +75,5 @@ def policy_similarity_operator(
         discount=checks.discount_factor(discount),
         weights=None,
         independent=False,
-        symmetric=other is None and metric,
+        symmetric=symmetric,
     )

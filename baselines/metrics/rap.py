@@ -83,7 +83,12 @@ def expected_next_states(transition: ArrayLike, coordinates: ArrayLike | None, p
     states = len(transition)
     if coordinates is not None:
         coordinates = np.asarray(coordinates, dtype=np.float64)
-        if coordinates.ndim != 2 or len(coordinates) != states or not np.isfinite(coordinates).all():
+        if (
+            coordinates.ndim != 2
+            or len(coordinates) != states
+            or not coordinates.shape[1]
+            or not np.isfinite(coordinates).all()
+        ):
             raise ValueError(f"{prefix}coordinates must be finite float[{states}, K], got shape {coordinates.shape}")
     if transition.ndim == 2:
         return transition
@@ -92,8 +97,10 @@ def expected_next_states(transition: ArrayLike, coordinates: ArrayLike | None, p
             f"{prefix}transition is stochastic, and RAP compares expected next states: give the coordinates of the "
             f"states, float[{states}, K], in which expectations are taken"
         )
-    from scipy.spatial import cKDTree
-
-    means = transition @ coordinates
-    nearest = cKDTree(coordinates).query(means.reshape(-1, coordinates.shape[1]))[1]
-    return nearest.reshape(means.shape[:2]).astype(np.int64)
+    means = (transition @ coordinates).reshape(-1, coordinates.shape[1])
+    nearest = np.empty(len(means), dtype=np.int64)
+    for i, mean in enumerate(means):
+        away = np.square(coordinates - mean).sum(axis=1)
+        # Rounding must not decide between states that are equally near.
+        nearest[i] = (away <= away.min() + 1e-12 * (away.max() + 1)).argmax()
+    return nearest.reshape(transition.shape[:2])

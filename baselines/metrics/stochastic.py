@@ -52,7 +52,7 @@ def cheapest_coupling_distances(operator: Operator, tolerance: float, progress: 
         for a in range(operator.num_actions)
     ]
     cost = np.stack([pairs.costs(a) for a in range(operator.num_actions)])
-    fixed = [pairs.matrix(transport.joined(c.fixed)) if c.fixed else pairs.empty() for c in couplings]
+    fixed = [pairs.matrix(c.fixed) for c in couplings]
     values, note = cost.max(axis=0), ""
     for _ in range(_MAX_ROUNDS):
         distance = pairs.square(values)
@@ -87,9 +87,6 @@ class _Pairs:
         distance = np.zeros(self.operator.shape)
         distance[self.rows, self.columns] = values
         return distance + distance.T if self.half else distance
-
-    def empty(self) -> sparse.csr_array:
-        return sparse.csr_array((self.number, self.number))
 
     def matrix(self, entries: transport.Entries) -> sparse.csr_array:
         """Return coupled mass as a matrix from pairs to pairs; equal next states are at distance zero."""

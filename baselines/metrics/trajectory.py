@@ -6,6 +6,8 @@ discounted costs along a pair of suffixes, and one backward sweep computes it.
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -31,7 +33,7 @@ def trajectory_similarity(cost: ArrayLike, discount: float) -> np.ndarray:
         raise ValueError(f"cost must be [..., n, m] with n, m >= 1, got shape {cost.shape}")
     if not (np.isfinite(cost).all() and (cost >= 0).all()):
         raise ValueError("cost must be finite and non-negative")
-    if not 0 <= discount <= 1:
+    if not isinstance(discount, Real) or not 0 <= discount <= 1:
         raise ValueError(f"discount must be in [0, 1], got {discount}")
     distance = cost.copy()
     rows, columns = cost.shape[-2:]
@@ -51,6 +53,12 @@ def policy_cost(actions_x: ArrayLike, actions_y: ArrayLike) -> np.ndarray:
         actions_y: ``int[..., m]``.
     """
     actions_x, actions_y = np.asarray(actions_x), np.asarray(actions_y)
+    for actions in (actions_x, actions_y):
+        if actions.ndim < 1 or not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(
+                f"actions must be int[..., n], got {actions.dtype} of shape {actions.shape}: of a policy's "
+                "probabilities, give argmax(axis=-1)"
+            )
     return (actions_x[..., :, None] != actions_y[..., None, :]).astype(np.float64)
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Transport problems that are handed over at a time.
-_CHUNK_ENTRIES = 2**20
+_PAIRS_PER_JOB = 2000
 
 
 def wasserstein(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
@@ -25,6 +24,8 @@ def wasserstein(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
     x, y, cost = (np.ascontiguousarray(a, dtype=np.float64) for a in (x, y, cost))
     if x.ndim != 1 or y.ndim != 1 or cost.shape != (len(x), len(y)):
         raise ValueError(f"expected x[N], y[M], cost[N, M]; got shapes {x.shape}, {y.shape}, {cost.shape}")
+    if not np.isfinite(cost).all():
+        raise ValueError("cost must be finite")
     for name, distribution in (("x", x), ("y", y)):
         if not (distribution >= 0).all() or abs(distribution.sum() - 1) > 1e-8:
             raise ValueError(
@@ -35,7 +36,10 @@ def wasserstein(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
 
 def _plan(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Return the cheapest coupling."""
-    import ot  # imports torch where that is installed: only those who need it wait for it
+    try:
+        import ot  # imports torch where that is installed: only those who need it wait for it
+    except ImportError:
+        raise ImportError('optimal transport needs POT: pip install "bisimgym[metrics]"') from None
 
     plan, log = ot.emd(x, y, cost, numItermax=10_000_000, log=True, center_dual=False, check_marginals=False)
     if log["result_code"] != 1:
@@ -45,28 +49,31 @@ def _plan(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Supports:
-    """The distributions ``[S]`` of one action, by the states they can reach.
+    """The distributions ``[S]`` of one action, by the states they can reach: entry k of state s is at first[s] + k.
 
     Attributes:
-        states: ``int64[S, B]``, padded with the first.
-        mass: ``float64[S, B]``, padded with zeros.
+        states: ``int64[K]``.
+        mass: ``float64[K]``.
+        first: ``int64[S]``.
         size: ``int64[S]``.
     """
 
     states: np.ndarray
     mass: np.ndarray
+    first: np.ndarray
     size: np.ndarray
+
+    def of(self, state: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the states and the masses of one distribution."""
+        part = slice(self.first[state], self.first[state] + self.size[state])
+        return self.states[part], self.mass[part]
 
 
 def supports(distributions: np.ndarray) -> Supports:
     """Return the supports of ``float64[S, S]``."""
-    positive = distributions > 0
-    size = positive.sum(axis=1)
-    width = int(size.max())
-    states = np.argsort(~positive, axis=1, kind="stable")[:, :width]
-    inside = np.arange(width) < size[:, None]
-    mass = np.where(inside, np.take_along_axis(distributions, states, axis=1), 0)
-    return Supports(np.where(inside, states, states[:, :1]), mass, size)
+    rows, states = distributions.nonzero()
+    size = np.bincount(rows, minlength=len(distributions))
+    return Supports(states, distributions[rows, states], np.cumsum(size) - size, size)
 
 
 @dataclass(frozen=True)
@@ -83,17 +90,16 @@ def joined(parts: list[Entries]) -> Entries:
     return Entries(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("pair", "x", "y", "mass")))
 
 
-def product_couplings(x: Supports, y: Supports, rows: np.ndarray, columns: np.ndarray, pairs: np.ndarray) -> Entries:
-    """Return the independent couplings of the pairs (rows, columns), numbered ``pairs``."""
-    shape = (len(pairs), x.states.shape[1], y.states.shape[1])
-    mass = x.mass[rows][:, :, None] * y.mass[columns][:, None, :]
-    keep = mass > 0
-    return Entries(
-        np.broadcast_to(pairs[:, None, None], shape)[keep],
-        np.broadcast_to(x.states[rows][:, :, None], shape)[keep],
-        np.broadcast_to(y.states[columns][:, None, :], shape)[keep],
-        mass[keep],
-    )
+def point_couplings(points: Supports, others: Supports, at: np.ndarray, of: np.ndarray, pairs: np.ndarray) -> Entries:
+    """Return the couplings of the point masses ``at`` with the distributions ``of``, for pairs numbered ``pairs``.
+
+    ``x`` of the result are the states of the point masses.
+    """
+    size = others.size[of]
+    which = np.repeat(np.arange(len(pairs)), size)
+    inside = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
+    entry = others.first[of][which] + inside
+    return Entries(pairs[which], points.states[points.first[at]][which], others.states[entry], others.mass[entry])
 
 
 def optimal_couplings(
@@ -102,9 +108,8 @@ def optimal_couplings(
     """Return the cheapest couplings of the pairs (rows, columns), numbered ``pairs``, under ``float64[Sx, Sy]``."""
     parts = []
     for i, j, pair in zip(rows, columns, pairs, strict=True):
-        n, m = x.size[i], y.size[j]
-        states_x, states_y = x.states[i, :n], y.states[j, :m]
-        plan = _plan(x.mass[i, :n], y.mass[j, :m], distance[states_x[:, None], states_y])
+        (states_x, mass_x), (states_y, mass_y) = x.of(i), y.of(j)
+        plan = _plan(mass_x, mass_y, distance[states_x[:, None], states_y])
         at_x, at_y = plan.nonzero()
         parts.append(Entries(np.full(len(at_x), pair), states_x[at_x], states_y[at_y], plan[at_x, at_y]))
     return joined(parts)
@@ -131,27 +136,23 @@ class Couplings:
     ) -> None:
         self.x, self.y = supports(distributions_x), supports(distributions_y)
         self.rows, self.columns = rows, columns
-        single = np.minimum(self.x.size[rows], self.y.size[columns]) == 1
         pairs = np.arange(len(rows))
-        width = max(self.x.states.shape[1], self.y.states.shape[1])
-        self.fixed = [
-            product_couplings(self.x, self.y, rows[some], columns[some], some) for some in _chunks(pairs[single], width)
-        ]
-        self.open = pairs[~single]
+        to_point = self.y.size[columns] == 1
+        from_point = ~to_point & (self.x.size[rows] == 1)
+        ahead = point_couplings(self.y, self.x, columns[to_point], rows[to_point], pairs[to_point])
+        back = point_couplings(self.x, self.y, rows[from_point], columns[from_point], pairs[from_point])
+        #: The couplings that are known beforehand.
+        self.fixed = joined([Entries(ahead.pair, ahead.y, ahead.x, ahead.mass), back])
+        self.open = pairs[~(to_point | from_point)]
 
     def jobs(self) -> Iterator[np.ndarray]:
         """Return the pairs that need transport, in pieces."""
-        return _chunks(self.open, self.x.states.shape[1] * self.y.states.shape[1])
+        return (self.open[start : start + _PAIRS_PER_JOB] for start in range(0, len(self.open), _PAIRS_PER_JOB))
 
     def solve(self, distance: np.ndarray, pairs: np.ndarray, in_worker: bool = False) -> Entries:
         """Return the cheapest couplings of some of the open pairs."""
         solver = _in_worker if in_worker else optimal_couplings
         return solver(distance, self.x, self.y, self.rows[pairs], self.columns[pairs], pairs)
-
-
-def _chunks(pairs: np.ndarray, entries_per_pair: int) -> Iterator[np.ndarray]:
-    size = min(max(1, _CHUNK_ENTRIES // entries_per_pair), 2000)
-    return (pairs[start : start + size] for start in range(0, len(pairs), size))
 
 
 def cheapest_couplings(
@@ -168,8 +169,8 @@ def cheapest_couplings(
     for action in range(successors_x.shape[1]):
         couplings = Couplings(successors_x[:, action], successors_y[:, action], rows, columns)
         values = np.zeros(shape)
-        for entries in [*couplings.fixed, *(couplings.solve(distance, pairs) for pairs in couplings.jobs())]:
-            values[rows, columns] += expectations(entries, distance, len(rows))
+        entries = joined([couplings.fixed, *(couplings.solve(distance, pairs) for pairs in couplings.jobs())])
+        values[rows, columns] = expectations(entries, distance, len(rows))
         result.append(values + values.T if symmetric else values)
     return result
 

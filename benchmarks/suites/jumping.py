@@ -409,8 +409,8 @@ def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that the learner does not take."""
     settings = dict(spec.settings)
     if spec.method == TRANSFER:
-        if not 0 <= settings["discount"] < 1:
-            raise ValueError(f"discount must be in [0, 1), got {settings['discount']}")
+        if not 0 <= settings["discount"] <= 0.999:
+            raise ValueError(f"discount must be in [0, 0.999], got {settings['discount']}")
         return
     from bisimgym.baselines.imitation import check_settings
 

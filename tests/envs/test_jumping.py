@@ -348,7 +348,13 @@ class TestArguments:
         visited = union.reachable_states(policy=union.optimal_policy(discount=1.0))
         assert len(visited) == 3 * 57  # 56 decisions each, and the end
 
-    @pytest.mark.parametrize("tasks", [[], [(20, 10), (20, 10)]])
+    @pytest.mark.parametrize("discount", [0.9, 0.99, 0.999])
+    def test_discounted_policies_solve_the_task(self, discount):
+        mdp = jumping.jumping_mdp(25, 10)
+        policy = mdp.optimal_policy(discount)
+        assert mdp.policy_values(policy, 1.0)[0] == 156
+
+    @pytest.mark.parametrize("tasks", [[], [(20, 10), (20, 10)], [(20, 10), (20, 10, "white")]])
     def test_a_union_needs_different_tasks(self, tasks):
         with pytest.raises(ValueError, match="at least one, and each once"):
             jumping.jumping_union(tasks)

@@ -133,7 +133,6 @@ class TestLayouts:
             ({"min_goal_distance": 39}, "min_goal_distance must be an integer from 1 to 38, got 39"),
             ({"num_obstacles": 400}, r"num_obstacles=400 blocks .* in only 0 of 400 random layouts: use fewer"),
             ({"obstacle_size": 20}, "in only"),
-            ({"max_episode_steps": 0}, "max_episode_steps must be an integer of at least 1, got 0"),
             ({"goal_visible": 1}, "goal_visible must be True or False, got 1"),
         ],
     )
@@ -142,6 +141,10 @@ class TestLayouts:
             gym.make(PLAIN, **arguments)
         with pytest.raises(ValueError, match=message):
             gym.make_vec(PLAIN, num_envs=2, **arguments)
+
+    def test_a_bad_time_limit(self):
+        with pytest.raises(ValueError, match="max_episode_steps must be None or an integer of at least 1, got 0"):
+            gym.make_vec(PLAIN, num_envs=2, max_episode_steps=0)
 
     def test_unknown_reset_options(self):
         with pytest.raises(ValueError, match=r"unknown reset options \['goal'\]"):
@@ -181,18 +184,30 @@ class TestDynamics:
         assert (terminated, truncated, info["is_success"]) == (True, False, True)
         assert (steps, total) == (distance, 1 - distance)
         assert reward == 0
-        # The goal entered on the very last step counts.
+        # The goal entered on the very last step counts; the time limit says so too.
         limited = gym.make(PLAIN, max_episode_steps=int(distance))
         limited.reset(seed=0)
         for _ in range(int(distance)):
             _, _, terminated, truncated, info = limited.step(limited.unwrapped.optimal_action())
-        assert (terminated, truncated, info["is_success"]) == (True, False, True)
+        assert (terminated, truncated, info["is_success"]) == (True, True, True)
         short = gym.make(PLAIN, max_episode_steps=int(distance) - 1)
         short.reset(seed=0)
-        assert short.unwrapped.optimal_return() == 1 - distance
         for _ in range(int(distance) - 1):
             _, reward, terminated, truncated, info = short.step(short.unwrapped.optimal_action())
         assert (reward, terminated, truncated, info["is_success"]) == (-1, False, True, False)
+
+    @pytest.mark.parametrize("limit", [5, 80])
+    def test_time_limits_of_one_and_of_many(self, limit):
+        env = gym.make(PLAIN, max_episode_steps=limit)
+        envs = gym.make_vec(PLAIN, num_envs=1, max_episode_steps=limit, autoreset_mode="Disabled")
+        envs.reset(seed=0)
+        env.reset(seed=0)
+        for step in range(1, limit + 1):  # into the border, or back and forth
+            *_, terminated, truncated, info = env.step(step % 2 * 2)
+            *_, ended, cut, infos = envs.step(np.array([step % 2 * 2]))
+            assert (terminated, truncated) == (ended[0], cut[0]) == (False, step == limit)
+            assert info["is_success"] == infos["is_success"][0] == False  # noqa: E712
+        assert envs.unwrapped.optimal_return()[0] == max(-limit, env.unwrapped.optimal_return())
 
     def test_info_tells_cells(self):
         env = gym.make(PLAIN)
@@ -309,7 +324,16 @@ class TestGoal:
             env.compute_reward(np.zeros(2), np.zeros((3, 2)), {})
 
     def test_hindsight_replay_of_stable_baselines(self):
+        import torch as th
         from stable_baselines3 import DQN, HerReplayBuffer
+        from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+        class Flat(BaseFeaturesExtractor):
+            def __init__(self, space):
+                super().__init__(space, 72 + 4)
+
+            def forward(self, observation):
+                return th.cat([part.flatten(1).float() for part in observation.values()], dim=1)
 
         env = gym.make(GOAL, size=6, num_obstacles=1, min_goal_distance=3)
         model = DQN(
@@ -319,7 +343,7 @@ class TestGoal:
             replay_buffer_kwargs={"n_sampled_goal": 4, "goal_selection_strategy": "future"},
             learning_starts=60,
             buffer_size=500,
-            policy_kwargs={"net_arch": [8]},
+            policy_kwargs={"net_arch": [8], "features_extractor_class": Flat},
             seed=0,
         )
         model.learn(120)
@@ -361,11 +385,12 @@ class TestFiniteProcess:
             nav2d.nav2d_mdp(np.zeros((3, 3)), (0, 3))
 
 
-class TestData:
-    @pytest.fixture(scope="class", params=[0.0, 0.5, 1.0])
-    def data(self, request):
-        return request.param, collect_nav2d(20_000, request.param, seed=4, num_streams=50)
+@pytest.fixture(scope="module", params=[0.0, 0.5, 1.0])
+def data(request):
+    return request.param, collect_nav2d(20_000, request.param, seed=4, num_streams=50)
 
+
+class TestData:
     def test_episodes_are_whole_and_in_order(self, data):
         _, d = data
         assert 20_000 <= len(d) < 20_000 + 50 * 50

@@ -1,9 +1,14 @@
 """Every metric on processes small enough to solve by hand, and against the straightforward reference."""
 
+import re
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from bisimgym.baselines import metrics
+from bisimgym.baselines.metrics import fixed_point, operator
+from bisimgym.baselines.metrics.rap import expected_next_states
 from bisimgym.benchmarks import metric_reference as reference
 from bisimgym.envs.small_processes import cake_processes, garnet, grid_world
 
@@ -460,3 +465,141 @@ def test_equivalence_classes_by_hand():
         metrics.equivalence_classes(GAMBLE, GAMBLE_REWARD)
     with pytest.raises(ValueError, match=r"labels must be \[7\]"):
         metrics.equivalence_classes(transition, np.zeros(3))
+
+
+class TestCorners:
+    """Cases that went wrong once, or that small processes do not reach."""
+
+    @pytest.fixture(params=["small blocks", "standard blocks"])
+    def blocks(self, request, monkeypatch):
+        if request.param == "small blocks":
+            for module in (operator, fixed_point):
+                monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+
+    def test_results_do_not_depend_on_the_size_of_blocks(self, rng, blocks):
+        mdp = garnet(23, 3, 1, rng, num_terminal=3)
+        other = garnet(17, 3, 1, rng)
+        costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
+        sweep = lambda d: reference.deterministic_sweep(d, mdp.transition, costs, G)  # noqa: E731
+        expected = reference.iterate(sweep, (23, 23), 300)
+        np.testing.assert_allclose(metrics.bisimulation(mdp.transition, mdp.reward, G), expected, atol=2e-6)
+        union = type(mdp).union({"x": mdp, "y": other})
+        whole = metrics.bisimulation(union.transition, union.reward, G)
+        d = metrics.bisimulation(mdp.transition, mdp.reward, G, other=(other.transition, other.reward))
+        np.testing.assert_allclose(d, whole[:23, 23:], atol=3e-6)
+        policy = np.eye(3)[rng.integers(3, size=23)]
+        chosen = policy.argmax(axis=1)
+        cost = (chosen[:, None] != chosen).astype(float)
+        following = mdp.transition[np.arange(23), chosen][:, None]
+        sweep = lambda d: reference.deterministic_sweep(d, following, cost[None], G)  # noqa: E731
+        expected = reference.iterate(sweep, (23, 23), 300)
+        np.testing.assert_allclose(metrics.policy_similarity(mdp.transition, policy, G), expected, atol=2e-6)
+        table = rng.random((23, 23))
+        expected = reference.iterate(lambda d: reference.mean_sweep(d, mdp.transition, table, G), (23, 23), 300)
+        np.testing.assert_allclose(metrics.recursive_similarity(mdp.transition, table, G), expected, atol=2e-6)
+
+    def test_a_cost_of_ones_own_between_processes_of_different_sizes(self):
+        near, far = np.array([[0, 1], [1, 1]]), np.array([[0, 1], [1, 2], [2, 2]])
+        d = metrics.policy_similarity(near, np.eye(2), G, cost=np.ones((2, 3)), other=(far, np.eye(2)[[0, 1, 0]]))
+        np.testing.assert_allclose(d, np.full((2, 3), FAR), atol=1e-6)
+
+    def test_an_asymmetric_cost_and_one_from_a_state_to_itself(self):
+        cost = np.zeros((4, 4))
+        cost[X, Y], cost[Y, X] = 1.0, 3.0
+        d = metrics.policy_similarity(GAMBLE, ONLY, G, cost=cost)
+        # From u to v one may move y to x or leave it; masses 0.5 differ, in the direction x to y.
+        assert d[U, V] == pytest.approx(G * 0.5 * FAR, abs=1e-6)
+        assert d[V, U] == pytest.approx(G * 0.5 * 3 * FAR, abs=1e-6)
+        d = metrics.recursive_similarity(GAMBLE, np.eye(4), G)
+        assert d[X, X] == pytest.approx(FAR, abs=1e-6)
+        # Equal next states are far apart here and different ones are not: as little mass as possible is kept together.
+        assert d[U, V] == pytest.approx(G * (0.3 - 0.2) * FAR, abs=1e-6)
+        assert d[U, U] == pytest.approx(1 + G * (0.7 - 0.3) * FAR, abs=1e-6)
+
+    def test_wanted_states_that_never_meet_chance(self):
+        assert metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G, rows=[X], columns=[X]) == 0
+        d = metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G, rows=[X], columns=[Y])
+        assert d == pytest.approx(FAR, abs=1e-6)
+
+    def test_one_broad_distribution_among_point_masses(self, rng):
+        states = 150
+        transition = np.zeros((states, 1, states))
+        transition[np.arange(states), 0, np.minimum(np.arange(states) + 1, states - 1)] = 1
+        transition[0] = 1 / states
+        tracemalloc.start()
+        d = metrics.bisimulation(transition, rng.random((states, 1)), G, tolerance=1e-5)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+        tracemalloc.stop()
+        assert d[0, 5] == pytest.approx(d[5, 0], abs=1e-6)
+        operator = metrics.bisimulation_operator(transition, np.arange(states)[:, None] / states, G)
+        d = metrics.solve(operator)
+        assert operator.error_bound(d) <= 1e-6
+
+    def test_probabilities_in_single_precision(self, rng):
+        policy = rng.dirichlet(np.ones(10), 5).astype(np.float32)
+        transition = rng.integers(5, size=(5, 10))
+        d = metrics.policy_similarity(transition, policy, G)
+        exact = policy.astype(np.float64) / policy.astype(np.float64).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(d, metrics.policy_similarity(transition, exact, G), atol=2e-6)
+
+    def test_permutations(self, rng):
+        # A Krylov method gets nowhere on a cycle.
+        following = np.stack([(np.arange(40) + 1) % 40] * 2, axis=1)
+        cost = rng.random((40, 40))
+        operator = metrics.recursive_similarity_operator(following, cost, 0.999)
+        d = metrics.solve(operator, progress=False)
+        assert operator.error_bound(d) <= 1e-6
+        first = following[:, :1]
+        np.testing.assert_allclose(d, metrics.recursive_similarity(first, cost, 0.999), atol=2e-6)
+
+    def test_a_reward_that_is_common_to_all_does_not_matter(self, rng):
+        policy, transition = rng.dirichlet(np.ones(3), 5), np.arange(5)[:, None].repeat(3, axis=1)
+        for metric in (metrics.on_policy_bisimulation, metrics.mico):
+            assert metric(transition, np.full((5, 3), 1e8), policy, 0.999).max() <= 1e-6
+
+    def test_rap_takes_the_first_of_equally_near_states(self):
+        transition = np.zeros((4, 1, 4))
+        transition[np.arange(3), 0, np.arange(3)] = 1
+        transition[3, 0, [0, 2]] = 0.5
+        for order in ([0.0, 9.0, 1.0, 5.0], [1.0, 9.0, 0.0, 5.0]):
+            moved = expected_next_states(transition, np.array(order)[:, None])
+            assert moved[3, 0] == 0
+
+    def test_several_workers_are_asked_for(self, rng, monkeypatch):
+        import joblib
+
+        asked = []
+
+        class Watched(joblib.Parallel):
+            def __init__(self, n_jobs, **kwargs):
+                asked.append(n_jobs)
+                super().__init__(n_jobs=1, **kwargs)
+
+        monkeypatch.setattr(joblib, "Parallel", Watched)
+        mdp = garnet(70, 1, 2, rng)
+        metrics.bisimulation(mdp.transition, mdp.reward, 0.5, workers=2)
+        assert set(asked) == {2}
+
+    def test_missing_parts_of_the_other_process(self):
+        with pytest.raises(ValueError, match=r"its reward is None"):
+            metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G, other=(GAMBLE, None))
+
+    def test_probabilities_are_no_actions(self):
+        with pytest.raises(ValueError, match="give argmax"):
+            metrics.policy_cost(np.eye(2), np.eye(2))
+
+    def test_the_tolerance_that_is_named_is_accepted(self):
+        transition, reward = np.array([[0], [1]]), np.array([[1.02], [0.0]])
+        with pytest.raises(ValueError, match="out of reach") as refused:
+            metrics.bisimulation(transition, reward, 0.9999, tolerance=1e-12)
+        named = float(re.search(r"no better than (\S+);", str(refused.value)).group(1))
+        assert metrics.bisimulation(transition, reward, 0.9999, tolerance=named)[0, 1] == pytest.approx(10200)
+
+    def test_long_corridors_are_merged_quickly(self):
+        states = 20_000
+        transition = np.minimum(np.arange(states) + 1, states - 1)[:, None]
+        labels = np.arange(states) == states - 1
+        _, first = metrics.equivalence_classes(transition, labels)
+        assert len(first) == states  # each is as far from the end as no other
+        _, first = metrics.equivalence_classes(transition, np.zeros(states))
+        assert len(first) == 1
