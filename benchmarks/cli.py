@@ -365,6 +365,20 @@ def heatmaps(
 
 
 @app.command()
+def pages(
+    out: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/envs"),
+    pictures: Annotated[bool, typer.Option(help="Also draw the animations.")] = True,
+) -> None:
+    """Write one documentation page per environment, with an animation of its oracle."""
+    from bisimgym.benchmarks import env_pages
+    from bisimgym.benchmarks.run_folder import make_folder
+
+    make_folder(out)
+    for path in env_pages.write(out, pictures):
+        Console(highlight=False, soft_wrap=True).print(str(path), markup=False)
+
+
+@app.command()
 def doctor() -> None:
     """Show versions, known-bad pairs, devices and precision: what to send with a bug report."""
     from bisimgym.benchmarks import doctor as check

@@ -36,6 +36,8 @@ def measure(env_ids: Sequence[str], seconds: float, learners: bool, console: Con
     figures: dict[str, Any] = {"machine": {"processor": machine.processor(), "cores": machine.cores()}}
     figures["versions"] = machine.versions()
     figures["environments"] = [_environment(env_id, seconds, console) for env_id in env_ids or IDS]
+    if not env_ids:
+        figures["bounds"] = bounds(seconds, console)
     if learners:
         figures["learners"] = learner_updates(seconds, console)
     return figures
@@ -70,7 +72,7 @@ def _environment(env_id: str, seconds: float, console: Console) -> dict[str, Any
 
 
 def _single_steps_per_second(env_id: str, seconds: float) -> float:
-    env = gym.make(env_id).unwrapped
+    env = gym.make(env_id, disable_env_checker=True)
     env.reset(seed=0)
     actions = [env.action_space.sample() for _ in range(64)]
 
@@ -92,14 +94,16 @@ def _vector_row(env_id: str, num_envs: int, seconds: float) -> dict[str, Any]:
     source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
     large, other = np.ones(_COPY_BYTES, np.uint8), np.ones(_COPY_BYTES, np.uint8)
     held: list[Any] = [None]  # an agent holds an observation while the next one is made
-    count = 0
 
-    def step() -> None:
-        nonlocal count
-        held[0] = envs.step(actions[count % len(actions)])[0]
-        count += 1
+    def steps() -> None:  # so many at a time that ends of episodes count with their share
+        for action in actions:
+            held[0] = envs.step(action)[0]
 
-    per_step, cached = _median_seconds([step, lambda: np.copyto(target, source)], seconds)
+    def copies() -> None:
+        for _ in actions:
+            np.copyto(target, source)
+
+    per_step, cached = (t / len(actions) for t in _median_seconds([steps, copies], seconds))
     # Apart: a copy of this size between steps would throw the environment's tables out of the caches.
     (per_copy,) = _median_seconds([lambda: np.copyto(other, large)], seconds / 4)
     bound = per_copy * size / _COPY_BYTES
@@ -111,6 +115,62 @@ def _vector_row(env_id: str, num_envs: int, seconds: float) -> dict[str, Any]:
         "of_copy_bound": bound / per_step,
         "of_cached_copy": cached / per_step,
     }
+
+
+def bounds(seconds: float, console: Console) -> list[dict[str, Any]]:
+    """Measure what costs beside observations: random numbers, matrix products, whole data sets."""
+    from bisimgym.envs.lqr import lqr_system
+    from bisimgym.envs.markov_signal import sample_signals, signal_law
+    from bisimgym.envs.nav2d_data import collect_nav2d
+
+    rows = []
+    law, rng = signal_law(), np.random.default_rng(0)
+    for sequences, length in ((500, 500), (5000, 200)):
+        shape = (sequences, length, law.means.shape[1])
+        ours, theirs = _median_seconds(
+            [
+                lambda n=sequences, t=length: sample_signals(law, n, t, seed=0),
+                lambda s=shape: rng.standard_normal(s, dtype=np.float32),
+            ],
+            2 * seconds,
+        )
+        rows.append(
+            {"what": f"Markov signals, {shape}", "seconds": ours, "bound": "their Gaussians", "bound_seconds": theirs}
+        )
+    weights = lqr_system(10_000).observation_matrix.astype(np.float32)
+    for num_envs in (64, 256):
+        envs = gym.make_vec("bisimgym/LQRDistractors-v0", num_envs=num_envs, num_distractors=10_000)
+        envs.reset(seed=0)
+        actions = envs.action_space.sample()
+        states = rng.standard_normal((num_envs, 20), dtype=np.float32)
+        ours, theirs = _median_seconds(
+            [lambda e=envs, a=actions: e.step(a), lambda s=states: s @ weights.T], 2 * seconds
+        )
+        what = f"LQR step, 10,000 distractors, N = {num_envs}"
+        rows.append({"what": what, "seconds": ours, "bound": "its matrix product", "bound_seconds": theirs})
+    table = Table(title="Beside what must be computed", title_justify="left")
+    for head in ("what", "seconds", "bound", "its seconds", "of bound"):
+        table.add_column(head, justify="left" if head in ("what", "bound") else "right")
+    for row in rows:
+        row["of_bound"] = row["bound_seconds"] / row["seconds"]
+        table.add_row(
+            row["what"], f"{row['seconds']:.3g}", row["bound"], f"{row['bound_seconds']:.3g}", f"{row['of_bound']:.2f}"
+        )
+    console.print(table)
+    for epsilon in (0.0, 0.1, 0.5, 1.0):
+        start = time.perf_counter()
+        data = collect_nav2d(1_000_000, epsilon)
+        row = {
+            "what": f"Nav2D data, epsilon {epsilon:g}",
+            "transitions": len(data),
+            "seconds": time.perf_counter() - start,
+            "megabytes": data.nbytes / 1e6,
+        }
+        rows.append(row)
+        console.print(
+            f"{row['what']}: {row['transitions']:,} transitions in {row['seconds']:.2f} s, {row['megabytes']:.1f} MB"
+        )
+    return rows
 
 
 def _median_seconds(functions: Sequence[Callable[[], Any]], seconds: float) -> list[float]:

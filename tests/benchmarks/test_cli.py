@@ -192,7 +192,7 @@ class TestCommand:
     def test_help_names_every_command(self, capsys):
         assert main(["--help"]) == 0
         text = capsys.readouterr().out
-        for command in ("list", "run", "evaluate", "report", "throughput", "heatmaps", "doctor"):
+        for command in ("list", "run", "evaluate", "report", "throughput", "heatmaps", "pages", "doctor"):
             assert command in text
             assert main([command, "--help"]) == 0
 
@@ -225,6 +225,18 @@ class TestCommand:
         assert all(row["steps_per_second"] > 0 and row["of_copy_bound"] > 0 for row in rows)
         assert set(figures["learners"][0]["updates_per_second"]) == {"float32", "bfloat16"}
         assert "vector 8" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("env_id", ["Nav2DGoal-v0", "LQRDistractors-v0", "MarkovSignal-v0"])
+    def test_throughput_of_other_observations(self, env_id, tmp_path, monkeypatch):
+        from bisimgym.benchmarks import throughput
+
+        monkeypatch.setattr(throughput, "VECTOR_SIZES", (4,))
+        file = tmp_path / "figures.json"
+        name = f"bisimgym/{env_id}"
+        assert main(["throughput", name, "--seconds", "0.01", "--no-learners", "--json", str(file)]) == 0
+        row = json.loads(file.read_text())["environments"][0]["vector"][0]
+        expected = {"Nav2DGoal-v0": 800 + 32, "LQRDistractors-v0": 520 * 4, "MarkovSignal-v0": 15 * 4}[env_id]
+        assert row["observation_bytes"] == 4 * expected
 
     def test_throughput_of_metrics(self, tmp_path, capsys, monkeypatch):
         from bisimgym.benchmarks import metric_speed
@@ -281,3 +293,19 @@ def test_the_table_of_metric_speed_is_that_of_the_committed_figures(tmp_path):
     figures = json.loads((root / "benchmarks" / "results" / "metric_speed.json").read_text())
     write_between_markers(copy, {"metric speed": metric_speed.markdown(figures)})
     assert copy.read_text() == (root / "docs" / "metrics.md").read_text()
+
+
+def test_the_pages_of_the_environments_are_what_their_docstrings_say(tmp_path):
+    from bisimgym.benchmarks import env_pages
+    from bisimgym.envs import IDS
+
+    committed = Path(__file__).parents[2] / "docs" / "envs"
+    assert main(["pages", "--out", str(tmp_path), "--no-pictures"]) == 0
+    for path in tmp_path.iterdir():
+        assert (committed / path.name).read_text() == path.read_text(), f"{path.name}: run bisimgym pages"
+    for env_id in IDS:
+        picture = (committed / f"{env_pages.page_name(env_id)}.gif").read_bytes()
+        assert picture.startswith(b"GIF89a")
+        assert len(picture) < 2_000_000
+    env_pages.animation("bisimgym/Nav2DCorridor-v0", tmp_path / "corridor.gif")
+    assert (tmp_path / "corridor.gif").stat().st_size > 1000
