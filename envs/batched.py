@@ -285,11 +285,13 @@ class BatchedVectorEnv(VectorEnv):
             _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
         self._ended = terminated | truncated
         rows = np.flatnonzero(self._ended)
-        informed = np.flatnonzero(~waiting) if self.task.informs_every_step else rows
+        told = ~waiting if self.task.informs_every_step else self._ended
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            informed = np.setdiff1d(informed, rows, assume_unique=True)
+            told = told & ~self._ended
+        informed = np.flatnonzero(told)
         if len(informed):
-            _add_info(infos, self.task.final_info(select(self.state, informed)), informed, self.num_envs)
+            info = self.task.final_info(self.state)
+            _add_info(infos, {key: value[informed] for key, value in info.items()}, informed, self.num_envs)
         if not len(rows) or self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return self.task.observe(self.state), reward, terminated, truncated, infos
         last = select(self.state, rows)
@@ -411,6 +413,9 @@ def _row(info: dict[str, np.ndarray], index: int) -> dict[str, Any]:
 def _add_info(infos: dict[str, Any], info: dict[str, np.ndarray], rows: np.ndarray, num_envs: int) -> dict[str, Any]:
     """Write the infos of ``rows`` into ``infos``, each with its mask under ``_name``, and return ``infos``."""
     for key, value in info.items():
+        if len(rows) == num_envs and key not in infos:
+            infos[key], infos[f"_{key}"] = value, np.ones(num_envs, dtype=bool)
+            continue
         absent = None if value.dtype == object else 0
         array = infos.setdefault(key, np.full((num_envs, *value.shape[1:]), absent, dtype=value.dtype))
         array[rows] = value

@@ -21,6 +21,7 @@ from bisimgym.envs.nav2d_layouts import (
     check_rules,
     draw_layouts,
     neighbors,
+    places,
 )
 
 ACTIONS = ("down", "right", "up", "left")
@@ -206,7 +207,7 @@ class Nav2DTask:
 
     def _place(self, cell: np.ndarray) -> np.ndarray:
         """Return rows and columns, ``int64[N, 2]``."""
-        return np.stack(np.divmod(cell, self.size), axis=1)
+        return places(self.size)[cell]
 
     def reset_info(self, state: Nav2DState) -> dict[str, np.ndarray]:
         return {"position": self._place(state.cell), "goal": self._place(state.goal)}

@@ -182,15 +182,16 @@ def distances_to(free: np.ndarray, goal: np.ndarray) -> np.ndarray:
         goal: ``int64[M]`` cells.
     """
     layouts, size = free.shape[:2]
-    wide = np.zeros((layouts, size, 64), dtype=bool)
+    word = np.uint32 if size <= 32 else np.uint64
+    wide = np.zeros((layouts, size, 8 * np.dtype(word).itemsize), dtype=bool)
     wide[:, :, :size] = free
     # Rows of cells first: slices of them are then contiguous over layouts.
-    open_cells = np.packbits(wide, axis=2, bitorder="little").view(np.uint64)[:, :, 0].T.copy()
-    one = np.uint64(1)
-    padded = np.zeros((size + 2, layouts), dtype=np.uint64)  # a row of walls above and below
+    open_cells = np.packbits(wide, axis=2, bitorder="little").view(word)[:, :, 0].T.copy()
+    one = word(1)
+    padded = np.zeros((size + 2, layouts), dtype=word)  # a row of walls above and below
     wave, above, below = padded[1:-1], padded[:-2], padded[2:]
     row, column = np.divmod(goal, size)
-    wave[row, np.arange(layouts)] = one << column.astype(np.uint64)
+    wave[row, np.arange(layouts)] = one << column.astype(word)
     open_cells &= ~wave
     reached, shifted = np.empty_like(open_cells), np.empty_like(open_cells)
     planes: list[np.ndarray] = []
@@ -220,8 +221,8 @@ def distances_to(free: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 def _unpacked(rows: np.ndarray, size: int) -> np.ndarray:
-    """Return ``uint8[M, size, size]`` zeros and ones from ``uint64[size, M]`` rows of bits."""
-    cells = np.ascontiguousarray(rows.T).view(np.uint8).reshape(rows.shape[1], size, 8)
+    """Return ``uint8[M, size, size]`` zeros and ones from unsigned ``[size, M]`` rows of bits."""
+    cells = np.ascontiguousarray(rows.T).view(np.uint8).reshape(rows.shape[1], size, rows.itemsize)
     return np.unpackbits(cells, axis=2, bitorder="little", count=size)
 
 
@@ -232,5 +233,13 @@ def neighbors(size: int) -> np.ndarray:
     rows = np.stack([np.clip(row + dr, 0, size - 1) for dr, _ in MOVES], axis=1)
     columns = np.stack([np.clip(column + dc, 0, size - 1) for _, dc in MOVES], axis=1)
     table = rows * size + columns
+    table.flags.writeable = False
+    return table
+
+
+@functools.cache
+def places(size: int) -> np.ndarray:
+    """Return ``int64[size * size, 2]``: row and column of each cell."""
+    table = np.stack(np.divmod(np.arange(size * size), size), axis=1)
     table.flags.writeable = False
     return table
