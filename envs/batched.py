@@ -291,7 +291,9 @@ class BatchedVectorEnv(VectorEnv):
         informed = np.flatnonzero(told)
         if len(informed):
             info = self.task.final_info(self.state)
-            _add_info(infos, {key: value[informed] for key, value in info.items()}, informed, self.num_envs)
+            if len(informed) < self.num_envs:
+                info = {key: value[informed] for key, value in info.items()}
+            _add_info(infos, info, informed, self.num_envs)
         if not len(rows) or self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return self.task.observe(self.state), reward, terminated, truncated, infos
         last = select(self.state, rows)

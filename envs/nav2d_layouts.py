@@ -24,6 +24,7 @@ UNREACHABLE = np.iinfo(np.int16).max
 SIZE_RANGE = range(4, 61)
 _CORRIDOR_SIZE, _CORRIDOR_ROWS, _CORRIDOR_START = 20, (10, 11), (11, 10)
 _MOST_DRAWS = 10_000
+_TRIES = 12
 _TRIAL_LAYOUTS, _FEWEST_SOLVABLE = 400, 4
 
 
@@ -114,7 +115,8 @@ def draw_layouts(rules: LayoutRules, words: np.ndarray) -> Layouts:
 def _attempt(rules: LayoutRules, words: np.ndarray, draw: int) -> tuple[Layouts, np.ndarray]:
     """Return draw number ``draw`` of each word, and ``bool[M]``: whether it can be solved."""
     size, blocks = rules.size, rules.num_obstacles
-    numbers = 2 * blocks + 2
+    tries = _TRIES + 1
+    numbers = 2 * blocks + 2 * tries
     random = uniforms(words, numbers, first=draw * numbers)
     obstacles = _place_blocks(rules, (random[:, : 2 * blocks] * size).astype(np.int64))
     if rules.corridor:
@@ -127,10 +129,10 @@ def _attempt(rules: LayoutRules, words: np.ndarray, draw: int) -> tuple[Layouts,
         corridor[_CORRIDOR_ROWS, :] = True
         allowed = far[start] & corridor.ravel()
     else:
-        start = _nth_true(free, random[:, -2])
+        start = _choose(free, random[:, 2 * blocks : -tries])
         allowed = far[start]
         allowed &= free
-    goal = _nth_true(allowed, random[:, -1])
+    goal = _choose(allowed, random[:, -tries:])
     distance = distances_to(free.reshape(-1, size, size), goal)
     solvable = allowed.any(axis=1) & (distance[np.arange(len(words)), start] < UNREACHABLE)
     return Layouts(obstacles.reshape(len(words), -1) * np.uint8(255), start, goal, distance), solvable
@@ -164,11 +166,22 @@ def _far_cells(size: int, distance: int) -> np.ndarray:
     return np.abs(row[:, None] - row) + np.abs(column[:, None] - column) >= distance
 
 
-def _nth_true(mask: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Return ``int64[M]``: a uniformly chosen True of each row of ``bool[M, K]`` (0 where there is none)."""
-    count = np.cumsum(mask, axis=1, dtype=np.int16)
-    chosen = (uniform * count[:, -1]).astype(np.int16)
-    return np.minimum((count <= chosen[:, None]).sum(axis=1), mask.shape[1] - 1)
+def _choose(allowed: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """Return ``int64[M]``: a uniformly chosen True of each row of ``bool[M, K]`` (0 where there is none).
+
+    The first of several uniform cells that is allowed; in the rare rows where none is, the cell that a last number, not
+    used otherwise, picks by counting.
+    """
+    cells = (random[:, :-1] * allowed.shape[1]).astype(np.int64)
+    hit = np.take_along_axis(allowed, cells, axis=1)
+    rows = np.arange(len(allowed))
+    chosen = cells[rows, hit.argmax(axis=1)]
+    missed = np.flatnonzero(~hit.any(axis=1))
+    if len(missed):
+        count = np.cumsum(allowed[missed], axis=1)
+        rank = (random[missed, -1] * count[:, -1]).astype(np.int64)
+        chosen[missed] = np.minimum((count <= rank[:, None]).sum(axis=1), allowed.shape[1] - 1)
+    return chosen
 
 
 def distances_to(free: np.ndarray, goal: np.ndarray) -> np.ndarray:
