@@ -12,7 +12,9 @@ import numpy as np
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.envs import IDS
 
-_MOST_FRAMES, _WIDEST, _MISTAKES = 64, 420, 0.1
+_MOST_FRAMES, _WIDEST = 64, 420
+#: Random actions in between show what the oracle does about them. One wrong jump would end its episode.
+_MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.4}
 
 
 def page_name(env_id: str) -> str:
@@ -56,7 +58,7 @@ def index() -> str:
 
 
 def animation(env_id: str, path: Path, seed: int = 3) -> None:
-    """Write an animation of one episode, in which one action in ten is random, as a GIF."""
+    """Write an animation of one episode of the oracle, with some random actions, as a GIF."""
     from PIL import Image
 
     env = gym.make(env_id, render_mode="rgb_array")
@@ -67,7 +69,7 @@ def animation(env_id: str, path: Path, seed: int = 3) -> None:
     ended = False
     while not ended:
         action: Any = env.unwrapped.optimal_action()
-        if rng.random() < _MISTAKES and "Jumping" not in env_id:  # one wrong jump ends that episode
+        if rng.random() < _MISTAKES_OF.get(page_name(env_id), _MISTAKES):
             action = env.action_space.sample()
         *_, terminated, truncated, _ = env.step(action)
         ended = terminated or truncated
@@ -77,8 +79,9 @@ def animation(env_id: str, path: Path, seed: int = 3) -> None:
     if images[0].width > _WIDEST:
         size = (_WIDEST, round(images[0].height * _WIDEST / images[0].width))
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
-    # One palette for all frames, or colours flicker.
-    palette = images[len(images) // 2].quantize(64, method=Image.Quantize.MEDIANCUT)
+    # One palette for all frames, or colours flicker; made from several, or colours are missing.
+    several = np.concatenate([np.asarray(image) for image in images[:: max(len(images) // 8, 1)]])
+    palette = Image.fromarray(several).quantize(255, method=Image.Quantize.MEDIANCUT)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     images[0].save(path, save_all=True, append_images=images[1:], duration=90, loop=0, optimize=True)
 
