@@ -14,7 +14,7 @@ from bisimgym.envs import IDS
 
 _MOST_FRAMES, _WIDEST = 64, 420
 #: Random actions in between show what the oracle does about them. One wrong jump would end its episode.
-_MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.4}
+_MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.25}
 
 
 def page_name(env_id: str) -> str:
@@ -81,7 +81,7 @@ def animation(env_id: str, path: Path, seed: int = 3) -> None:
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
     # One palette for all frames, or colours flicker; made from several, or colours are missing.
     several = np.concatenate([np.asarray(image) for image in images[:: max(len(images) // 8, 1)]])
-    palette = Image.fromarray(several).quantize(255, method=Image.Quantize.MEDIANCUT)
+    palette = Image.fromarray(several).quantize(160, method=Image.Quantize.MEDIANCUT)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     images[0].save(path, save_all=True, append_images=images[1:], duration=90, loop=0, optimize=True)
 
