@@ -56,7 +56,7 @@ def success(env: gym.Env, model: DQN | None, episodes: int = 200) -> float:
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--size", type=int, default=8)
-parser.add_argument("--steps", type=int, default=40_000)
+parser.add_argument("--steps", type=int, default=20_000)
 parser.add_argument("--seed", type=int, default=0)
 arguments = parser.parse_args()
 
