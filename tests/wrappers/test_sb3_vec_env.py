@@ -43,9 +43,11 @@ class Clock:
     observation_space = spaces.Box(0, 10, (1,), np.float32)
     action_space = spaces.Discrete(2)
     render_fps = 1
+    draws_ahead = False
+    informs_every_step = False
 
-    def initial(self, rngs, options):
-        return ClockState(np.zeros(len(rngs)))
+    def initial(self, words, options):
+        return ClockState(np.zeros(len(words)))
 
     def transition(self, state, action):
         count = state.count + 1
