@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def page_name(env_id: str) -> str:
 def page(env_id: str) -> str:
     """Return an environment's page as Markdown."""
     env = gym.make(env_id).unwrapped
-    title, _, body = inspect.cleandoc(type(env).__doc__).partition("\n")
+    title, _, body = _markdown(inspect.cleandoc(type(env).__doc__)).partition("\n")
     stem = page_name(env_id)
     return (
         f"# {stem}\n\n{title}\n\n![The oracle plays {stem}]({stem}.gif)\n\n"
@@ -36,6 +37,11 @@ def page(env_id: str) -> str:
         f"\n{body.strip()}\n\n---\n\nMade from the docstring of `{type(env).__module__}.{type(env).__name__}` by "
         "`bisimgym pages`.\n"
     )
+
+
+def _markdown(text: str) -> str:
+    """Return a docstring's text with reStructuredText's literals and roles as Markdown's."""
+    return re.sub(r"(?::\w+)?:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
 
 
 def _space(space: gym.Space) -> str:
