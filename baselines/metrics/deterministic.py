@@ -23,13 +23,13 @@ def chain_distances(operator: Operator, tolerance: float, progress: Progress) ->
     """
     rows_of, columns_to = operator.successors_x[:, 0], operator.successors_y[:, 0]
     distance = np.empty(operator.shape)
-    levels = _levels(rows_of)
+    cycles, levels = _cycles_and_levels(rows_of)
     progress.start(len(rows_of))
-    for cycle in levels[0]:
+    for cycle in cycles:
         distance[cycle] = _cycle_distances(operator, cycle, columns_to, tolerance)
         progress.advance(len(cycle))
     size = len(operator.row_blocks()[0])
-    for level in levels[1:]:
+    for level in levels:
         for start in range(0, len(level), size):
             rows = level[start : start + size]
             block = following(distance, operator.successors_x, operator.successors_y, 0, rows)
@@ -40,8 +40,8 @@ def chain_distances(operator: Operator, tolerance: float, progress: Progress) ->
     return distance
 
 
-def _levels(successor: np.ndarray) -> list:
-    """Return a list of cycles (states in the order they are visited), then arrays of states by distance to a cycle."""
+def _cycles_and_levels(successor: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the cycles (states in the order they are visited), and the other states by their distance to a cycle."""
     far, steps = successor, 1
     while steps < len(successor):  # after that many steps every state is on a cycle
         far, steps = far[far], 2 * steps
@@ -58,14 +58,14 @@ def _levels(successor: np.ndarray) -> list:
             cycles.append(np.array(cycle))
     order = np.argsort(successor, kind="stable")
     first = np.searchsorted(successor[order], np.arange(len(successor) + 1))
-    levels, level = [cycles], on_cycle
+    levels, level = [], on_cycle
     while len(level):
         before = np.concatenate([order[first[s] : first[s + 1]] for s in level])
         level = before[~seen[before]]
         seen[level] = True
         if len(level):
             levels.append(level)
-    return levels
+    return cycles, levels
 
 
 def _cycle_distances(operator: Operator, cycle: np.ndarray, columns_to: np.ndarray, tolerance: float) -> np.ndarray:

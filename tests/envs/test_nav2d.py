@@ -104,7 +104,14 @@ class TestLayouts:
             np.testing.assert_array_equal(layouts.distance[i], expected)
 
     @pytest.mark.parametrize(
-        "rules", [LayoutRules(size=60, num_obstacles=300), LayoutRules(4, 2, 1, 3), LayoutRules(9, 12, 3, 6)]
+        "rules",
+        [
+            LayoutRules(size=60, num_obstacles=300),
+            LayoutRules(32, 80),
+            LayoutRules(33, 80),
+            LayoutRules(4, 2, 1, 3),
+            LayoutRules(9, 12, 3, 6),
+        ],
     )
     def test_other_sizes(self, rules):
         drawn = draw_layouts(rules, words(10))

@@ -158,8 +158,9 @@ class TestByHand:
 
 def _transport_reference(mdp, discount, sweeps):
     costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
-    sweep = lambda d: reference.transport_sweep(d, mdp.transition, costs, discount)  # noqa: E731
-    return reference.iterate(sweep, costs.shape[1:], sweeps)
+    return reference.iterate(
+        lambda d: reference.transport_sweep(d, mdp.transition, costs, discount), costs.shape[1:], sweeps
+    )
 
 
 class TestAgainstPlainIteration:
@@ -253,6 +254,13 @@ class TestTwoProcesses:
         cost = rng.random((10, 10))
         d = metrics.recursive_similarity(x.transition, cost[block], 0.8, other=y.transition)
         np.testing.assert_allclose(d, metrics.recursive_similarity(union.transition, cost, 0.8)[block], atol=3e-6)
+
+    @pytest.mark.parametrize(("low", "high"), [(0.0, 5.0), (5.0, 0.0)])
+    def test_processes_whose_rewards_do_not_overlap(self, low, high):
+        # All rewards of either process are alike: the largest difference lies between them.
+        stay = np.arange(2)[:, None]
+        d = metrics.bisimulation(stay, np.full((2, 1), low), G, other=(stay, np.full((2, 1), high)))
+        np.testing.assert_allclose(d, np.full((2, 2), 5 * FAR), atol=1e-6)
 
     def test_a_deterministic_and_a_stochastic_process(self, rng):
         x, y = garnet(5, 2, 1, rng), garnet(4, 2, 2, rng)
@@ -480,8 +488,9 @@ class TestCorners:
         mdp = garnet(23, 3, 1, rng, num_terminal=3)
         other = garnet(17, 3, 1, rng)
         costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
-        sweep = lambda d: reference.deterministic_sweep(d, mdp.transition, costs, G)  # noqa: E731
-        expected = reference.iterate(sweep, (23, 23), 300)
+        expected = reference.iterate(
+            lambda d: reference.deterministic_sweep(d, mdp.transition, costs, G), (23, 23), 300
+        )
         np.testing.assert_allclose(metrics.bisimulation(mdp.transition, mdp.reward, G), expected, atol=2e-6)
         union = type(mdp).union({"x": mdp, "y": other})
         whole = metrics.bisimulation(union.transition, union.reward, G)
@@ -491,8 +500,9 @@ class TestCorners:
         chosen = policy.argmax(axis=1)
         cost = (chosen[:, None] != chosen).astype(float)
         following = mdp.transition[np.arange(23), chosen][:, None]
-        sweep = lambda d: reference.deterministic_sweep(d, following, cost[None], G)  # noqa: E731
-        expected = reference.iterate(sweep, (23, 23), 300)
+        expected = reference.iterate(
+            lambda d: reference.deterministic_sweep(d, following, cost[None], G), (23, 23), 300
+        )
         np.testing.assert_allclose(metrics.policy_similarity(mdp.transition, policy, G), expected, atol=2e-6)
         table = rng.random((23, 23))
         expected = reference.iterate(lambda d: reference.mean_sweep(d, mdp.transition, table, G), (23, 23), 300)
