@@ -14,6 +14,8 @@ from bisimgym.benchmarks import machine
 _EXTRAS = {
     "core": ("gymnasium", "numpy"),
     "render": ("pygame",),
+    "dmc": ("dm_control", "mujoco", "pillow"),
+    "video": ("av",),
     "baselines": ("torch", "stable-baselines3"),
     "bench": ("typer", "rich", "jinja2"),
 }
@@ -33,6 +35,7 @@ def report(console: Console) -> list[str]:
     for line in _torch_lines():
         console.print(f"  {line}")
     console.print(f"  {'window':<18} {_window_line()}")
+    console.print(f"  {'OpenGL':<18} {_opengl_line()}")
     console.print()
     for problem in problems:
         console.print(f"[red]problem:[/red] {problem}")
@@ -87,6 +90,19 @@ def _torch_lines() -> list[str]:
     if not th.cuda.is_available():
         lines.append(f"{'cuda':<18} not available")
     return lines
+
+
+def _opengl_line() -> str:
+    if importlib.util.find_spec("mujoco") is None:
+        return 'not looked for: pip install "bisimgym[dmc]"'
+    from bisimgym.envs.rendering.probe import probe
+
+    found = probe()
+    if found.backend is None:
+        return f"{found.explain()} (the default)"
+    speed = "a GPU draws" if found.is_hardware else "the processor draws"
+    choice = "opengl" if found.is_hardware else "raycast"
+    return f"{found.backend}, {found.renderer}: {speed}; renderer='auto' is {choice}, the default is raycast"
 
 
 def _window_line() -> str:

@@ -158,7 +158,7 @@ class BatchedEnv(gym.Env):
         if self._window is None:
             from bisimgym.envs.window import Window
 
-            self._window = Window(self.task.render_fps)
+            self._window = Window(self.metadata["render_fps"])
         self._window.show(frame, self.task.caption(self.state, 0))
         return None
 

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ["envs", "wrappers", "baselines", "benchmarks"]
+#: Packages of envs that hold no task and know none.
+TASK_FREE = {"distractions", "rendering"}
 SOURCES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 
 
@@ -32,9 +34,15 @@ def test_imports_run_downwards(path):
         assert parts[0] not in LAYERS, f"{module}: import it as bisimgym.{module}"
         if parts[0] == "bisimgym" and len(parts) > 1 and parts[1] in LAYERS:
             assert LAYERS.index(parts[1]) <= layer, module
-            if LAYERS[layer] in ("wrappers", "baselines"):
+            # The one exception: distractions know no environment, so wrappers may put them on those of other people.
+            distraction = LAYERS[layer] == "wrappers" and parts[1:3] == ["envs", "distractions"]
+            if LAYERS[layer] in ("wrappers", "baselines") and not distraction:
                 assert parts[1] != "envs", f"{module}: wrappers and baselines know no environment"
     inside = path.relative_to(ROOT).parts
+    if inside[0] == "envs" and inside[1] in TASK_FREE:
+        ours = {m.split(".")[2] for m in modules if m.startswith("bisimgym.envs.")}
+        assert ours <= TASK_FREE, f"{ours - TASK_FREE}: distractions and rendering know no environment"
+        assert "bisimgym.envs" not in modules
     if inside[:2] == ("baselines", "metrics"):
         assert not any(m.split(".")[0] in ("torch", "stable_baselines3", "gymnasium") for m in modules)
     if inside[:2] == ("baselines", "losses"):

@@ -3,5 +3,7 @@
 """
 
 from bisimgym.wrappers.demonstrations import Demonstrations, collect_demonstrations
+from bisimgym.wrappers.noise import GaussianNoise, RandomProjection
+from bisimgym.wrappers.pixel_background import PixelBackground
 
-__all__ = ["Demonstrations", "collect_demonstrations"]
+__all__ = ["Demonstrations", "GaussianNoise", "PixelBackground", "RandomProjection", "collect_demonstrations"]

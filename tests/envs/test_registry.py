@@ -18,6 +18,21 @@ from bisimgym.envs import IDS
 
 pytestmark = pytest.mark.parametrize("env_id", IDS)
 MODES = list(AutoresetMode)
+#: Arguments that make episodes short and pictures small where a step takes milliseconds.
+QUICK = {env_id: {"action_repeat": 25, "size": 40} for env_id in IDS if "Distracting" in env_id}
+
+
+def make(env_id, **arguments):
+    return gym.make(env_id, **QUICK.get(env_id, {}), **arguments)
+
+
+def make_vec(env_id, **arguments):
+    return gym.make_vec(env_id, **QUICK.get(env_id, {}), **arguments)
+
+
+def skip_without_oracle(env_id):
+    if env_id in QUICK:
+        pytest.skip("no oracle is known for tasks of dm_control")
 
 
 def assert_same(one, two, where=""):
@@ -52,7 +67,7 @@ def masked(infos):
 def test_gymnasium_checker_is_clean(env_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gym.make(env_id, render_mode="rgb_array").unwrapped)
+        check_env(make(env_id, render_mode="rgb_array").unwrapped)
 
 
 def test_sb3_checker_is_clean(env_id):
@@ -62,15 +77,15 @@ def test_sb3_checker_is_clean(env_id):
         warnings.simplefilter("error")
         # Advice about SB3's own CNN, which small grids are not meant for.
         warnings.filterwarnings("ignore", message="The minimal resolution for an image is 36x36")
-        sb3_check_env(gym.make(env_id).unwrapped)  # wrappers hide compute_reward
+        sb3_check_env(make(env_id).unwrapped)  # wrappers hide compute_reward
 
 
 def test_same_seed_same_episode(env_id):
-    one, two = gym.make(env_id), gym.make(env_id)
+    one, two = make(env_id), make(env_id)
     one.action_space.seed(0)
     for seed in (0, 1):
         assert_same(one.reset(seed=seed), two.reset(seed=seed))
-        for _ in range(150):
+        for _ in range(60 if env_id in QUICK else 150):
             action = one.action_space.sample()
             a, b = one.step(action), two.step(action)
             assert_same(a[0], b[0])
@@ -82,9 +97,9 @@ def test_same_seed_same_episode(env_id):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_vector_equals_single_exactly(env_id, mode):
-    count = 5
-    native = gym.make_vec(env_id, num_envs=count, autoreset_mode=mode.value)
-    single = SyncVectorEnv([lambda: gym.make(env_id)] * count, autoreset_mode=mode)
+    count, steps = (2, 90) if env_id in QUICK else (5, 250)
+    native = make_vec(env_id, num_envs=count, autoreset_mode=mode.value)
+    single = SyncVectorEnv([lambda: make(env_id)] * count, autoreset_mode=mode)
     assert native.metadata["autoreset_mode"] == mode
     assert native.single_observation_space == single.single_observation_space
     native.action_space.seed(1)
@@ -94,7 +109,7 @@ def test_vector_equals_single_exactly(env_id, mode):
     assert_same(masked(info_a), masked(info_b))
     ended = np.zeros(count, dtype=bool)
     endings = 0
-    for _ in range(250):
+    for _ in range(steps):
         if mode is AutoresetMode.DISABLED and ended.any():
             a, b = (envs.reset(options={"reset_mask": ended.copy()}) for envs in (native, single))
             assert_same(a[0], b[0])
@@ -114,13 +129,13 @@ def test_vector_equals_single_exactly(env_id, mode):
 
 
 def test_default_autoreset_is_same_step(env_id):
-    assert gym.make_vec(env_id, num_envs=2).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert make_vec(env_id, num_envs=2).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     with pytest.raises(ValueError, match="autoreset_mode must be one of .*'Never'"):
-        gym.make_vec(env_id, num_envs=2, autoreset_mode="Never")
+        make_vec(env_id, num_envs=2, autoreset_mode="Never")
 
 
 def test_disabled_autoreset_refuses_to_step_an_ended_episode(env_id):
-    envs = gym.make_vec(env_id, num_envs=3, autoreset_mode="Disabled")
+    envs = make_vec(env_id, num_envs=3, autoreset_mode="Disabled")
     envs.reset(seed=0)
     envs.action_space.seed(0)
     with pytest.raises(gym.error.ResetNeeded, match="reset_mask"):
@@ -129,7 +144,7 @@ def test_disabled_autoreset_refuses_to_step_an_ended_episode(env_id):
 
 
 def test_observations_are_not_overwritten_by_later_steps(env_id):
-    envs = gym.make_vec(env_id, num_envs=3)
+    envs = make_vec(env_id, num_envs=3)
     first, _ = envs.reset(seed=0)
     kept = copy.deepcopy(first)
     for _ in range(5):
@@ -138,23 +153,23 @@ def test_observations_are_not_overwritten_by_later_steps(env_id):
 
 
 def test_spec_survives_json(env_id):
-    env = gym.make(env_id)
+    env = make(env_id)
     text = env.spec.to_json()
     assert json.loads(text)["id"] == env_id
     assert_same(gym.make(EnvSpec.from_json(text)).reset(seed=5), env.reset(seed=5))
 
 
 def test_pickling(env_id):
-    envs = gym.make_vec(env_id, num_envs=3)
+    envs = make_vec(env_id, num_envs=3)
     envs.reset(seed=0)
     twin = pickle.loads(pickle.dumps(envs))
-    for _ in range(100):
+    for _ in range(20 if env_id in QUICK else 100):
         action = envs.action_space.sample()
         assert_same(envs.step(action)[0], twin.step(action)[0])
 
 
 def test_rgb_array(env_id):
-    env = gym.make(env_id, render_mode="rgb_array")
+    env = make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
     frame = env.render()
     assert frame.dtype == np.uint8
@@ -165,7 +180,7 @@ def test_rgb_array(env_id):
     for _ in range(5):
         env.step(env.action_space.sample())
     assert (env.render() != frame).any()
-    envs = gym.make_vec(env_id, num_envs=2, render_mode="rgb_array")
+    envs = make_vec(env_id, num_envs=2, render_mode="rgb_array")
     envs.reset(seed=0)
     np.testing.assert_array_equal(envs.render()[0], frame)
 
@@ -175,9 +190,9 @@ def test_human_window_shows_the_frame(env_id, monkeypatch):
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     import pygame
 
-    env = gym.make(env_id, render_mode="human").unwrapped
-    env.task.render_fps = 1000
-    picture = gym.make(env_id, render_mode="rgb_array").unwrapped
+    env = make(env_id, render_mode="human").unwrapped
+    env.metadata["render_fps"] = 1000
+    picture = make(env_id, render_mode="rgb_array").unwrapped
     for one in (env, picture):
         one.reset(seed=0)
         one.step(one.action_space.sample() * 0)
@@ -193,7 +208,7 @@ def test_human_window_shows_the_frame(env_id, monkeypatch):
 
 
 def test_an_ended_episode_must_be_reset(env_id):
-    env = gym.make(env_id).unwrapped
+    env = make(env_id).unwrapped
     env.reset(seed=0)
     env.action_space.seed(0)
     while not any(env.step(env.action_space.sample())[2:4]):
@@ -205,14 +220,16 @@ def test_an_ended_episode_must_be_reset(env_id):
 
 
 def test_the_oracle_gets_the_optimal_return(env_id):
-    envs = gym.make_vec(env_id, num_envs=20, autoreset_mode="Disabled")
+    skip_without_oracle(env_id)
+    envs = make_vec(env_id, num_envs=20, autoreset_mode="Disabled")
     envs.reset(seed=3)
     promised = envs.unwrapped.optimal_return()
     np.testing.assert_allclose(_returns(envs, envs.unwrapped.optimal_action), promised, rtol=1e-5)
 
 
 def test_random_actions_get_the_random_return_on_average(env_id):
-    envs = gym.make_vec(env_id, num_envs=500, autoreset_mode="Disabled")
+    skip_without_oracle(env_id)
+    envs = make_vec(env_id, num_envs=500, autoreset_mode="Disabled")
     envs.reset(seed=4)
     envs.action_space.seed(4)
     expected = envs.unwrapped.random_return()
@@ -235,7 +252,8 @@ def _returns(envs, act):
 
 
 def test_methods_before_reset_say_so(env_id):
-    for env in (gym.make(env_id).unwrapped, gym.make_vec(env_id, num_envs=2)):
+    skip_without_oracle(env_id)
+    for env in (make(env_id).unwrapped, make_vec(env_id, num_envs=2)):
         for name in ("optimal_action", "optimal_return", "random_return"):
             with pytest.raises(gym.error.ResetNeeded, match=name):
                 getattr(env, name)()
@@ -243,13 +261,13 @@ def test_methods_before_reset_say_so(env_id):
 
 def test_unknown_arguments_are_errors(env_id):
     with pytest.raises(TypeError, match="surprise"):
-        gym.make(env_id, surprise=1)
+        make(env_id, surprise=1)
     for wrong in (0, 2.0):
         with pytest.raises(ValueError, match="num_envs must be an integer of at least 1"):
-            gym.make_vec(env_id, num_envs=wrong)
+            make_vec(env_id, num_envs=wrong)
 
 
 def test_docstring_is_the_task_page(env_id):
-    env = gym.make(env_id).unwrapped
+    env = make(env_id).unwrapped
     for section in ("Description", "Action space", "Observation space", "Reward", "Start and end", "Arguments"):
         assert f"## {section}" in type(env).__doc__

@@ -1,0 +1,193 @@
+"""Background videos by name: drawn by formula or read from a folder, at the size of the picture that shows them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from bisimgym.envs.distractions import procedural_videos, video_folders
+
+PROCEDURAL = "procedural"
+SPLITS = ("train", "test")
+
+
+class VideoSource(Protocol):
+    """Videos of one split at one size.
+
+    Attributes:
+        names: of the videos, in order.
+        height, width: of their frames, in pixels.
+    """
+
+    names: tuple[str, ...]
+    height: int
+    width: int
+
+    def frames(self, index: int) -> np.ndarray:
+        """Return all frames of a video, read-only ``uint8[T, height, width, 3]`` RGB, top row first, T >= 2.
+
+        Raises:
+            IndexError: unless 0 <= ``index`` < ``len(names)``.
+            ValueError: if a file cannot be decoded; the message names it.
+        """
+
+
+class FrameCache:
+    """Videos kept in memory up to a number of bytes; the one not used for longest goes first.
+
+    Arrays that went stay valid for those who hold them. Safe to use from several threads.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.nbytes = 0
+        self._videos: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return the video of ``key``, made by ``make`` unless it is here, as a read-only array."""
+        with self._lock:
+            if key in self._videos:
+                self._videos.move_to_end(key)
+                return self._videos[key]
+        # Outside the lock: two threads may make the same video, which costs time but changes nothing.
+        video = make()
+        video.flags.writeable = False
+        with self._lock:
+            if key in self._videos:
+                return self._videos[key]
+            self._videos[key] = video
+            self.nbytes += video.nbytes
+            while self.nbytes > self.max_bytes:
+                self.nbytes -= self._videos.popitem(last=False)[1].nbytes
+        return video
+
+    def clear(self) -> None:
+        """Forget all videos."""
+        with self._lock:
+            self._videos.clear()
+            self.nbytes = 0
+
+
+#: Shared by all sources of the process, so that many environments need little more memory than one. Set ``max_bytes``
+#: to change the bound.
+CACHE = FrameCache(max_bytes=1 << 30)
+
+
+def luma(frames: np.ndarray) -> np.ndarray:
+    """Return ``uint8[..., 3]`` RGB as grey, in three equal channels: ITU-R BT.601 luma, rounded."""
+    # Weights times 2**16, which add up to 2**16: white stays white.
+    red, green, blue = (frames[..., i].astype(np.uint32) for i in range(3))
+    grey = ((19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+@dataclass(frozen=True)
+class _CachedVideos:
+    """A :class:`VideoSource` of videos that ``make`` makes; ``key`` says all that this depends on but the size."""
+
+    names: tuple[str, ...]
+    height: int
+    width: int
+    grayscale: bool
+    key: Callable[[int], Hashable]
+    make: Callable[[int], np.ndarray]
+
+    def frames(self, index: int) -> np.ndarray:
+        if not 0 <= index < len(self.names):
+            raise IndexError(f"index must be in [0, {len(self.names)}), got {index}")
+        key = (self.key(index), self.height, self.width, self.grayscale)
+        return CACHE.get(key, lambda: luma(self.make(index)) if self.grayscale else self.make(index))
+
+
+def background_names(backgrounds: str | Path = PROCEDURAL, split: str = "train") -> tuple[str, ...]:
+    """Return the names of all videos of a split, in order.
+
+    Args:
+        backgrounds: ``"procedural"`` or a folder, as for :func:`video_source`.
+        split: ``"train"`` or ``"test"`` (held out).
+
+    Raises:
+        ValueError: for an unknown split, or a folder that is not there or holds no videos.
+    """
+    _check_split(split)
+    return (
+        procedural_videos.NAMES[split] if backgrounds == PROCEDURAL else video_folders.video_names(backgrounds, split)
+    )
+
+
+def video_source(
+    backgrounds: str | Path = PROCEDURAL,
+    *,
+    split: str = "train",
+    size: tuple[int, int],
+    grayscale: bool = False,
+    count: int | None = None,
+) -> VideoSource:
+    """Return the first ``count`` videos of a split.
+
+    Structure is checked now; a video is drawn or decoded when its frames are first asked for, and kept in
+    :data:`CACHE`.
+
+    Args:
+        backgrounds: ``"procedural"`` (see :mod:`bisimgym.envs.distractions.procedural_videos`), or a folder with
+            DAVIS 2017 or with videos of the user's (see :func:`bisimgym.envs.distractions.video_folders.find_videos`);
+            ``~`` and environment variables are expanded.
+        split: ``"train"``, or ``"test"`` for the held-out videos (of DAVIS: its validation list).
+        size: height and width of the frames, at least 1 each.
+        grayscale: whether to show ITU-R BT.601 luma in three equal channels, as deep_bisim4control does. An easier
+            distraction than colour: say which one was used.
+        count: number of videos, from the first; None is all.
+
+    Raises:
+        ValueError: for a value out of range, a folder that is not there, or a video that is missing or has fewer than
+            two frames.
+        ModuleNotFoundError: if Pillow (any folder) or PyAV (video files) is not installed.
+    """
+    _check_split(split)
+    if len(size) != 2 or not all(_is_count(side) for side in size):
+        raise ValueError(f"size must be (height, width), integers of at least 1, got {size!r}")
+    if count is not None and not _is_count(count):
+        raise ValueError(f"count must be None or an integer of at least 1, got {count!r}")
+    height, width = (int(side) for side in size)
+    if backgrounds == PROCEDURAL:
+        names = procedural_videos.NAMES[split]
+        if count is not None and count > len(names):
+            raise ValueError(
+                f"count must be at most {len(names)}, the procedural videos of split {split!r}, got {count}"
+            )
+        return _CachedVideos(
+            names[:count],
+            height,
+            width,
+            grayscale,
+            key=lambda index: (PROCEDURAL, split, index),
+            make=lambda index: procedural_videos.render(split, index, (height, width)),
+        )
+    videos = video_folders.find_videos(backgrounds, split, count)
+    return _CachedVideos(
+        tuple(video.name for video in videos),
+        height,
+        width,
+        grayscale,
+        key=lambda index: video_folders.fingerprint(videos[index].files),
+        make=lambda index: video_folders.decode(videos[index], (height, width)),
+    )
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1

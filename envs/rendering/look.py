@@ -1,0 +1,121 @@
+"""How a frame is to look: everything in it that does not follow from the physics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from bisimgym.envs.distractions.camera import CameraPose
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a renderer draws a state with. ``None`` everywhere means: as the model says.
+
+    Arrays are not copied: a renderer may remember them by identity, so give a new array for new contents.
+
+    Attributes:
+        pose: the camera's position and orientation.
+        material_rgba: ``float32[nmat, 4]``, in [0, 1].
+        textures: pictures in place of two-dimensional textures, by texture id, ``uint8[height, width, 3]`` of the
+            texture's own size.
+        sky: ``uint8[6, n, n, 3]``, the six faces of the sky in MuJoCo's order.
+        video: ``uint8[h, w, 3]``, the frame of a background video.
+        video_alpha: opacity of the video over what is there without it, in [0, 1].
+        background_geoms: ``bool[ngeom]``. If given, the video is pasted in the picture's own coordinates (so it has
+            the picture's size) wherever the sky or one of these geoms is seen. If not, the video (square) is the
+            texture of every face of the sky.
+    """
+
+    pose: CameraPose | None = None
+    material_rgba: np.ndarray | None = None
+    textures: Mapping[int, np.ndarray] = field(default_factory=dict)
+    sky: np.ndarray | None = None
+    video: np.ndarray | None = None
+    video_alpha: float = 1.0
+    background_geoms: np.ndarray | None = None
+
+
+class Renderer(Protocol):
+    """Draws states of one model, from one camera, at one size."""
+
+    height: int
+    width: int
+
+    def render(self, data: mujoco.MjData, look: Look) -> np.ndarray:
+        """Return ``uint8[height, width, 3]``, top row first. ``data`` is left as it was."""
+
+    def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
+        """Return ``uint8[N, height, width, 3]``: one state in several looks."""
+
+    def close(self) -> None:
+        """Free what the renderer holds."""
+
+
+@contextmanager
+def materials(model: mujoco.MjModel, look: Look) -> Iterator[None]:
+    """Give a model the materials of a look for a while."""
+    if look.material_rgba is None:
+        yield
+        return
+    own = model.mat_rgba.copy()
+    model.mat_rgba[:] = look.material_rgba
+    try:
+        yield
+    finally:
+        model.mat_rgba[:] = own
+
+
+def sky_texture(model: mujoco.MjModel) -> int | None:
+    """Return the id of the model's sky texture, or ``None``."""
+    import mujoco
+
+    found = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
+    return int(found[0]) if len(found) else None
+
+
+def texture_pixels(model: mujoco.MjModel, texture: int) -> np.ndarray:
+    """Return a copy of a texture's pixels, ``uint8[height, width, 3]``.
+
+    Raises:
+        ValueError: if the texture does not have three channels.
+    """
+    height, width, channels = (int(a[texture]) for a in (model.tex_height, model.tex_width, model.tex_nchannel))
+    if channels != 3:
+        raise ValueError(f"texture {model.texture(texture).name!r} has {channels} channels; only RGB is supported")
+    start = int(model.tex_adr[texture])
+    return model.tex_data[start : start + height * width * 3].reshape(height, width, 3).copy()
+
+
+def sky_faces(model: mujoco.MjModel) -> np.ndarray | None:
+    """Return the sky's pixels, ``uint8[6, n, n, 3]``, or ``None`` where the model has no sky.
+
+    A sky of one face shows it on all six sides.
+    """
+    texture = sky_texture(model)
+    if texture is None:
+        return None
+    pixels = texture_pixels(model, texture)
+    faces = pixels.reshape(-1, pixels.shape[1], pixels.shape[1], 3)
+    return np.repeat(faces, 6, axis=0) if len(faces) == 1 else faces
+
+
+def resize_area(pictures: np.ndarray, size: int) -> np.ndarray:
+    """Return square pictures ``uint8[N, n, n, 3]`` at ``size``, each pixel the mean of the area it covers."""
+    edges = np.linspace(0, pictures.shape[1], size + 1)
+    weights = np.clip(
+        np.minimum(edges[1:, None], np.arange(1, pictures.shape[1] + 1))
+        - np.maximum(edges[:-1, None], np.arange(pictures.shape[1])),
+        0,
+        None,
+    )
+    weights /= weights.sum(axis=1, keepdims=True)
+    rows = np.einsum("iy,nyxc->nixc", weights, pictures, optimize=True)
+    return np.ascontiguousarray(np.rint(np.einsum("jx,nixc->nijc", weights, rows, optimize=True)), dtype=np.uint8)

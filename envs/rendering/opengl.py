@@ -1,0 +1,192 @@
+"""The literature's renderer: MuJoCo's own, by OpenGL.
+
+``standard`` quality gives dm_control's pixels to the bit. ``fast`` leaves out shadows, reflections and multisampling,
+which cost most where the processor draws (MuJoCo's shadow map alone has 2048 x 2048 pixels); it changes the picture,
+so results with one are not comparable to results with the other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import weakref
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+
+from bisimgym.envs.rendering import probe
+from bisimgym.envs.rendering.look import (
+    Look,
+    materials,
+    resize_area,
+    sky_faces,
+    sky_texture,
+    texture_pixels,
+)
+
+QUALITIES = ("standard", "fast")
+_MAX_SCENE_GEOMS = 2000
+_GEOM_OBJECT = int(mujoco.mjtObj.mjOBJ_GEOM)
+
+
+class OpenGLRenderer:
+    """See the module. Textures are changed in a copy of the model: the caller's model stays as it is.
+
+    Args:
+        model: the model to draw.
+        height, width: of the pictures, in pixels.
+        camera_id: the camera to draw from.
+        quality: "standard" or "fast".
+
+    Raises:
+        OpenGLUnavailable: if there is no OpenGL.
+    """
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int, camera_id: int = 0, quality: str = "standard"):
+        backend = probe.require().backend
+        self.model = model
+        self.height, self.width, self.camera_id = height, width, camera_id
+        self._gl = probe.context_class(backend)(width, height)
+        self._gl.make_current()
+        self._own = copy.copy(model)
+        self._own.vis.global_.offwidth, self._own.vis.global_.offheight = width, height
+        if quality == "fast":
+            self._own.vis.quality.offsamples = self._own.vis.quality.shadowsize = 0
+        self._context = mujoco.MjrContext(self._own, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(model, _MAX_SCENE_GEOMS)
+        if quality == "fast":
+            self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+            self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera_id
+        self._sky_id = sky_texture(model)
+        self._clean_sky = sky_faces(model)
+        if self._sky_id is not None:
+            self._sky_room = texture_pixels(model, self._sky_id).size
+        self._resized: tuple[np.ndarray, np.ndarray] | None = None
+        # What is on the GPU now, by the identity of the arrays that it was made of.
+        self._sky_shown: tuple = (None, None, 1.0)
+        self._textures_shown: dict[int, np.ndarray] = {}
+        # Before the interpreter ends, and so before the backend shuts OpenGL down under the context.
+        atexit.register(_close_if_alive, weakref.ref(self))
+
+    def render(self, data: mujoco.MjData, look: Look) -> np.ndarray:
+        """Return ``uint8[height, width, 3]``, top row first."""
+        return self.render_many(data, [look])[0]
+
+    def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
+        """Return ``uint8[N, height, width, 3]``."""
+        self._gl.make_current()
+        pictures = np.empty((len(looks), self.height, self.width, 3), dtype=np.uint8)
+        for picture, look in zip(pictures, looks, strict=True):
+            self._show_sky(look)
+            self._show_textures(look)
+            self._update_scene(data, look)
+            picture[:] = self._draw()
+            if look.video is not None and look.background_geoms is not None:
+                self._paste(picture, look)
+        return pictures
+
+    def close(self) -> None:
+        """Free the OpenGL context."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._gl = None
+
+    def __del__(self):
+        if getattr(self, "_gl", None) is not None:
+            self.close()
+
+    def _update_scene(self, data: mujoco.MjData, look: Look) -> None:
+        camera = self.camera_id
+        position, rotation = data.cam_xpos[camera].copy(), data.cam_xmat[camera].copy()
+        if look.pose is not None:
+            data.cam_xpos[camera], data.cam_xmat[camera] = look.pose.position, look.pose.rotation.ravel()
+        try:
+            with materials(self.model, look):
+                mujoco.mjv_updateScene(
+                    self.model, data, self._option, self._perturbation, self._camera, mujoco.mjtCatBit.mjCAT_ALL,
+                    self._scene,
+                )  # fmt: skip
+        finally:
+            data.cam_xpos[camera], data.cam_xmat[camera] = position, rotation
+
+    def _draw(self) -> np.ndarray:
+        viewport = mujoco.MjrRect(0, 0, self.width, self.height)
+        mujoco.mjr_render(viewport, self._scene, self._context)
+        picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        mujoco.mjr_readPixels(picture, None, viewport, self._context)
+        return picture[::-1]
+
+    def _paste(self, picture: np.ndarray, look: Look) -> None:
+        """Put the video where the background is, found by drawing every object in a colour of its own."""
+        flags = self._scene.flags
+        before = flags.copy()
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
+        try:
+            ids = self._draw().astype(np.int32) @ np.array([1, 1 << 8, 1 << 16])
+        finally:
+            flags[:] = before
+        behind = np.zeros(self._scene.ngeom + 1, dtype=bool)  # 0 is nothing: the sky
+        behind[0] = True
+        for geom in (self._scene.geoms[i] for i in range(self._scene.ngeom)):
+            if geom.objtype == _GEOM_OBJECT and geom.segid >= 0:
+                behind[geom.segid + 1] = look.background_geoms[geom.objid]
+        mask = behind[ids]
+        under, over = picture[mask].astype(np.float32), look.video[mask].astype(np.float32)
+        picture[mask] = (under + look.video_alpha * (over - under) + 0.5).astype(np.uint8)
+
+    def _show_sky(self, look: Look) -> None:
+        video = look.video if look.background_geoms is None else None
+        wanted = (look.sky, video, look.video_alpha if video is not None else 1.0)
+        shown = self._sky_shown
+        if wanted[0] is shown[0] and wanted[1] is shown[1] and wanted[2] == shown[2]:
+            return
+        if self._sky_id is None:
+            raise ValueError("the model has no sky texture to show a background on: use compositing='mask'")
+        if video is not None and look.video_alpha == 1.0:
+            faces = video[None]  # MuJoCo shows one face on all sides
+        else:
+            faces = look.sky if look.sky is not None else self._clean_sky
+        if video is not None and look.video_alpha < 1.0:
+            faces = self._resized_sky(faces, len(video))
+            faces = (faces + look.video_alpha * (video.astype(np.float32) - faces) + 0.5).astype(np.uint8)
+        count, size = faces.shape[:2]
+        start = self._own.tex_adr[self._sky_id]
+        if faces.size > self._sky_room:
+            room = int(np.sqrt(self._sky_room / (3 * count)))
+            raise ValueError(f"a sky of {size} pixels does not fit the model's sky texture, which has room for {room}")
+        self._own.tex_width[self._sky_id], self._own.tex_height[self._sky_id] = size, count * size
+        self._own.tex_data[start : start + faces.size] = faces.ravel()
+        mujoco.mjr_uploadTexture(self._own, self._context, self._sky_id)
+        self._sky_shown = wanted
+
+    def _resized_sky(self, faces: np.ndarray, size: int) -> np.ndarray:
+        if self._resized is None or self._resized[0] is not faces or self._resized[1].shape[1] != size:
+            self._resized = (faces, resize_area(faces, size))
+        return self._resized[1]
+
+    def _show_textures(self, look: Look) -> None:
+        for texture in set(look.textures) | set(self._textures_shown):
+            wanted = look.textures.get(texture)
+            if wanted is self._textures_shown.get(texture):
+                continue
+            pixels = texture_pixels(self.model, texture) if wanted is None else wanted
+            start = self._own.tex_adr[texture]
+            self._own.tex_data[start : start + pixels.size] = pixels.ravel()
+            mujoco.mjr_uploadTexture(self._own, self._context, texture)
+            if wanted is None:
+                del self._textures_shown[texture]
+            else:
+                self._textures_shown[texture] = wanted
+
+
+def _close_if_alive(reference: weakref.ref[OpenGLRenderer]) -> None:
+    renderer = reference()
+    if renderer is not None:
+        renderer.close()
