@@ -465,8 +465,8 @@ class DistractingControlEnv(DistractedEnv):
 
     - ``domain``, ``task``: of dm_control's suite, as in ``suite.load``.
     - ``observation``: "pixels" or "state".
-    - ``preset``: see above, "dcs-easy-dynamic" by default. Any setting of it can be changed: ``background``, ``camera`` and ``color`` (strengths in
-      [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the picture), ``background_geoms``,
+    - ``preset``: see above, "dcs-easy-dynamic" by default. Any setting of it can be changed: ``background``, ``camera``
+      and ``color`` (strengths in [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the picture), ``background_geoms``,
       ``floor_alpha``, ``num_videos``, ``num_test_videos``, ``playback`` ("bounce" or "loop"), ``advance`` (a frame per
       "control" or "agent" step), ``start``, ``order``, ``grayscale``, ``palette``, ``neutral_floor``; see
       :class:`bisimgym.envs.distractions.presets.Distraction`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -86,10 +85,7 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
         if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 <= strength <= 1:
             raise ValueError(f"strength must be a number in [0, 1], got {strength!r}")
         backgrounds = os.fspath(backgrounds) if isinstance(backgrounds, os.PathLike) else backgrounds
-        open_source = functools.partial(
-            video_source, backgrounds, split=split, size=(height, width), grayscale=grayscale, count=count
-        )
-        source = open_source()
+        source = video_source(backgrounds, split=split, size=(height, width), grayscale=grayscale, count=count)
         RecordConstructorArgs.__init__(
             self,
             mask=mask,
@@ -102,13 +98,12 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
             grayscale=bool(grayscale),
         )
         gym.Wrapper.__init__(self, env)
-        self.source, self._open_source = source, open_source
+        self.source = source
         self._find_mask = mask
         self._mode, self._dynamic, self._strength = playback, bool(dynamic), float(strength)
         self._rng: np.random.Generator | None = None
         self._clean: MaskedImage | None = None
         self._video = 0
-        self._frames: np.ndarray | None = None
         self._playback: Playback | None = None
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
@@ -116,8 +111,7 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
         if seed is not None or self._rng is None:
             self._rng = distraction_generator(seed, _VIDEO_STREAM)
         self._video = int(self._rng.integers(len(self.source.names)))
-        self._frames = self.source.frames(self._video)
-        self._playback = Playback(len(self._frames), self._mode, self._rng, self._dynamic)
+        self._playback = Playback(len(self.source.frames(self._video)), self._mode, self._rng, self._dynamic)
         return self._shown(observation, info)
 
     def step(self, action):
@@ -158,20 +152,11 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
                 images[row] = _composite(clean_state, frames[index], self._strength)
         return images
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies open the videos anew: they are large, and what reads them may not be possible to pickle.
-        return {**self.__dict__, "source": None, "_frames": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.source = self._open_source()
-        if self._playback is not None:
-            self._frames = self.source.frames(self._video)
-
     def _shown(self, observation: np.ndarray, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
         # Copies: some environments write each observation into the same memory.
         self._clean = MaskedImage(np.array(observation), self._mask(observation, info))
-        image = _composite(self._clean, self._frames[self._playback.index], self._strength)
+        frame = self.source.frames(self._video)[self._playback.index]
+        image = _composite(self._clean, frame, self._strength)
         return image, {**info, "clean_observation": self._clean.observation.copy()}
 
     def _mask(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:

@@ -29,9 +29,9 @@ Time enters through functions of period ``NUM_FRAMES`` only: the step from the l
 other. Colours are those of photographs, and brightness and contrast of each video are set to values drawn from their
 usual range (:func:`_grade`).
 
-Measured over all 90 videos at 84 x 84, on luminance from 0 to 255: mean 99 to 141, standard deviation 36 to 61, mean
-absolute difference of successive frames 4 to 28 (unrelated frames would differ by about 60). The power spectra of
-single frames fall like f^-2.5 in the median (-2.9 to -2.1 for nine in ten), where those of natural images fall about
+Measured over all 90 videos at 84 x 84, on luminance from 0 to 255: mean 99 to 141, standard deviation 37 to 63, mean
+absolute difference of successive frames 4 to 30 (unrelated frames would differ by about 60). The power spectra of
+single frames fall like f^-2.4 in the median (-2.8 to -2.0 for nine in ten), where those of natural images fall about
 like f^-2 (Field 1987; of dead leaves: Ruderman 1997).
 """
 

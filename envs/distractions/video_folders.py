@@ -6,6 +6,7 @@ Names and files are checked once, when a source is made (:func:`find_videos`); f
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
 import os
@@ -237,7 +238,8 @@ def _read_video(file: Path) -> Iterator[Image]:
         raise ValueError(f"cannot decode video {file}: {error}") from error
 
 
-def fingerprint(files: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
-    """Return what changes when a file is replaced: paths, times of change (ns) and sizes (bytes)."""
+def fingerprint(files: Sequence[Path]) -> str:
+    """Return a digest that changes when a file is replaced: of paths, times of change (ns) and sizes (bytes)."""
     stats = [(file.absolute(), file.stat()) for file in files]
-    return tuple((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in stats)
+    text = "\n".join(f"{file} {stat.st_mtime_ns} {stat.st_size}" for file, stat in stats)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -92,21 +93,50 @@ def luma(frames: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _CachedVideos:
-    """A :class:`VideoSource` of videos that ``make`` makes; ``key`` says all that this depends on but the size."""
+class _CachedVideos(ABC):
+    """A :class:`VideoSource` whose videos are made when they are first asked for."""
 
     names: tuple[str, ...]
     height: int
     width: int
     grayscale: bool
-    key: Callable[[int], Hashable]
-    make: Callable[[int], np.ndarray]
+
+    @abstractmethod
+    def _key(self, index: int) -> Hashable:
+        """Return all that a video depends on but its size and colours."""
+
+    @abstractmethod
+    def _make(self, index: int) -> np.ndarray:
+        """Return a video's frames in colour."""
 
     def frames(self, index: int) -> np.ndarray:
         if not 0 <= index < len(self.names):
             raise IndexError(f"index must be in [0, {len(self.names)}), got {index}")
-        key = (self.key(index), self.height, self.width, self.grayscale)
-        return CACHE.get(key, lambda: luma(self.make(index)) if self.grayscale else self.make(index))
+        key = (self._key(index), self.height, self.width, self.grayscale)
+        return CACHE.get(key, lambda: luma(self._make(index)) if self.grayscale else self._make(index))
+
+
+@dataclass(frozen=True)
+class _ProceduralVideos(_CachedVideos):
+    split: str
+
+    def _key(self, index: int) -> Hashable:
+        return PROCEDURAL, self.split, index
+
+    def _make(self, index: int) -> np.ndarray:
+        return procedural_videos.render(self.split, index, (self.height, self.width))
+
+
+@dataclass(frozen=True)
+class _FolderVideos(_CachedVideos):
+    videos: tuple[video_folders.Video, ...]
+    fingerprints: tuple[str, ...]
+
+    def _key(self, index: int) -> Hashable:
+        return self.fingerprints[index]
+
+    def _make(self, index: int) -> np.ndarray:
+        return video_folders.decode(self.videos[index], (self.height, self.width))
 
 
 def background_names(backgrounds: str | Path = PROCEDURAL, split: str = "train") -> tuple[str, ...]:
@@ -165,23 +195,11 @@ def video_source(
             raise ValueError(
                 f"count must be at most {len(names)}, the procedural videos of split {split!r}, got {count}"
             )
-        return _CachedVideos(
-            names[:count],
-            height,
-            width,
-            grayscale,
-            key=lambda index: (PROCEDURAL, split, index),
-            make=lambda index: procedural_videos.render(split, index, (height, width)),
-        )
-    videos = video_folders.find_videos(backgrounds, split, count)
-    return _CachedVideos(
-        tuple(video.name for video in videos),
-        height,
-        width,
-        grayscale,
-        key=lambda index: video_folders.fingerprint(videos[index].files),
-        make=lambda index: video_folders.decode(videos[index], (height, width)),
-    )
+        return _ProceduralVideos(names[:count], height, width, grayscale, split)
+    videos = tuple(video_folders.find_videos(backgrounds, split, count))
+    names = tuple(video.name for video in videos)
+    fingerprints = tuple(video_folders.fingerprint(video.files) for video in videos)
+    return _FolderVideos(names, height, width, grayscale, videos, fingerprints)
 
 
 def _check_split(split: str) -> None:

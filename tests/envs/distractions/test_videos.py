@@ -94,7 +94,8 @@ def test_two_folders_and_a_changed_folder_do_not_mix(tmp_path):
     source = video_source(tmp_path / "y", size=(1, 1))
     assert source.frames(0)[0, 0, 0].tolist() == [1, 2, 3]
     Image.fromarray(np.full((9, 9, 3), 77, dtype=np.uint8)).save(tmp_path / "y/a/0.png")
-    assert source.frames(0)[0, 0, 0].tolist() == [77, 77, 77]
+    assert source.frames(0)[0, 0, 0].tolist() == [1, 2, 3]  # a source goes on with what it found
+    assert video_source(tmp_path / "y", size=(1, 1)).frames(0)[0, 0, 0].tolist() == [77, 77, 77]
 
 
 def test_a_failed_video_is_not_kept():
