@@ -466,10 +466,10 @@ class DistractingControlEnv(DistractedEnv):
     - ``domain``, ``task``: of dm_control's suite, as in ``suite.load``.
     - ``observation``: "pixels" or "state".
     - ``preset``: see above, "dcs-easy-dynamic" by default. Any setting of it can be changed: ``background``, ``camera``
-      and ``color`` (strengths in [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the picture), ``background_geoms``,
-      ``floor_alpha``, ``num_videos``, ``num_test_videos``, ``playback`` ("bounce" or "loop"), ``advance`` (a frame per
-      "control" or "agent" step), ``start``, ``order``, ``grayscale``, ``palette``, ``neutral_floor``; see
-      :class:`bisimgym.envs.distractions.presets.Distraction`.
+      and ``color`` (strengths in [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the picture),
+      ``background_geoms``, ``floor_alpha``, ``num_videos``, ``num_test_videos``, ``playback`` ("bounce" or "loop"),
+      ``advance`` (a frame per "control" or "agent" step), ``start``, ``order``, ``grayscale``, ``palette`` and
+      ``neutral_floor``; see :class:`bisimgym.envs.distractions.presets.Distraction`.
     - ``backgrounds``: "procedural", or a folder: DAVIS 2017, or any folder of folders of frames or of video files.
     - ``split``: "train" or the held-out "test" videos.
     - ``action_repeat``: control steps per action; by default that of the task in the literature (8 for cartpole, 2 for
