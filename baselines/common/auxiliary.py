@@ -1,0 +1,159 @@
+"""What SB3's off-policy algorithms need to minimise auxiliary losses beside their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
+from torch import nn
+
+from bisimgym.baselines.common.latents import LatentBatch
+from bisimgym.baselines.common.loss_log import LossLog
+from bisimgym.baselines.common.precision import autocast, resolve_precision
+
+#: A function of ``float[B, C, H, W]`` pictures in [0, 1] and a generator on their device.
+Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
+
+
+class AuxiliaryLosses:
+    """To inherit from before an off-policy algorithm of SB3.
+
+    The algorithm says what one update is (:meth:`update`) and which its encoders are (:meth:`encoders`); a method says
+    what its auxiliary losses are (:meth:`auxiliary_losses`).
+
+    Args:
+        encoder_tau: soft-update rate of the target encoder; ``None``: it follows the rest of its network.
+        augmentation: of preprocessed observations; observations and next observations are drawn independently.
+        precision: of the encoder's passes, "float32", "bfloat16" or "auto"; everything else is float32.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        encoder_tau: float | None = None,
+        augmentation: Augmentation | None = None,
+        precision: str = "float32",
+        _init_setup_model: bool = True,
+        **kwargs: Any,
+    ):
+        if encoder_tau is not None and not 0 < encoder_tau <= 1:
+            raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
+        super().__init__(*args, _init_setup_model=False, **kwargs)
+        self.encoder_tau, self.augmentation = encoder_tau, augmentation
+        self.precision = resolve_precision(precision, self.device)
+        self._losses = LossLog()
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self._augmentation_rng = th.Generator(self.device)
+        self._augmentation_rng.manual_seed(0 if self.seed is None else int(self.seed))
+
+    def encoders(self) -> tuple[nn.Module, nn.Module]:
+        """Return the encoder and its slowly moving copy."""
+        raise NotImplementedError
+
+    def update(self, data: ReplayBufferSamples, number: int) -> dict[str, th.Tensor]:
+        """Do one gradient update and return its losses, by name, without waiting for the device."""
+        raise NotImplementedError
+
+    def main_optimizers(self) -> list[th.optim.Optimizer]:
+        """Return the optimisers of the algorithm itself."""
+        raise NotImplementedError
+
+    def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
+        """Return losses, by name and weighted, that are minimised with the critic's: a method's place to add some."""
+        return {}
+
+    def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
+        """Return the optimisers of what auxiliary losses train beside the encoder."""
+        return []
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Do some gradient updates. Losses are recorded, and looked at for divergence, every 100 updates or dump.
+
+        Raises:
+            DivergedError: if a loss is not finite.
+        """
+        self.policy.set_training_mode(True)
+        self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers()])
+        for number in range(self._n_updates, self._n_updates + gradient_steps):
+            data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            try:
+                losses = self.update(data, number)
+            except ValueError as error:
+                # PyTorch's distributions refuse parameters that are no numbers: say which loss was the first.
+                self._losses.flush(self.logger, error)
+                raise
+            self._losses.add(number, losses)
+            if self._losses.is_due():
+                self._losses.flush(self.logger)
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def dump_logs(self) -> None:
+        self._losses.flush(self.logger)
+        super().dump_logs()
+
+    def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
+        """Return a sample of the replay with its embeddings."""
+        space, scaled = self.policy.observation_space, self.policy.normalize_images
+        clean = tuple(preprocess_obs(o, space, scaled) for o in (data.observations, data.next_observations))
+        augmentation, rng = self.augmentation, self._augmentation_rng
+
+        def view() -> tuple[PyTorchObs, PyTorchObs]:
+            return clean if augmentation is None else tuple(augmentation(o, rng) for o in clean)
+
+        def encode(inputs: PyTorchObs, target: bool = False) -> th.Tensor:
+            with autocast(self.precision, self.device):
+                z = self.encoders()[int(target)](inputs)
+            return z.float()
+
+        observations, next_observations = view()
+        return LatentBatch(
+            observations,
+            next_observations,
+            actions=data.actions,
+            rewards=data.rewards.reshape(-1),
+            dones=data.dones.reshape(-1),
+            discounts=self.discounts_of(data),
+            encode=encode,
+            second_view=None if augmentation is None else view,
+        )
+
+    def discounts_of(self, data: ReplayBufferSamples) -> float | th.Tensor:
+        """Return the discount of the next values: ``float[B, 1]`` for n-step returns."""
+        return data.discounts if data.discounts is not None else self.gamma
+
+    def descend(
+        self, loss: th.Tensor, optimizers: list[th.optim.Optimizer], max_grad_norm: float | None = None
+    ) -> None:
+        """Take a step of all optimisers down one loss, with the gradients of each clipped to a norm if one is given."""
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            if max_grad_norm is not None:
+                parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                th.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+            optimizer.step()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_losses", "_augmentation_rng"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts, variables = super()._get_torch_save_params()
+        return state_dicts, [*variables, "augmentation_state"]
+
+    @property
+    def augmentation_state(self) -> th.Tensor:
+        """State of the augmentation's generator, which ``save`` keeps."""
+        return self._augmentation_rng.get_state()
+
+    @augmentation_state.setter
+    def augmentation_state(self, state: th.Tensor) -> None:
+        self._augmentation_rng.set_state(state.cpu())

@@ -1,0 +1,120 @@
+"""Checkpoints from which training goes on exactly as if it had not stopped.
+
+SB3's ``save`` keeps the networks and optimisers. To go on to the bit takes the replay, the environments in the middle
+of their episodes and all random streams as well; these functions keep them too.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cloudpickle
+import numpy as np
+import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+
+Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
+
+_MODEL, _REST = "model.zip", "rest.pkl"
+
+
+def save_checkpoint(model: OffPolicyAlgorithm, folder: str | os.PathLike[str]) -> None:
+    """Write all that training goes on from into a folder, which is replaced at once and never half written.
+
+    Args:
+        model: between two steps of training: after ``learn``, or in a callback's ``_on_rollout_start``.
+        folder: made if it is not there.
+
+    Raises:
+        TypeError: if the environments cannot be pickled (a simulator in another process, say).
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    rest = {
+        "replay_buffer": model.replay_buffer,
+        "action_space": model.action_space,
+        "streams": _streams(model.device),
+    }
+    try:
+        rest["env"] = cloudpickle.dumps(_without_transposition(model.env))
+    except Exception as error:
+        raise TypeError(
+            f"the environments of this model cannot be pickled ({error}): an exact checkpoint needs that. Use "
+            "model.save() and model.save_replay_buffer(), which go on from new episodes"
+        ) from error
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        model.save(temporary / _MODEL)
+        with open(temporary / _REST, "wb") as file:
+            cloudpickle.dump(rest, file)
+        if folder.exists():
+            old = temporary.with_name(temporary.name + "-old")
+            folder.rename(old)
+            temporary.rename(folder)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_checkpoint(
+    algorithm: type[Algorithm], folder: str | os.PathLike[str], device: th.device | str = "auto"
+) -> Algorithm:
+    """Return the model of :func:`save_checkpoint`; ``learn(..., reset_num_timesteps=False)`` goes on exactly.
+
+    The global random streams of Python, numpy and PyTorch become those of the checkpoint.
+
+    Only load checkpoints that you trust: like all pickles, they can run any code.
+
+    Args:
+        algorithm: the class of the model.
+        folder: of the checkpoint.
+        device: to put the networks on. On another device than before, results differ in rounding.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+    """
+    folder = Path(folder)
+    if not (folder / _MODEL).exists() or not (folder / _REST).exists():
+        raise FileNotFoundError(f"no checkpoint in {folder}: {_MODEL} and {_REST} are expected there")
+    with open(folder / _REST, "rb") as file:
+        rest = cloudpickle.load(file)
+    env = cloudpickle.loads(rest["env"])
+    model = algorithm.load(folder / _MODEL, env=env, device=device, force_reset=False)
+    model.replay_buffer = rest["replay_buffer"]
+    if hasattr(model.replay_buffer, "set_env"):  # HER asks the environments for rewards
+        model.replay_buffer.set_env(model.env)
+    model.replay_buffer.device = model.device
+    model.action_space = rest["action_space"]  # with its generator, which warm-up actions come from
+    _set_streams(rest["streams"])
+    return model
+
+
+def _without_transposition(env: VecEnv) -> VecEnv:
+    """Return environments without the wrapper that SB3 puts around pictures: it cannot be pickled, and comes again."""
+    while isinstance(env, VecTransposeImage):
+        env = env.venv
+    return env
+
+
+def _streams(device: th.device) -> dict[str, Any]:
+    # SB3 draws from the global streams.
+    streams = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": th.get_rng_state()}  # noqa: NPY002
+    if device.type == "cuda":
+        streams["cuda"] = th.cuda.get_rng_state(device)
+    return streams
+
+
+def _set_streams(streams: dict[str, Any]) -> None:
+    random.setstate(streams["python"])
+    np.random.set_state(streams["numpy"])  # noqa: NPY002
+    th.set_rng_state(streams["torch"])
+    if "cuda" in streams and th.cuda.is_available():
+        th.cuda.set_rng_state(streams["cuda"])
