@@ -54,3 +54,26 @@ def convolve_frames(images: th.Tensor, kernel: th.Tensor) -> th.Tensor:
     weights = kernel[:, None].expand(-1, frames, -1, -1, -1, -1).reshape(-1, channels, KERNEL_SIZE, KERNEL_SIZE)
     stacked = padded.reshape(1, -1, *padded.shape[2:])
     return F.conv2d(stacked, weights.to(images.dtype), groups=groups).reshape(images.shape)
+
+
+def random_shift(images: th.Tensor, generator: th.Generator, pad: int = 4) -> th.Tensor:
+    """Shift every picture by up to ``pad`` pixels in each direction, repeating its edges.
+
+    All channels of a picture, and so all frames of a stack, are shifted alike.
+
+    Source: Kostrikov et al. (2021), "Image Augmentation Is All You Need", the random shift of DrQ.
+
+    Args:
+        images: ``float[B, C, H, W]``.
+        generator: on the device of the images.
+        pad: in pixels, at least 0.
+    """
+    if pad < 0:
+        raise ValueError(f"pad must be at least 0, got {pad}")
+    batch, _, height, width = images.shape
+    offsets = th.randint(-pad, pad + 1, (2, batch, 1), generator=generator, device=images.device)
+    rows = (th.arange(height, device=images.device) + offsets[0]).clamp(0, height - 1)
+    columns = (th.arange(width, device=images.device) + offsets[1]).clamp(0, width - 1)
+    which = th.arange(batch, device=images.device)
+    # Advanced indices apart from each other put the channels last.
+    return images[which[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

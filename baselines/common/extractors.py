@@ -106,12 +106,12 @@ class ImageExtractor(BaseFeaturesExtractor):
         with th.no_grad():
             count = convolutions(th.zeros(1, channels, height, width)).shape[1]
         super().__init__(observation_space, features_dim or count)
-        # Convolutions are quicker with channels last, on processors too.
-        self.convolutions = convolutions.to(memory_format=th.channels_last)
+        self.convolutions = convolutions
         self.linear = nn.Identity() if features_dim is None else nn.Linear(count, features_dim)
         self.norm = make_norm(norm, self.features_dim)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
+        # Convolutions are quicker with channels last, on processors too.
         images = observations.contiguous(memory_format=th.channels_last)
         return self.norm(self.linear(self.convolutions(images)))
 
