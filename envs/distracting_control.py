@@ -19,19 +19,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-try:
-    import warnings
-
-    with warnings.catch_warnings():
-        # dm_control looks for a screen, and GLFW complains where there is none. None is needed here.
-        warnings.simplefilter("ignore")
-        import mujoco
-        from dm_control import suite
-except ImportError as error:
-    raise ImportError(
-        f'DistractingControl needs dm_control and mujoco ({error}): pip install "bisimgym[dmc]"'
-    ) from error
-
 from bisimgym.envs.distractions.noise import ObservationNoise, random_projection_matrix
 from bisimgym.envs.distractions.presets import Distraction, distraction
 from bisimgym.envs.distractions.protocol import check_count
@@ -40,6 +27,14 @@ from bisimgym.envs.distractions.videos import VideoSource, video_source
 from bisimgym.envs.rendering import probe
 from bisimgym.envs.rendering.look import Renderer
 from bisimgym.envs.worker_vector import WorkerVectorEnv
+
+try:
+    suite = probe.import_without_opengl("dm_control.suite")
+    import mujoco
+except ImportError as error:
+    raise ImportError(
+        f'DistractingControl needs dm_control and mujoco ({error}): pip install "bisimgym[dmc]"'
+    ) from error
 
 OBSERVATIONS = ("pixels", "state")
 RENDERERS = ("raycast", "opengl", "opengl-fast", "auto")
@@ -79,6 +74,11 @@ _VISIBLE_FIELDS = (
     "site_size",
     "site_rgba",
     "mat_rgba",
+    "cam_pos",
+    "cam_quat",
+    "light_pos",
+    "light_dir",
+    "hfield_data",
 )
 
 
@@ -158,6 +158,7 @@ class DistractedEnv(gym.Env):
             _check_count(name, value, 1)
         if distraction_seed is not None:
             _check_count("distraction_seed", distraction_seed, 0)
+        _check_count("noise_dimensions", noise_dimensions, 0)
         if observation == "pixels" and (noise_dimensions or random_projection):
             raise ValueError('noise_dimensions and random_projection are for observation="state", got "pixels"')
         self.environment = environment
@@ -170,15 +171,16 @@ class DistractedEnv(gym.Env):
         self._random = _random_of(environment)
         self._model = environment.physics.model.ptr
         self._pristine = {name: getattr(self._model, name).copy() for name in _VISIBLE_FIELDS}
-        if not 0 <= camera_id < self._model.ncam:
+        _check_count("camera_id", camera_id, 0)
+        if camera_id >= self._model.ncam:
             raise ValueError(f"camera_id must be in [0, {self._model.ncam}), the model's cameras, got {camera_id!r}")
         self._camera_id = int(camera_id)
         #: The renderer in use: "raycast", "opengl" or "opengl-fast".
         self.renderer = resolve_renderer(renderer)
-        if self.renderer != "raycast" and observation == "pixels":
-            probe.require()
         # Where no picture is ever drawn, nothing that is seen needs to be drawn at random, or read from disk.
         seen = observation == "pixels" or render_mode is not None
+        if self.renderer != "raycast" and seen:
+            probe.require()
         self._videos = _Videos(self.settings if seen else Distraction(), backgrounds, split)
         self._scene = DistractedScene(
             self._model, self._videos.settings, domain, self._camera_id, self._videos(self._size)
@@ -217,6 +219,8 @@ class DistractedEnv(gym.Env):
             raise ValueError(f"reset() takes no options here, got {sorted(options)}")
         if seed is not None:
             self._episodes = 0
+        if self.environment.physics.model.ptr is not self._model:
+            raise ValueError("the environment has compiled its model anew: only models that stay are supported")
         word = int(self.np_random.bit_generator.random_raw())
         self._random.seed(np.random.SeedSequence(word, spawn_key=(_TASK_STREAM,)).generate_state(8))
         time_step = self.environment.reset()
@@ -587,9 +591,21 @@ def _load(domain: str, task: str) -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        return suite.load(domain, task, task_kwargs={"random": 0})
+        environment = suite.load(domain, task, task_kwargs={"random": 0})
     finally:
         logger.setLevel(level)
+    if (domain, task) == ("quadruped", "escape"):
+        environment.physics.__class__ = _EscapePhysics
+    return environment
+
+
+class _EscapePhysics(suite.quadruped.Physics):
+    """Physics without dm_control's OpenGL.
+
+    This task asks for a context at every start, to show new terrain; where there is no OpenGL that ends the process.
+    """
+
+    contexts = None
 
 
 def _random_of(environment: Any) -> np.random.RandomState:

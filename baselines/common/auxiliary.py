@@ -14,6 +14,9 @@ from bisimgym.baselines.common.latents import LatentBatch
 from bisimgym.baselines.common.loss_log import LossLog
 from bisimgym.baselines.common.precision import autocast, resolve_precision
 
+#: Updates between looks at what is dear to compute.
+STATISTICS_EVERY = 100
+
 #: A function of ``float[B, C, H, W]`` pictures in [0, 1] and a generator on their device.
 Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
 
@@ -45,6 +48,8 @@ class AuxiliaryLosses:
         self.encoder_tau, self.augmentation = encoder_tau, augmentation
         self.precision = resolve_precision(precision, self.device)
         self._losses = LossLog()
+        #: Whether statistics of this update are recorded.
+        self.looks = False
         if _init_setup_model:
             self._setup_model()
 
@@ -83,17 +88,29 @@ class AuxiliaryLosses:
         self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers()])
         for number in range(self._n_updates, self._n_updates + gradient_steps):
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            self.looks = number % STATISTICS_EVERY == 0
             try:
                 losses = self.update(data, number)
             except ValueError as error:
                 # PyTorch's distributions refuse parameters that are no numbers: say which loss was the first.
                 self._losses.flush(self.logger, error)
                 raise
+            if self.looks:
+                losses |= self.statistics()
             self._losses.add(number, losses)
             if self._losses.is_due():
                 self._losses.flush(self.logger)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def statistics(self) -> dict[str, th.Tensor]:
+        """Return what is recorded of some updates only, by name: here the norm of the encoder's gradient."""
+        try:
+            encoder = self.encoders()[0]
+        except AttributeError:  # SB3's policies of SAC have none that is shared
+            return {}
+        gradients = [p.grad for p in encoder.parameters() if p.grad is not None]
+        return {"encoder_gradient_norm": th.nn.utils.get_total_norm(gradients)} if gradients else {}
 
     def dump_logs(self) -> None:
         self._losses.flush(self.logger)

@@ -24,12 +24,13 @@ Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 _MODEL, _REST = "model.zip", "rest.pkl"
 
 
-def save_checkpoint(model: OffPolicyAlgorithm, folder: str | os.PathLike[str]) -> None:
+def save_checkpoint(model: OffPolicyAlgorithm, folder: str | os.PathLike[str], with_env: bool = True) -> None:
     """Write all that training goes on from into a folder, which is replaced at once and never half written.
 
     Args:
         model: between two steps of training: after ``learn``, or in a callback's ``_on_rollout_start``.
         folder: made if it is not there.
+        with_env: whether to keep the environments; without, training goes on from new episodes.
 
     Raises:
         TypeError: if the environments cannot be pickled (a simulator in another process, say).
@@ -42,7 +43,7 @@ def save_checkpoint(model: OffPolicyAlgorithm, folder: str | os.PathLike[str]) -
         "streams": _streams(model.device),
     }
     try:
-        rest["env"] = cloudpickle.dumps(_without_transposition(model.env))
+        rest["env"] = cloudpickle.dumps(_without_transposition(model.env)) if with_env else None
     except Exception as error:
         raise TypeError(
             f"the environments of this model cannot be pickled ({error}): an exact checkpoint needs that. Use "
@@ -65,7 +66,10 @@ def save_checkpoint(model: OffPolicyAlgorithm, folder: str | os.PathLike[str]) -
 
 
 def load_checkpoint(
-    algorithm: type[Algorithm], folder: str | os.PathLike[str], device: th.device | str = "auto"
+    algorithm: type[Algorithm],
+    folder: str | os.PathLike[str],
+    device: th.device | str = "auto",
+    env: VecEnv | None = None,
 ) -> Algorithm:
     """Return the model of :func:`save_checkpoint`; ``learn(..., reset_num_timesteps=False)`` goes on exactly.
 
@@ -77,8 +81,10 @@ def load_checkpoint(
         algorithm: the class of the model.
         folder: of the checkpoint.
         device: to put the networks on. On another device than before, results differ in rounding.
+        env: new environments, for a checkpoint without.
 
     Raises:
+        ValueError: if there are no environments in the checkpoint and none are given.
         FileNotFoundError: if there is no checkpoint.
     """
     folder = Path(folder)
@@ -86,8 +92,14 @@ def load_checkpoint(
         raise FileNotFoundError(f"no checkpoint in {folder}: {_MODEL} and {_REST} are expected there")
     with open(folder / _REST, "rb") as file:
         rest = cloudpickle.load(file)
-    env = cloudpickle.loads(rest["env"])
-    model = algorithm.load(folder / _MODEL, env=env, device=device, force_reset=False)
+    if rest["env"] is None and env is None:
+        raise ValueError(f"the checkpoint in {folder} has no environments: give some with env=")
+    model = algorithm.load(
+        folder / _MODEL,
+        env=cloudpickle.loads(rest["env"]) if env is None else env,
+        device=device,
+        force_reset=env is not None,
+    )
     model.replay_buffer = rest["replay_buffer"]
     if hasattr(model.replay_buffer, "set_env"):  # HER asks the environments for rewards
         model.replay_buffer.set_env(model.env)

@@ -110,7 +110,7 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
                 next_q = next_q.gather(1, self.q_net.q_net(batch.next_z).argmax(dim=1, keepdim=True))
             else:
                 next_q = next_q.amax(dim=1, keepdim=True)
-            target_q = data.rewards + (1 - data.dones) * batch.discounts * next_q
+            target_q = batch.rewards.unsqueeze(1) + (1 - data.dones) * batch.discounts * next_q
         current_q = self.q_net.q_net(batch.z).gather(1, data.actions.long())
         losses = {"loss": F.smooth_l1_loss(current_q, target_q)}
         auxiliary = self.auxiliary_losses(batch)

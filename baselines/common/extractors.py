@@ -1,7 +1,8 @@
 """Encoders as Stable-Baselines3's feature extractors: any algorithm of SB3 takes them as ``features_extractor_class``.
 
 All end in a linear layer to ``features_dim`` numbers and a normalisation of the embedding, which a study of metric
-losses found to matter as much as the losses (Luo et al. 2025): "layer" (LayerNorm), "l2" (unit length) or "none".
+losses found to matter as much as the losses (Luo et al. 2025): "layer" (LayerNorm), "l2" (unit length), "cap"
+(bounded length) or "none".
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from bisimgym.baselines.common.encoder import JumpingEncoder
+from bisimgym.baselines.losses.robust_dbc import cap_norm
 
-NORMS = ("layer", "l2", "none")
+NORMS = ("layer", "l2", "cap", "none")
+#: Largest norm under "cap": half the largest discounted sum of rewards in [0, 1] at discount 0.99 (Robust DBC).
+CAP_RADIUS = 50.0
 ARCHITECTURES = ("auto", "coordconv", "jumping", "sac-ae")
 
 #: Pictures up to this size are seen whole by the CoordConv net.
@@ -34,6 +38,13 @@ class UnitLength(nn.Module):
         return F.normalize(z, dim=-1, eps=1e-6)
 
 
+class CappedLength(nn.Module):
+    """Shortens embeddings that are longer than :data:`CAP_RADIUS` to that length."""
+
+    def forward(self, z: th.Tensor) -> th.Tensor:
+        return cap_norm(z, CAP_RADIUS)
+
+
 def make_norm(norm: str, features_dim: int) -> nn.Module:
     """Return the normalisation of embeddings ``float[B, features_dim]``.
 
@@ -42,7 +53,8 @@ def make_norm(norm: str, features_dim: int) -> nn.Module:
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {list(NORMS)}, got {norm!r}")
-    return {"layer": nn.LayerNorm(features_dim), "l2": UnitLength(), "none": nn.Identity()}[norm]
+    layers = {"layer": nn.LayerNorm(features_dim), "l2": UnitLength(), "cap": CappedLength(), "none": nn.Identity()}
+    return layers[norm]
 
 
 class MLPExtractor(BaseFeaturesExtractor):

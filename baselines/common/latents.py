@@ -24,6 +24,7 @@ class LatentBatch:
         discounts: a number, or ``float[B, 1]``.
         encode: the encoder and its target.
         second_view: returns observations and next observations in another augmentation.
+        balance: ``float[2]``, the weights of the embedding's halves in the critic (AMBS).
     """
 
     observations: Any
@@ -34,6 +35,7 @@ class LatentBatch:
     discounts: float | th.Tensor
     encode: Encode = field(repr=False)
     second_view: Callable[[], tuple[Any, Any]] | None = field(default=None, repr=False)
+    balance: th.Tensor | None = None
 
     @cached_property
     def z(self) -> th.Tensor:
@@ -45,6 +47,11 @@ class LatentBatch:
         """Embeddings of the next observations, without gradients."""
         with th.no_grad():
             return self.encode(self.next_observations)
+
+    @cached_property
+    def trained_next_z(self) -> th.Tensor:
+        """Embeddings of the next observations with gradients to the encoder, for losses that train it on both sides."""
+        return self.encode(self.next_observations)
 
     @cached_property
     def target_z(self) -> th.Tensor:
@@ -66,7 +73,7 @@ class LatentBatch:
             ValueError: without augmentation.
         """
         if self.second_view is None:
-            raise ValueError("this loss compares two augmented views of a batch: set augmentation='shift'")
+            raise ValueError("there are no two augmented views of this batch: set augmentation=random_shift")
         observations, next_observations = self.second_view()
         return LatentBatch(
             observations, next_observations, self.actions, self.rewards, self.dones, self.discounts, self.encode

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from bisimgym.baselines.common.auxiliary import AuxiliaryLosses
 from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
+from bisimgym.baselines.losses import Balance
 
 
 class EncoderSACPolicy(SACPolicy):
@@ -33,6 +34,8 @@ class EncoderSACPolicy(SACPolicy):
     Args:
         features_extractor_class: the encoder; ``net_arch`` and the other arguments are those of SB3's policy.
         optimizer_kwargs: of Adam, whose fused implementation is used unless this says otherwise.
+        balanced: whether the critic sees the two halves of an embedding with learned weights (AMBS). The weights belong
+            to the encoder; the actor sees embeddings without them.
     """
 
     encoder: BaseFeaturesExtractor
@@ -46,8 +49,10 @@ class EncoderSACPolicy(SACPolicy):
         features_extractor_class: type[BaseFeaturesExtractor] = MLPExtractor,
         optimizer_kwargs: dict[str, Any] | None = None,
         share_features_extractor: bool = False,
+        balanced: bool = False,
         **kwargs: Any,
     ):
+        self.balanced = balanced
         if share_features_extractor:
             raise ValueError("share_features_extractor=True trains the encoder by the actor's loss: leave it out")
         super().__init__(
@@ -64,6 +69,7 @@ class EncoderSACPolicy(SACPolicy):
         self.encoder = self.make_features_extractor()
         self.encoder_target = self.make_features_extractor()
         self.encoder_target.load_state_dict(self.encoder.state_dict())
+        self.balance, self.balance_target = (Balance() if self.balanced else nn.Identity() for _ in range(2))
         latent = spaces.Box(-np.inf, np.inf, (self.encoder.features_dim,), np.float32)
         for arguments in (self.actor_kwargs, self.critic_kwargs):
             arguments["observation_space"] = latent
@@ -74,9 +80,9 @@ class EncoderSACPolicy(SACPolicy):
         self.critic_target.load_state_dict(self.critic.state_dict())
         rate = lr_schedule(1)
         self.actor.optimizer = self.optimizer_class(self.actor.parameters(), lr=rate, **self.optimizer_kwargs)
-        trained = [*self.encoder.parameters(), *self.critic.parameters()]
+        trained = [*self.encoder.parameters(), *self.balance.parameters(), *self.critic.parameters()]
         self.critic.optimizer = self.optimizer_class(trained, lr=rate, **self.optimizer_kwargs)
-        for target in (self.encoder_target, self.critic_target):
+        for target in (self.encoder_target, self.balance_target, self.critic_target):
             target.train(False)
             for parameter in target.parameters():
                 parameter.requires_grad_(False)
@@ -90,6 +96,17 @@ class EncoderSACPolicy(SACPolicy):
         """Return embeddings of observations as the replay holds them, ``float[B, features_dim]``."""
         encoder = self.encoder_target if target else self.encoder
         return encoder(preprocess_obs(observations, self.observation_space, self.normalize_images))
+
+    def for_critic(self, z: th.Tensor, target: bool = False) -> th.Tensor:
+        """Return embeddings as the critic sees them."""
+        return (self.balance_target if target else self.balance)(z)
+
+    def encoder_parts(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return what makes up the encoder, each with its slowly moving copy."""
+        return [(self.encoder, self.encoder_target), (self.balance, self.balance_target)]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "balanced": self.balanced}
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self.actor(self.encode(observation).float(), deterministic)
@@ -171,11 +188,14 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         if self._encodes:
             batch = self.encoded(data)
             auxiliary = self.auxiliary_losses(batch)
-            seen, seen_by_actor = batch.z, batch.z.detach()
-            next_seen, next_seen_by_target = batch.next_z, batch.next_target_z
+            policy = self.policy
+            seen, seen_by_actor = policy.for_critic(batch.z), batch.z.detach()
+            next_seen, next_seen_by_target = batch.next_z, policy.for_critic(batch.next_target_z, target=True)
+            rewards = batch.rewards.unsqueeze(1)
         else:
             seen = seen_by_actor = data.observations
             next_seen = next_seen_by_target = data.next_observations
+            rewards = data.rewards
 
         acts = number % self.actor_period == 0
         if acts:
@@ -194,21 +214,22 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             next_actions, next_log_prob = self.actor.action_log_prob(next_seen)
             next_q = th.cat(self.critic_target(next_seen_by_target, next_actions), dim=1).amin(dim=1, keepdim=True)
             next_q = next_q - ent_coef * next_log_prob.reshape(-1, 1)
-            target_q = data.rewards + (1 - data.dones) * self.discounts_of(data) * next_q
+            target_q = rewards + (1 - data.dones) * self.discounts_of(data) * next_q
         losses["critic_loss"] = 0.5 * sum(F.mse_loss(q, target_q) for q in self.critic(seen, data.actions))
         losses |= auxiliary
         total = sum(auxiliary.values(), start=losses["critic_loss"])
         self.descend(total, [self.critic.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
 
         if acts:
-            q_pi = th.cat(self.critic(seen_by_actor, actions_pi), dim=1).amin(dim=1, keepdim=True)
+            judged = self.policy.for_critic(seen_by_actor).detach() if self._encodes else seen_by_actor
+            q_pi = th.cat(self.critic(judged, actions_pi), dim=1).amin(dim=1, keepdim=True)
             losses["actor_loss"] = (ent_coef * log_prob - q_pi).mean()
             self.descend(losses["actor_loss"], [self.actor.optimizer], self.max_grad_norm)
         if number % self.target_update_interval == 0:
             polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
             polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
             if self._encodes:
-                encoder, target = self.encoders()
                 rate = self.tau if self.encoder_tau is None else self.encoder_tau
-                polyak_update(encoder.parameters(), target.parameters(), rate)
+                for online, target in self.policy.encoder_parts():
+                    polyak_update(online.parameters(), target.parameters(), rate)
         return losses

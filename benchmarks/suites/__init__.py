@@ -9,7 +9,10 @@ from bisimgym.benchmarks.errors import unknown
 from bisimgym.benchmarks.suites.base import Suite
 
 #: Name of each suite and the module that holds it as ``SUITE``.
-SUITES = {"jumping": "bisimgym.benchmarks.suites.jumping"}
+SUITES = {
+    "jumping": "bisimgym.benchmarks.suites.jumping",
+    "noisy-states": "bisimgym.benchmarks.suites.noisy_states",
+}
 
 
 @functools.cache

@@ -68,6 +68,8 @@ class DistractedScene:
             raise ValueError("the model has no sky texture for videos to be on: use compositing='mask'")
         if settings.palette is not None and faces is None:
             raise ValueError(f"palette={settings.palette!r} colours the sky, and the model has no sky texture")
+        if self.floor_alpha < 1 and self.floor_geoms.any() and not len(self.floor_materials):
+            raise ValueError(f"floor_alpha={self.floor_alpha} is that of the floor's material, and the floor has none")
         if settings.color > 0 and not self.model.nmat:
             raise ValueError("color > 0 changes the colours of materials, and the model has none")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     import mujoco
 
     from bisimgym.envs.distractions.camera import CameraPose
+
+_MAX_SCENE_GEOMS = 2000
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,41 @@ class Renderer(Protocol):
         """Free what the renderer holds."""
 
 
-@contextmanager
-def materials(model: mujoco.MjModel, look: Look) -> Iterator[None]:
-    """Give a model the materials of a look for a while."""
-    if look.material_rgba is None:
-        yield
-        return
-    own = model.mat_rgba.copy()
-    model.mat_rgba[:] = look.material_rgba
-    try:
-        yield
-    finally:
-        model.mat_rgba[:] = own
+class SceneLister:
+    """MuJoCo's list of what is drawn of a state in a look, which needs no OpenGL.
+
+    Args:
+        model: of the states.
+        camera_id: the camera whose place the look's pose takes.
+
+    Attributes:
+        scene: the ``mujoco.MjvScene``, as of the last :meth:`update`.
+    """
+
+    def __init__(self, model: mujoco.MjModel, camera_id: int):
+        import mujoco
+
+        self._model, self._camera_id = model, camera_id
+        self._option, self._perturbation, self._camera = mujoco.MjvOption(), mujoco.MjvPerturb(), mujoco.MjvCamera()
+        self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera_id
+        self.scene = mujoco.MjvScene(model, _MAX_SCENE_GEOMS)
+
+    def update(self, data: mujoco.MjData, look: Look) -> None:
+        """List anew. The model and the data are as they were afterwards, also after an error."""
+        import mujoco
+
+        model, camera = self._model, self._camera_id
+        own = model.mat_rgba.copy(), data.cam_xpos[camera].copy(), data.cam_xmat[camera].copy()
+        try:
+            if look.material_rgba is not None:
+                model.mat_rgba[:] = look.material_rgba
+            if look.pose is not None:  # the headlight goes with the camera
+                data.cam_xpos[camera], data.cam_xmat[camera] = look.pose.position, look.pose.rotation.ravel()
+            mujoco.mjv_updateScene(
+                model, data, self._option, self._perturbation, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self.scene
+            )
+        finally:
+            model.mat_rgba[:], data.cam_xpos[camera], data.cam_xmat[camera] = own
 
 
 def sky_texture(model: mujoco.MjModel) -> int | None:

@@ -18,7 +18,7 @@ import numpy as np
 from bisimgym.envs.rendering import probe
 from bisimgym.envs.rendering.look import (
     Look,
-    materials,
+    SceneLister,
     resize_area,
     sky_faces,
     sky_texture,
@@ -26,7 +26,6 @@ from bisimgym.envs.rendering.look import (
 )
 
 QUALITIES = ("standard", "fast")
-_MAX_SCENE_GEOMS = 2000
 _GEOM_OBJECT = int(mujoco.mjtObj.mjOBJ_GEOM)
 
 
@@ -55,13 +54,11 @@ class OpenGLRenderer:
             self._own.vis.quality.offsamples = self._own.vis.quality.shadowsize = 0
         self._context = mujoco.MjrContext(self._own, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        self._scene = mujoco.MjvScene(model, _MAX_SCENE_GEOMS)
+        self._lister = SceneLister(model, camera_id)
+        self._scene = self._lister.scene
         if quality == "fast":
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
-        self._camera = mujoco.MjvCamera()
-        self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera_id
         self._sky_id = sky_texture(model)
         self._clean_sky = sky_faces(model)
         if self._sky_id is not None:
@@ -70,6 +67,7 @@ class OpenGLRenderer:
         # What is on the GPU now, by the identity of the arrays that it was made of.
         self._sky_shown: tuple = (None, None, 1.0)
         self._textures_shown: dict[int, np.ndarray] = {}
+        self._heights_shown = model.hfield_data.copy()
         # Before the interpreter ends, and so before the backend shuts OpenGL down under the context.
         atexit.register(_close_if_alive, weakref.ref(self))
 
@@ -84,7 +82,8 @@ class OpenGLRenderer:
         for picture, look in zip(pictures, looks, strict=True):
             self._show_sky(look)
             self._show_textures(look)
-            self._update_scene(data, look)
+            self._show_heights()
+            self._lister.update(data, look)
             picture[:] = self._draw()
             if look.video is not None and look.background_geoms is not None:
                 self._paste(picture, look)
@@ -101,20 +100,6 @@ class OpenGLRenderer:
     def __del__(self):
         if getattr(self, "_gl", None) is not None:
             self.close()
-
-    def _update_scene(self, data: mujoco.MjData, look: Look) -> None:
-        camera = self.camera_id
-        position, rotation = data.cam_xpos[camera].copy(), data.cam_xmat[camera].copy()
-        if look.pose is not None:
-            data.cam_xpos[camera], data.cam_xmat[camera] = look.pose.position, look.pose.rotation.ravel()
-        try:
-            with materials(self.model, look):
-                mujoco.mjv_updateScene(
-                    self.model, data, self._option, self._perturbation, self._camera, mujoco.mjtCatBit.mjCAT_ALL,
-                    self._scene,
-                )  # fmt: skip
-        finally:
-            data.cam_xpos[camera], data.cam_xmat[camera] = position, rotation
 
     def _draw(self) -> np.ndarray:
         viewport = mujoco.MjrRect(0, 0, self.width, self.height)
@@ -184,6 +169,13 @@ class OpenGLRenderer:
                 del self._textures_shown[texture]
             else:
                 self._textures_shown[texture] = wanted
+
+    def _show_heights(self) -> None:
+        """Upload height fields that the task has changed, as some do at the start of an episode."""
+        if not np.array_equal(self.model.hfield_data, self._heights_shown):
+            self._heights_shown[:] = self.model.hfield_data
+            for field in range(self.model.nhfield):
+                mujoco.mjr_uploadHField(self.model, self._context, field)
 
 
 def _close_if_alive(reference: weakref.ref[OpenGLRenderer]) -> None:

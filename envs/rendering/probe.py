@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, field
+from types import ModuleType
 
 #: Backends of the ``mujoco`` package: headless with a driver, on a desktop, headless in software.
 BACKENDS = ("egl", "glfw", "osmesa")
@@ -47,6 +49,7 @@ class OpenGL:
     def explain(self) -> str:
         """Return what is wrong and what to do, in one line."""
         tried = "; ".join(f"{backend}: {problem}" for backend, problem in self.problems.items())
+        tried = tried or f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r} switches it off"
         return f"no OpenGL backend works here ({tried}): {_ADVICE}"
 
 
@@ -82,10 +85,33 @@ def context_class(backend: str):
     return importlib.import_module(f"mujoco.{backend}").GLContext
 
 
+def import_without_opengl(name: str) -> ModuleType:
+    """Import a module of ``dm_control``, whatever OpenGL there is.
+
+    dm_control looks for OpenGL when it is imported. GLFW complains where there is no screen, and PyOpenGL fails, in
+    ways that dm_control does not expect, where a library is missing. Then its own rendering is switched off.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(name)
+        except Exception:
+            before = os.environ.get("MUJOCO_GL")
+            os.environ["MUJOCO_GL"] = "off"
+            try:
+                return importlib.import_module(name)
+            finally:
+                del os.environ["MUJOCO_GL"]
+                if before is not None:
+                    os.environ["MUJOCO_GL"] = before
+
+
 def _candidates() -> tuple[str, ...]:
     chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
     if chosen in BACKENDS:
         return (chosen,)
+    if chosen == "glx":  # an older name
+        return ("glfw",)
     if chosen in ("disable", "disabled", "off", "false", "0"):
         return ()
     if not sys.platform.startswith("linux"):

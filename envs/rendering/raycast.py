@@ -4,12 +4,14 @@ What there is to see, with its colours, lights and slack tendons, comes from MuJ
 (``mjv_updateScene``), which needs no OpenGL. Planes and the shapes of :mod:`bisimgym.envs.rendering.shapes` are met in
 closed form, each only in the part of the picture where its bounds are; meshes and height fields ray by ray, slowly.
 
-Beside OpenGL's *standard* quality, what is missing: shadows, reflections, smooth edges, skins, and pictures on
-anything but planes and the sky. The same state gives the same bits in every process of a machine.
+Beside OpenGL's *standard* quality, what is missing: shadows, reflections, smooth edges, skins, pictures on anything
+but planes and the sky, objects behind a translucent object, and planes from below. The same state gives the same bits
+in every process of a machine.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from bisimgym.envs.distractions.camera import CameraPose, camera_pose
 from bisimgym.envs.rendering import shapes
-from bisimgym.envs.rendering.look import Look, materials, resize_area, sky_faces, texture_pixels
+from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, texture_pixels
 
 _PLANE, _CAPSULE, _CYLINDER = (
     int(t) for t in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
@@ -33,7 +35,6 @@ _RGB_ROLE = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _SPOT, _DIRECTIONAL = int(mujoco.mjtLightType.mjLIGHT_SPOT), int(mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
 #: Faces of the clean sky are kept at this size, about that of a pixel of an 84 x 84 picture with 45 degrees.
 _SKY_SIZE = 200
-_MAX_SCENE_GEOMS = 2000
 
 
 @dataclass(frozen=True)
@@ -66,28 +67,34 @@ class RaycastRenderer:
         model: the model to draw.
         height, width: of the pictures, in pixels.
         camera_id: whose pose (unless a :class:`Look` gives one) and field of view are used.
+
+    Raises:
+        ValueError: for a camera that is not given by its vertical field of view.
     """
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int, camera_id: int = 0):
         self.model = model
         self.height, self.width, self.camera_id = height, width, camera_id
+        perspective = model.cam_projection[camera_id] == mujoco.mjtProjection.mjPROJ_PERSPECTIVE
+        if not perspective or model.cam_sensorsize[camera_id].any():
+            raise ValueError(f"camera {camera_id} must be in perspective, with fovy and no sensorsize, or use OpenGL")
         scale = np.tan(np.deg2rad(model.cam_fovy[camera_id]) / 2)
         self._focal = height / 2 / scale  # pixels
         x = (np.arange(width) + 0.5 - width / 2) / self._focal
         y = -(np.arange(height) + 0.5 - height / 2) / self._focal
         rays = np.stack(np.broadcast_arrays(x[None, :], y[:, None], -1.0), axis=-1).reshape(-1, 3)
         self._camera_rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-        self._scene = mujoco.MjvScene(model, _MAX_SCENE_GEOMS)
-        self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
-        self._camera = mujoco.MjvCamera()
-        self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera_id
+        self._lister = SceneLister(model, camera_id)
         self._grid = np.arange(height * width).reshape(height, width)
-        self._sky = _small_sky(sky_faces(model))
         self._pyramids: dict[int, _Pyramid] = {}
         self._replaced: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._replaced_sky: tuple[np.ndarray, np.ndarray] | None = None
         self._plane_cache: tuple[bytes, list[_Layer]] = (b"", [])
         self._sky_cache: dict[tuple[bytes, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    @functools.cached_property
+    def _sky(self) -> np.ndarray | None:
+        return _small_sky(sky_faces(self.model))
 
     def render(self, data: mujoco.MjData, look: Look) -> np.ndarray:
         """Return ``uint8[height, width, 3]``, top row first."""
@@ -96,12 +103,14 @@ class RaycastRenderer:
     def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
         """Return ``uint8[N, height, width, 3]``. Looks with one pose share the casting of rays."""
         pictures = np.empty((len(looks), self.height, self.width, 3), dtype=np.uint8)
-        trace, traced_pose = None, None
+        trace, traced = None, None
         for i, look in enumerate(looks):
             pose = look.pose or camera_pose(data, self.camera_id)
             self._update_scene(data, look)
-            if trace is None or not _same_pose(pose, traced_pose):
-                trace, traced_pose = self._trace(data, pose), pose
+            # Looks may differ in what is there at all: MuJoCo leaves out what is wholly transparent.
+            seen = pose.position.tobytes(), pose.rotation.tobytes(), [(g.objtype, g.objid) for g in self._geoms]
+            if seen != traced:
+                trace, traced = self._trace(data, pose), seen
             pictures[i] = self._shade(trace, look).reshape(self.height, self.width, 3)
         return pictures
 
@@ -111,21 +120,11 @@ class RaycastRenderer:
     # What is seen: depends on the state and the pose only.
 
     def _update_scene(self, data: mujoco.MjData, look: Look) -> None:
-        """Let MuJoCo list what is drawn, with the look's materials."""
-        with materials(self.model, look):
-            mujoco.mjv_updateScene(
-                self.model,
-                data,
-                self._option,
-                self._perturbation,
-                self._camera,
-                mujoco.mjtCatBit.mjCAT_ALL,
-                self._scene,
-            )
-        geoms = self._scene.geoms
-        self._geoms = [geoms[i] for i in range(self._scene.ngeom)]
-        lights = self._scene.lights
-        self._lights = [lights[i] for i in range(self._scene.nlight)]
+        self._lister.update(data, look)
+        scene = self._lister.scene
+        geoms, lights = scene.geoms, scene.lights
+        self._geoms = [geoms[i] for i in range(scene.ngeom)]
+        self._lights = [lights[i] for i in range(scene.nlight)]
 
     def _trace(self, data: mujoco.MjData, pose: CameraPose) -> _Trace:
         directions = self._camera_rays @ pose.rotation.T
@@ -140,7 +139,7 @@ class RaycastRenderer:
         rows = [i for i, g in enumerate(self._geoms) if g.type == _PLANE and g.objtype == _GEOM_OBJECT]
         ids = [self._geoms[i].objid for i in rows]
         places = [a[ids].tobytes() for a in (data.geom_xpos, data.geom_xmat, self.model.geom_size)]
-        lights = [array.tobytes() for light in self._lights[1:] for array in (light.pos, light.dir)]
+        lights = [array.tobytes() for light in self._lights for array in (light.pos, light.dir)]
         key = b"".join([np.array(rows).tobytes(), pose.position.tobytes(), pose.rotation.tobytes(), *places, *lights])
         if key != self._plane_cache[0]:
             self._plane_cache = (key, self._trace_planes(data, pose, directions, rows, ids))
@@ -186,16 +185,16 @@ class RaycastRenderer:
             return -1, None
         repeat = self.model.mat_texrepeat[material].astype(np.float64)
         # MuJoCo repeats a texture over the whole plane, or (uniform, or a plane without end) over two units of length;
-        # it starts at the corner where x is least and y greatest.
+        # it starts at the corner where x is least and y greatest, or, in a plane without end, half a texture further.
         size = self.model.geom_size[geom, :2]
         over = np.where((size > 0) & (not self.model.mat_texuniform[material]), 2 * size, 2.0)
         repeat = repeat / over
+        shift = 0.0 if size.all() else 0.5
         pyramid = self._pyramid(texture)
         # A pixel covers a spot that is stretched along the line of sight: the mean of its two axes is looked up.
         footprint = distance / self._focal / np.sqrt(np.maximum(-slant, 1e-3))
-        return texture, pyramid.index(
-            (local[:, 0] + size[0]) * repeat[0], (size[1] - local[:, 1]) * repeat[1], footprint * repeat.max()
-        )
+        u, v = (local[:, 0] + size[0]) * repeat[0] + shift, (size[1] - local[:, 1]) * repeat[1] + shift
+        return texture, pyramid.index(u, v, footprint * repeat.max())
 
     def _pyramid(self, texture: int) -> _Pyramid:
         if texture not in self._pyramids:
@@ -345,8 +344,9 @@ class RaycastRenderer:
         video = look.video if on_sky else None
         if video is not None and look.video_alpha == 1.0:
             return video.reshape(-1, 3)[self._sky_index(trace, video.shape[0])[1]]
-        sky = self._sky
-        if look.sky is not None:
+        if look.sky is None:
+            sky = self._sky
+        else:
             if self._replaced_sky is None or self._replaced_sky[0] is not look.sky:
                 self._replaced_sky = (look.sky, _small_sky(look.sky))
             sky = self._replaced_sky[1]
@@ -481,7 +481,3 @@ def _mix(under: np.ndarray, over: np.ndarray, alpha: float) -> np.ndarray:
 
 def _blend(picture: np.ndarray, pixels: np.ndarray, over: np.ndarray, alpha: float) -> None:
     picture[pixels] = over[pixels] if alpha == 1.0 else _mix(picture[pixels], over[pixels], alpha)
-
-
-def _same_pose(one: CameraPose, two: CameraPose) -> bool:
-    return one is two or (np.array_equal(one.position, two.position) and np.array_equal(one.rotation, two.rotation))

@@ -1,0 +1,263 @@
+"""DQN and SAC whose encoder is shaped by a metric, by self-prediction and by reward prediction, in any combination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
+from torch import nn
+from torch.nn import functional as F
+
+from bisimgym.baselines.common.dqn import (
+    AuxiliaryDQN,
+    EncoderDQNCnnPolicy,
+    EncoderDQNMultiInputPolicy,
+    EncoderDQNPolicy,
+)
+from bisimgym.baselines.common.latents import LatentBatch, effective_rank
+from bisimgym.baselines.common.representation import (
+    AMBS,
+    DBC,
+    RAP,
+    Metric,
+    MICo,
+    RecursiveSimilarity,
+    Representation,
+    RobustDBC,
+    SimSR,
+)
+from bisimgym.baselines.common.sac import (
+    AuxiliarySAC,
+    EncoderCnnPolicy,
+    EncoderMultiInputPolicy,
+    EncoderSACPolicy,
+)
+
+#: Metrics by name. Add yours, or override :meth:`MetricLearning.make_metric`.
+METRICS: dict[str, type[Metric]] = {
+    "mico": MICo,
+    "dbc": DBC,
+    "robust-dbc": RobustDBC,
+    "rap": RAP,
+    "ambs": AMBS,
+    "simsr": SimSR,
+    "recursive-similarity": RecursiveSimilarity,
+}
+
+
+class MetricLearning:
+    """To inherit from before a parent: adds a :class:`~bisimgym.baselines.common.representation.Representation`.
+
+    Args:
+        norm: of the embedding, "layer", "l2", "cap" or "none".
+        features_dim: numbers in the embedding.
+        metric: a name in :data:`METRICS`, or ``None``.
+        metric_settings: arguments of the metric's class.
+        metric_weight: of its loss.
+        self_prediction: weight of predicting the next embedding; 0 is off.
+        reward_prediction: weight of predicting the reward; 0 is off.
+        reward_from: "next" or "embedding", see the representation.
+        model_kind: of the transition model where the metric asks for no other.
+        model_weight_decay: of the models' optimiser.
+        **kwargs: of the parent.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        env: Any,
+        learning_rate: float | Schedule,
+        *,
+        norm: str = "layer",
+        features_dim: int = 50,
+        metric: str | None = None,
+        metric_settings: Mapping[str, Any] | None = None,
+        metric_weight: float = 0.5,
+        self_prediction: float = 0.0,
+        reward_prediction: float = 0.0,
+        reward_from: str = "next",
+        model_kind: str = "gaussian",
+        model_weight_decay: float = 1e-7,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        if metric is not None and metric not in METRICS:
+            raise ValueError(f"metric must be None or one of {list(METRICS)}, got {metric!r}")
+        self.metric, self.metric_settings = metric, dict(metric_settings or {})
+        self.representation_settings = {
+            "metric_weight": metric_weight,
+            "self_prediction": self_prediction,
+            "reward_prediction": reward_prediction,
+            "reward_from": reward_from,
+            "model_kind": model_kind,
+        }
+        self.model_weight_decay = model_weight_decay
+        policy_kwargs = dict(policy_kwargs or {})
+        extractor = {"norm": norm, "features_dim": features_dim, **policy_kwargs.get("features_extractor_kwargs", {})}
+        policy_kwargs["features_extractor_kwargs"] = extractor
+        super().__init__(policy, env, learning_rate, policy_kwargs=policy_kwargs, **kwargs)
+
+    def make_metric(self) -> Metric | None:
+        """Return the metric's loss: the place for one of your own."""
+        return None if self.metric is None else METRICS[self.metric](**self.metric_settings)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        space = self.action_space
+        action_dim = int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape))
+        self.representation = Representation(
+            self.encoders()[0].features_dim,
+            action_dim,
+            self.gamma,
+            self.policy.make_features_extractor,
+            metric=self.make_metric(),
+            seed=0 if self.seed is None else int(self.seed),
+            **self.representation_settings,
+        ).to(self.device)
+        parameters = list(self.representation.parameters())
+        self.representation_optimizer: th.optim.Optimizer | None = None
+        if parameters:
+            self.representation_optimizer = th.optim.Adam(
+                parameters, lr=self.lr_schedule(1), weight_decay=self.model_weight_decay, fused=True
+            )
+
+    def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
+        return [] if self.representation_optimizer is None else [self.representation_optimizer]
+
+    def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
+        batch = super().encoded(data)
+        if getattr(self.policy, "balanced", False):
+            batch.balance = self.policy.balance.weights()
+        bonus = self.representation.bonus(batch, self._action_features(batch.actions))
+        if bonus is not None:
+            batch.rewards = batch.rewards + bonus
+        return batch
+
+    def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
+        losses = self.representation(batch, self._action_features(batch.actions))
+        if self.looks:
+            self._last_z = batch.z.detach()
+        return losses
+
+    def statistics(self) -> dict[str, th.Tensor]:
+        z, pairs = self._last_z, self.representation.last
+        found = {
+            **super().statistics(),
+            "embedding_norm": z.norm(dim=1).mean(),
+            "effective_rank": effective_rank(z),
+        }
+        if pairs is not None:
+            found |= {
+                "distance_mean": pairs.distance.mean(),
+                "distance_std": pairs.distance.std(),
+                "target_mean": pairs.target.mean(),
+            }
+        return found
+
+    def embed(self, observation: Any) -> np.ndarray:
+        """Return the embeddings of a batch of observations, ``float32[B, features_dim]``.
+
+        Args:
+            observation: as the environment gives them, with a leading batch axis.
+        """
+        self.policy.set_training_mode(False)
+        with th.no_grad():
+            tensor, batched = self.policy.obs_to_tensor(observation)
+            if not batched:
+                raise ValueError("embed() takes a batch of observations: add a leading axis")
+            preprocessed = _preprocess(self.policy, tensor)
+            return self.encoders()[0](preprocessed).float().cpu().numpy()
+
+    def _action_features(self, actions: th.Tensor) -> th.Tensor:
+        if isinstance(self.action_space, spaces.Discrete):
+            return F.one_hot(actions.reshape(-1).long(), int(self.action_space.n)).float()
+        return actions.float()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "representation", "representation_optimizer", "_last_z"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts, variables = super()._get_torch_save_params()
+        state_dicts = [*state_dicts, "representation"]
+        if self.representation_optimizer is not None:
+            state_dicts.append("representation_optimizer")
+        return state_dicts, variables
+
+
+def _preprocess(policy: nn.Module, observations: Any) -> Any:
+    from stable_baselines3.common.preprocessing import preprocess_obs
+
+    return preprocess_obs(observations, policy.observation_space, policy.normalize_images)
+
+
+class MetricSAC(MetricLearning, AuxiliarySAC):
+    """SAC with a shaped encoder; with no metric and no predictions, SAC with an encoder that the critic trains.
+
+    Defaults are those of Luo et al. (2025) for states, which follow SAC-AE: learning rate 1e-3, batches of 128, target
+    rates 0.01 and 0.05, initial temperature 0.1. Actor and targets move at every update, as they do in that study.
+
+    Args:
+        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an :class:`EncoderSACPolicy`.
+        env: the environment.
+        **kwargs: of :class:`MetricLearning` and :class:`AuxiliarySAC`.
+    """
+
+    policy_aliases = {
+        "MlpPolicy": EncoderSACPolicy,
+        "CnnPolicy": EncoderCnnPolicy,
+        "MultiInputPolicy": EncoderMultiInputPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[EncoderSACPolicy],
+        env: Any,
+        learning_rate: float | Schedule = 1e-3,
+        *,
+        batch_size: int = 128,
+        learning_starts: int = 1000,
+        tau: float = 0.01,
+        encoder_tau: float | None = 0.05,
+        ent_coef: str | float = "auto_0.1",
+        **kwargs: Any,
+    ):
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            batch_size=batch_size,
+            learning_starts=learning_starts,
+            tau=tau,
+            encoder_tau=encoder_tau,
+            ent_coef=ent_coef,
+            **kwargs,
+        )
+
+
+class MetricDQN(MetricLearning, AuxiliaryDQN):
+    """DQN with a shaped encoder; with no metric and no predictions, DQN.
+
+    Args:
+        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an :class:`EncoderDQNPolicy`.
+        env: the environment.
+        **kwargs: of :class:`MetricLearning` and :class:`AuxiliaryDQN`.
+    """
+
+    policy_aliases = {
+        "MlpPolicy": EncoderDQNPolicy,
+        "CnnPolicy": EncoderDQNCnnPolicy,
+        "MultiInputPolicy": EncoderDQNMultiInputPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[EncoderDQNPolicy],
+        env: Any,
+        learning_rate: float | Schedule = 1e-4,
+        **kwargs: Any,
+    ):
+        super().__init__(policy, env, learning_rate, **kwargs)

@@ -1,0 +1,445 @@
+"""What shapes an embedding beside the critic: a metric loss, self-prediction and reward prediction, in any combination.
+
+A :class:`Metric` is one behavioural metric's loss with what it needs to learn. :class:`Representation` puts one
+together with the predictions that a study found to matter as much (Luo et al. 2025), so that {metric} x
+{self-prediction} x {reward prediction} x {norm of the embedding} is a grid of switches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+from bisimgym.baselines.common.latents import LatentBatch
+from bisimgym.baselines.losses.ambs import ambs_loss, two_view_distances
+from bisimgym.baselines.losses.dbc import dbc_loss
+from bisimgym.baselines.losses.distances import PairLoss
+from bisimgym.baselines.losses.mico import mico_loss
+from bisimgym.baselines.losses.models import (
+    GaussianRewardModel,
+    InverseModel,
+    PairModel,
+    RewardModel,
+    TransitionModel,
+)
+from bisimgym.baselines.losses.rap import rap_loss
+from bisimgym.baselines.losses.recursive_similarity import interaction_loss, recursive_similarity_loss
+from bisimgym.baselines.losses.robust_dbc import (
+    cap_norm,
+    intrinsic_reward,
+    inverse_dynamics_loss,
+    norm_radius,
+    robust_dbc_loss,
+)
+from bisimgym.baselines.losses.self_prediction import reward_prediction_loss
+from bisimgym.baselines.losses.simsr import simsr_loss
+
+ModelKind = Literal["gaussian", "deterministic", "ensemble"]
+
+
+class Metric(nn.Module):
+    """A behavioural metric's loss, with the networks of its own.
+
+    Attributes:
+        model_kind: the transition model that the loss asks for next embeddings, or ``None``.
+    """
+
+    model_kind: ModelKind | None = None
+
+    def build(self, latent_dim: int, action_dim: int, discount: float, make_encoder: Callable[[], nn.Module]) -> None:
+        """Make the networks, once the sizes are known.
+
+        Args:
+            latent_dim: numbers in an embedding.
+            action_dim: numbers in an action; of a finite action space, how many there are.
+            discount: of the algorithm.
+            make_encoder: returns a fresh encoder like the one that is trained.
+        """
+        self.discount = discount
+
+    def model_dim(self, latent_dim: int) -> int:
+        """Return how many numbers of an embedding the transition model predicts."""
+        return latent_dim
+
+    def pair_loss(
+        self,
+        batch: LatentBatch,
+        actions: th.Tensor,
+        other: th.Tensor,
+        model: TransitionModel | None,
+        generator: th.Generator,
+    ) -> PairLoss:
+        """Return the metric's loss.
+
+        Args:
+            batch: with its embeddings.
+            actions: ``float[B, A]``, one-hot for finite action spaces.
+            other: ``int64[B]``, a permutation: whom each row is compared with.
+            model: the transition model, if the metric asks for one.
+            generator: of what is drawn.
+        """
+        raise NotImplementedError
+
+    def own_losses(self, batch: LatentBatch, actions: th.Tensor) -> dict[str, th.Tensor]:
+        """Return the losses that train the metric's own networks, by name and weighted."""
+        return {}
+
+    def bonus(self, batch: LatentBatch, actions: th.Tensor, model: TransitionModel | None) -> th.Tensor | None:
+        """Return ``float[B]`` to add to the rewards, or ``None``."""
+        return None
+
+
+class MICo(Metric):
+    """MICo (Castro et al. 2021): see :func:`bisimgym.baselines.losses.mico.mico_loss`.
+
+    Args:
+        beta: weight of the angle.
+        all_pairs: compare all rows of a batch, not each with one other.
+        detach_other: let gradients flow through one side of a pair only.
+    """
+
+    def __init__(self, beta: float = 0.1, all_pairs: bool = False, detach_other: bool = False):
+        super().__init__()
+        self.beta, self.all_pairs, self.detach_other = beta, all_pairs, detach_other
+
+    def pair_loss(self, batch, actions, other, model, generator):
+        return mico_loss(
+            batch.z,
+            batch.rewards,
+            batch.next_target_z,
+            None if self.all_pairs else other,
+            self.discount,
+            beta=self.beta,
+            detach_other=self.detach_other,
+        )
+
+
+class DBC(Metric):
+    """Deep bisimulation for control (Zhang et al. 2021): see :func:`bisimgym.baselines.losses.dbc.dbc_loss`.
+
+    Args:
+        form: "original" is the released code's loss, "paper" the paper's, "study" that of Luo et al. (2025).
+        clamp: upper bound of the distance of next states, or ``None``.
+    """
+
+    model_kind = "gaussian"
+
+    def __init__(self, form: Literal["paper", "original", "study"] = "original", clamp: float | None = None):
+        super().__init__()
+        self.form, self.clamp = form, clamp
+
+    def pair_loss(self, batch, actions, other, model, generator):
+        with th.no_grad():
+            mean, std = model(batch.z, actions)
+        return dbc_loss(batch.z, batch.rewards, mean, std, other, self.discount, form=self.form, clamp=self.clamp)
+
+
+class RobustDBC(Metric):
+    """Robust DBC (Kemertas and Aumentado-Armstrong 2021): a bounded norm, inverse dynamics and an intrinsic reward.
+
+    The encoder must bound its embeddings to the same norm (norm="cap").
+
+    Args:
+        norm: how embeddings are compared, see :func:`bisimgym.baselines.losses.robust_dbc.robust_dbc_loss`.
+        inverse_weight: of the inverse dynamics' loss.
+        bonus_weight, bonus_cap: of the intrinsic reward. It is computed when a transition is sampled, with the model
+            as it is then; the published code computes it once, when the transition is stored.
+    """
+
+    model_kind = "gaussian"
+
+    def __init__(
+        self,
+        norm: Literal["huber", "study", "l1", "l2"] = "huber",
+        inverse_weight: float = 0.05,
+        bonus_weight: float = 1.0,
+        bonus_cap: float = 0.1,
+    ):
+        super().__init__()
+        self.norm, self.inverse_weight = norm, inverse_weight
+        self.bonus_weight, self.bonus_cap = bonus_weight, bonus_cap
+
+    def build(self, latent_dim, action_dim, discount, make_encoder):
+        super().build(latent_dim, action_dim, discount, make_encoder)
+        self.radius = norm_radius(discount)
+        self.inverse = InverseModel(latent_dim, action_dim)
+
+    def pair_loss(self, batch, actions, other, model, generator):
+        with th.no_grad():
+            mean, std = model(batch.z, actions)
+        mean = cap_norm(mean, self.radius)
+        return robust_dbc_loss(batch.z, batch.rewards, mean, std, other, self.discount, norm=self.norm)
+
+    def own_losses(self, batch, actions):
+        predicted = self.inverse(batch.z, batch.trained_next_z)
+        return {"inverse_loss": self.inverse_weight * inverse_dynamics_loss(predicted, actions)}
+
+    def bonus(self, batch, actions, model):
+        if self.bonus_weight == 0:
+            return None
+        with th.no_grad():
+            mean = cap_norm(model(batch.z, actions).mean, self.radius)
+            return intrinsic_reward(mean, batch.next_z, self.bonus_weight, self.bonus_cap)
+
+
+class RAP(Metric):
+    """The reducing approximation gap metric (Chen and Pan 2022): see :func:`bisimgym.baselines.losses.rap.rap_loss`.
+
+    Args:
+        beta: weight of the angle.
+        outer: "huber" or "square".
+    """
+
+    model_kind = "gaussian"
+
+    def __init__(self, beta: float = 1e-5, outer: Literal["huber", "square"] = "huber"):
+        super().__init__()
+        self.beta, self.outer = beta, outer
+
+    def build(self, latent_dim, action_dim, discount, make_encoder):
+        super().build(latent_dim, action_dim, discount, make_encoder)
+        self.state_reward = GaussianRewardModel(latent_dim)
+
+    def pair_loss(self, batch, actions, other, model, generator):
+        with th.no_grad():
+            following = model(batch.target_z, actions).mean
+            std = self.state_reward(batch.z).std
+        return rap_loss(batch.z, batch.rewards, std, following, other, self.discount, beta=self.beta, outer=self.outer)
+
+    def own_losses(self, batch, actions):
+        return {"state_reward_loss": self.state_reward.negative_log_likelihood(batch.z.detach(), batch.rewards)}
+
+
+class AMBS(Metric):
+    """Adaptive meta-learned behavioural similarity (Chen and Pan 2022), for embeddings of two halves.
+
+    See :func:`bisimgym.baselines.losses.ambs.ambs_loss`. With augmentation, pairs are compared in two views; without,
+    a batch is its own second view.
+
+    Args:
+        discount: of the dynamics' distance; 1 as printed.
+    """
+
+    model_kind = "gaussian"
+
+    def __init__(self, discount: float = 1.0):
+        super().__init__()
+        self.next_discount = discount
+
+    def build(self, latent_dim, action_dim, discount, make_encoder):
+        super().build(latent_dim, action_dim, discount, make_encoder)
+        if latent_dim % 2:
+            raise ValueError(f"AMBS splits embeddings in two halves: features_dim must be even, got {latent_dim}")
+        self.reward_model, self.transition_model = PairModel(latent_dim // 2), PairModel(latent_dim // 2)
+
+    def model_dim(self, latent_dim):
+        return latent_dim // 2
+
+    def pair_loss(self, batch, actions, other, model, generator):
+        if batch.balance is None:
+            raise ValueError("AMBS learns the balance of an embedding's halves: use SAC's policy with balanced=True")
+        second = batch.z if batch.second_view is None else batch.other.z
+        half = batch.z.shape[1] // 2
+        reward_distance = two_view_distances(self.reward_model, batch.z[:, :half], second[:, :half], other)
+        transition_distance = two_view_distances(self.transition_model, batch.z[:, half:], second[:, half:], other)
+        with th.no_grad():
+            mean, std = model(batch.z[:, half:], actions)
+        return ambs_loss(
+            reward_distance,
+            transition_distance,
+            batch.balance,
+            batch.rewards,
+            mean,
+            std,
+            other,
+            self.next_discount,
+        )
+
+
+class SimSR(Metric):
+    """Simple distance-based state representation (Zang et al. 2022), for embeddings of unit length.
+
+    See :func:`bisimgym.baselines.losses.simsr.simsr_loss`.
+
+    Args:
+        all_pairs: compare all rows of a batch, as the publication does, not each with one other.
+        reward_weight: c_R; distances are at most 2, so that 1 cannot be met exactly (1 - discount can).
+    """
+
+    model_kind = "ensemble"
+
+    def __init__(self, all_pairs: bool = True, reward_weight: float = 1.0):
+        super().__init__()
+        self.all_pairs, self.reward_weight = all_pairs, reward_weight
+
+    def pair_loss(self, batch, actions, other, model, generator):
+        with th.no_grad():
+            following = model.sample(batch.target_z, actions, generator)
+        other = None if self.all_pairs else other
+        return simsr_loss(batch.z, batch.rewards, following, other, self.discount, reward_weight=self.reward_weight)
+
+
+class RecursiveSimilarity(Metric):
+    """Recursive state similarity over interaction-based embeddings, for finite action spaces.
+
+    See :func:`bisimgym.baselines.losses.recursive_similarity.recursive_similarity_loss`. A second encoder learns to
+    tell actions from what they do; its distances are the base of the recursion.
+
+    Args:
+        reduction: over actions, "mean" or "max".
+        inverse_weight: of the inverse against the forward loss of the second encoder.
+    """
+
+    def __init__(self, reduction: Literal["mean", "max"] = "mean", inverse_weight: float = 0.2):
+        super().__init__()
+        self.reduction, self.inverse_weight = reduction, inverse_weight
+
+    def build(self, latent_dim, action_dim, discount, make_encoder):
+        super().build(latent_dim, action_dim, discount, make_encoder)
+        self.base_encoder = make_encoder()
+        self.inverse = InverseModel(latent_dim, action_dim, hidden=(256,), activation=nn.ReLU)
+        plain = {"kind": "deterministic", "hidden": 256, "layer_norm": False}
+        self.forward_model = TransitionModel(latent_dim, action_dim, **plain)
+        self.next_model = TransitionModel(latent_dim, action_dim, **plain)
+
+    def pair_loss(self, batch, actions, other, model, generator):
+        with th.no_grad():
+            base = self.base_encoder(batch.observations)
+            following = self.next_model.each_action(batch.target_z)
+        return recursive_similarity_loss(batch.z, base, following, None, self.discount, reduction=self.reduction)
+
+    def own_losses(self, batch, actions):
+        base, next_base = self.base_encoder(batch.observations), self.base_encoder(batch.next_observations)
+        predicted = self.next_model(batch.target_z, actions).mean
+        return {
+            "interaction_loss": interaction_loss(
+                self.inverse(base, next_base),
+                actions.argmax(dim=1),
+                self.forward_model(base, actions).mean,
+                next_base,
+                self.inverse_weight,
+            ),
+            "next_model_loss": F.mse_loss(predicted, batch.next_target_z),
+        }
+
+
+class Representation(nn.Module):
+    """A metric's loss and predictions, with their models.
+
+    The transition model learns from embeddings with gradients if ``self_prediction`` is on, and from detached ones if
+    only the metric asks for it.
+
+    Args:
+        metric: its loss, or ``None``.
+        metric_weight: of the metric's loss.
+        self_prediction: weight of predicting the next embedding; 0 is off.
+        reward_prediction: weight of predicting the reward; 0 is off.
+        reward_from: whether the reward is predicted from a sample of the predicted "next" embedding (DBC and its
+            family) or from "embedding" and action (DeepMDP).
+        model_kind: of the transition model where no metric asks for another.
+        seed: of pairs and samples.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        action_dim: int,
+        discount: float,
+        make_encoder: Callable[[], nn.Module],
+        metric: Metric | None = None,
+        metric_weight: float = 0.5,
+        self_prediction: float = 0.0,
+        reward_prediction: float = 0.0,
+        reward_from: Literal["next", "embedding"] = "next",
+        model_kind: ModelKind = "gaussian",
+        seed: int = 0,
+    ):
+        super().__init__()
+        for name, weight in (
+            ("metric_weight", metric_weight),
+            ("self_prediction", self_prediction),
+            ("reward_prediction", reward_prediction),
+        ):
+            if not weight >= 0:
+                raise ValueError(f"{name} must be a weight of at least 0, got {weight!r}")
+        if reward_from not in ("next", "embedding"):
+            raise ValueError(f"reward_from must be 'next' or 'embedding', got {reward_from!r}")
+        self.metric = metric
+        self.metric_weight = metric_weight
+        self.self_prediction, self.reward_prediction = self_prediction, reward_prediction
+        self.reward_from = reward_from
+        if metric is not None:
+            metric.build(latent_dim, action_dim, discount, make_encoder)
+        kind = metric.model_kind if metric is not None and metric.model_kind else model_kind
+        self._model_dim = latent_dim if metric is None else metric.model_dim(latent_dim)
+        asked = metric is not None and metric.model_kind is not None
+        predicts_from_next = reward_prediction > 0 and reward_from == "next"
+        self.transition: TransitionModel | None = None
+        if asked or self_prediction > 0 or predicts_from_next:
+            self.transition = TransitionModel(self._model_dim, action_dim, kind=kind)
+        self.reward: RewardModel | None = None
+        if reward_prediction > 0:
+            inputs = (self._model_dim,) if reward_from == "next" else (latent_dim, action_dim)
+            self.reward = RewardModel(*inputs)
+        self._seed = seed
+        self._generator: th.Generator | None = None
+
+    def forward(self, batch: LatentBatch, actions: th.Tensor) -> dict[str, th.Tensor]:
+        """Return the weighted losses of a batch, by name.
+
+        Args:
+            batch: with its embeddings.
+            actions: ``float[B, A]``, one-hot for finite action spaces.
+        """
+        generator = self._random(batch.z.device)
+        losses: dict[str, th.Tensor] = {}
+        #: The last metric loss, for statistics.
+        self.last: PairLoss | None = None
+        if self.metric is not None and self.metric_weight > 0:
+            other = th.randperm(len(batch.z), generator=generator, device=batch.z.device)
+            self.last = self.metric.pair_loss(batch, actions, other, self.transition, generator)
+            losses["metric_loss"] = self.metric_weight * self.last.loss
+            losses |= self.metric.own_losses(batch, actions)
+        if self.transition is not None:
+            trains_encoder = self.self_prediction > 0
+            z = self._modelled(batch.z if trains_encoder else batch.z.detach())
+            likelihood = self.transition.negative_log_likelihood(z, actions, self._modelled(batch.next_z))
+            losses["transition_loss"] = (self.self_prediction or 1.0) * likelihood
+        if self.reward is not None:
+            if self.reward_from == "next":
+                assert self.transition is not None
+                predicted = self.reward(self.transition.sample(self._modelled(batch.z), actions, generator))
+            else:
+                predicted = self.reward(batch.z, actions)
+            losses["reward_loss"] = self.reward_prediction * reward_prediction_loss(predicted, batch.rewards)
+        return losses
+
+    def bonus(self, batch: LatentBatch, actions: th.Tensor) -> th.Tensor | None:
+        """Return ``float[B]`` to add to the rewards, or ``None``."""
+        return None if self.metric is None else self.metric.bonus(batch, actions, self.transition)
+
+    def _modelled(self, z: th.Tensor) -> th.Tensor:
+        """Return the part of embeddings that the transition model predicts: the last numbers."""
+        return z[:, z.shape[1] - self._model_dim :]
+
+    def _random(self, device: th.device) -> th.Generator:
+        if self._generator is None or self._generator.device != device:
+            self._generator = th.Generator(device)
+            self._generator.manual_seed(self._seed)
+        return self._generator
+
+    # The generator's state goes with the weights, so that a loaded model draws on.
+
+    def get_extra_state(self) -> th.Tensor | None:
+        return None if self._generator is None else self._generator.get_state()
+
+    def set_extra_state(self, state: th.Tensor | None) -> None:
+        if state is None:
+            self._generator = None
+            return
+        device = next((p.device for p in self.parameters()), th.device("cpu"))
+        self._random(device).set_state(state.cpu())

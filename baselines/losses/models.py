@@ -1,0 +1,335 @@
+"""The small networks that metric losses need beside the encoder.
+
+Layers are initialised as torch does, from its global generator, which algorithms of Stable-Baselines3 seed. Results are
+float32 under autocast too: standard deviations and losses need the digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+from bisimgym.baselines.losses.distances import check_option, check_shape
+from bisimgym.baselines.losses.self_prediction import gaussian_nll
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian per row; point masses have ``std`` 0.
+
+    Attributes:
+        mean, std: of the same shape.
+    """
+
+    mean: th.Tensor
+    std: th.Tensor
+
+
+class MemberLinear(nn.Module):
+    """M linear layers side by side, each initialised as ``nn.Linear``: ``float[M, B, I]`` to ``float[M, B, O]``."""
+
+    def __init__(self, members: int, in_features: int, out_features: int):
+        super().__init__()
+        bound = in_features**-0.5
+        self.weight = nn.Parameter(th.empty(members, in_features, out_features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(th.empty(members, 1, out_features).uniform_(-bound, bound))
+
+    def forward(self, x: th.Tensor, member: th.Tensor | None = None) -> th.Tensor:
+        weight, bias = _of(self.weight, member), _of(self.bias, member)
+        return th.baddbmm(bias, x.expand(len(weight), *x.shape[-2:]), weight)
+
+
+class MemberLayerNorm(nn.Module):
+    """M layer normalisations side by side, of ``float[M, B, features]``."""
+
+    def __init__(self, members: int, features: int):
+        super().__init__()
+        self.weight = nn.Parameter(th.ones(members, 1, features))
+        self.bias = nn.Parameter(th.zeros(members, 1, features))
+
+    def forward(self, x: th.Tensor, member: th.Tensor | None = None) -> th.Tensor:
+        return F.layer_norm(x, x.shape[-1:]) * _of(self.weight, member) + _of(self.bias, member)
+
+
+def _of(parameter: th.Tensor, member: th.Tensor | None) -> th.Tensor:
+    return parameter if member is None else parameter.index_select(0, member)
+
+
+class TransitionModel(nn.Module):
+    """Predicts the next embedding (itself, not its change) from an embedding and an action.
+
+    A linear layer on both, LayerNorm, ReLU, and linear heads for the mean and, squashed into ``std_range`` by a
+    sigmoid, the standard deviation. After Zhang et al. (2021), DBC. SimSR's own ensemble has one more layer per member
+    and no LayerNorm; here the kinds differ in nothing but what they predict.
+
+    Args:
+        latent_dim: D, of embeddings.
+        action_dim: A, of actions; the number of actions if they are one-hot.
+        kind: "gaussian"; "deterministic", whose standard deviations are 0; or "ensemble", of Gaussian members that are
+            initialised differently and trained on the same data.
+        hidden: units.
+        members: of the ensemble; of other kinds there is one.
+        std_range: least and largest standard deviation.
+        layer_norm: False leaves the LayerNorm out, as forward models of interaction-based representations do.
+
+    Raises:
+        ValueError: for an unknown kind, sizes below 1, or a range that does not rise from above 0.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        action_dim: int,
+        kind: Literal["gaussian", "deterministic", "ensemble"] = "gaussian",
+        hidden: int = 512,
+        members: int = 5,
+        std_range: tuple[float, float] = (1e-4, 10.0),
+        layer_norm: bool = True,
+    ):
+        super().__init__()
+        check_option("kind", kind, ("gaussian", "deterministic", "ensemble"))
+        _check_sizes(latent_dim=latent_dim, action_dim=action_dim, hidden=hidden, members=members)
+        self.latent_dim, self.action_dim, self.kind = latent_dim, action_dim, kind
+        self.std_range = _checked_range(std_range)
+        self.num_members = members if kind == "ensemble" else 1
+        self.body = MemberLinear(self.num_members, latent_dim + action_dim, hidden)
+        self.norm = MemberLayerNorm(self.num_members, hidden) if layer_norm else None
+        self.mean = MemberLinear(self.num_members, hidden, latent_dim)
+        self.std = None if kind == "deterministic" else MemberLinear(self.num_members, hidden, latent_dim)
+
+    def members(self, z: th.Tensor, action: th.Tensor, member: th.Tensor | None = None) -> Gaussian:
+        """Return what each member predicts, ``float[M, B, D]``, or what those do that ``int64[K]`` names."""
+        check_shape("z", z, (*z.shape[:1], self.latent_dim))
+        _check_action(action, len(z), self.action_dim)
+        x = self.body(th.cat([z, action.to(z.dtype)], dim=1), member)
+        if self.norm is not None:
+            x = self.norm(x, member)
+        x = x.relu()
+        mean = self.mean(x, member).float()
+        std = th.zeros_like(mean) if self.std is None else _squashed(self.std(x, member), self.std_range)
+        return Gaussian(mean, std)
+
+    def forward(self, z: th.Tensor, action: th.Tensor) -> Gaussian:
+        """Return the predicted next embeddings, mean and standard deviation ``float[B, D]``.
+
+        Of an ensemble they are those of the mixture of its members.
+
+        Args:
+            z: ``float[B, D]``; ``action``: ``float[B, A]``. Gradients flow into both.
+
+        Raises:
+            ValueError: for other shapes.
+        """
+        mean, std = self.members(z, action)
+        if self.num_members == 1:
+            return Gaussian(mean[0], std[0])
+        middle = mean.mean(dim=0)
+        variance = (std.square() + (mean - middle).square()).mean(dim=0)
+        return Gaussian(middle, variance.sqrt())
+
+    def sample(self, z: th.Tensor, action: th.Tensor, generator: th.Generator) -> th.Tensor:
+        """Return a draw of the next embeddings, ``float[B, D]``, differentiable with respect to the parameters.
+
+        An ensemble draws one member for the whole batch, so that two rows differ by what they are and not by who
+        predicts.
+
+        Args:
+            generator: best on the device of the parameters, which saves a copy.
+        """
+        member = None
+        if self.num_members > 1:
+            member = th.randint(self.num_members, (1,), generator=generator, device=generator.device).to(z.device)
+        mean, std = (x[0] for x in self.members(z, action, member))
+        if self.kind == "deterministic":
+            return mean
+        noise = th.randn(mean.shape, generator=generator, device=generator.device).to(z.device)
+        return mean + std * noise
+
+    def negative_log_likelihood(self, z: th.Tensor, action: th.Tensor, next_z: th.Tensor) -> th.Tensor:
+        """Return the loss of self-prediction, a scalar: see :func:`~bisimgym.baselines.losses.gaussian_nll`.
+
+        Of an ensemble it is the mean over members. ``next_z``, ``float[B, D]``, gets no gradient; ``z`` does.
+        """
+        mean, std = self.members(z, action)
+        check_shape("next_z", next_z, tuple(z.shape))
+        return gaussian_nll(mean, std, next_z.expand_as(mean))
+
+    def each_action(self, z: th.Tensor) -> th.Tensor:
+        """Return the mean next embeddings under every one-hot action, ``float[A, B, D]``."""
+        actions = th.eye(self.action_dim, dtype=z.dtype, device=z.device)
+        rows = z.repeat(self.action_dim, 1)
+        return self(rows, actions.repeat_interleave(len(z), dim=0)).mean.view(self.action_dim, *z.shape)
+
+
+class RewardModel(nn.Module):
+    """Predicts rewards from embeddings, and actions if it is given their dimension.
+
+    Linear, LayerNorm, ReLU, linear. Source: Zhang et al. (2021), DBC, on (samples of) next embeddings; on an embedding
+    and an action it is that of DeepMDP.
+
+    Args:
+        latent_dim: D, of embeddings.
+        action_dim: A, of actions; 0 for none.
+        hidden: units.
+    """
+
+    def __init__(self, latent_dim: int, action_dim: int = 0, hidden: int = 512):
+        super().__init__()
+        _check_sizes(latent_dim=latent_dim, action_dim=action_dim + 1, hidden=hidden)
+        self.action_dim = action_dim
+        self.net = _head(latent_dim + action_dim, hidden, 1)
+
+    def forward(self, z: th.Tensor, action: th.Tensor | None = None) -> th.Tensor:
+        """Return predicted rewards, ``float[B]``.
+
+        Args:
+            z: ``float[B, D]``; ``action``: ``float[B, A]``, or None if ``action_dim`` is 0.
+
+        Raises:
+            ValueError: for other shapes, or an action too many or too few.
+        """
+        if (action is None) != (self.action_dim == 0):
+            given = "none" if action is None else "one"
+            raise ValueError(f"the model was made with action_dim={self.action_dim}, but was given {given} action")
+        if action is not None:
+            _check_action(action, len(z), self.action_dim)
+            z = th.cat([z, action.to(z.dtype)], dim=1)
+        return self.net(z).float().squeeze(-1)
+
+
+class GaussianRewardModel(nn.Module):
+    """Predicts the mean and standard deviation of rewards from embeddings alone.
+
+    The variance is that over the policy's actions, which RAP needs. Source: Chen and Pan (2022).
+
+    Args:
+        latent_dim: D, of embeddings.
+        hidden: units.
+        std_range: least and largest standard deviation.
+    """
+
+    def __init__(self, latent_dim: int, hidden: int = 512, std_range: tuple[float, float] = (1e-4, 1.0)):
+        super().__init__()
+        _check_sizes(latent_dim=latent_dim, hidden=hidden)
+        self.std_range = _checked_range(std_range)
+        self.net = _head(latent_dim, hidden, 2)
+
+    def forward(self, z: th.Tensor) -> Gaussian:
+        """Return mean and standard deviation of rewards, ``float[B]``, from embeddings ``float[B, D]``."""
+        mean, raw = self.net(z).unbind(dim=-1)
+        return Gaussian(mean.float(), _squashed(raw, self.std_range))
+
+    def negative_log_likelihood(self, z: th.Tensor, reward: th.Tensor) -> th.Tensor:
+        """Return the mean negative log-likelihood of rewards ``float[B]``, a scalar, without its constant."""
+        check_shape("reward", reward, (len(z),))
+        return gaussian_nll(*self(z), reward)
+
+
+class InverseModel(nn.Sequential):
+    """Predicts the action between two embeddings: its value, or logits of finitely many.
+
+    Source: Kemertas and Aumentado-Armstrong (2021), robust DBC: hidden layers of 256 and 128, ELU. Interaction-based
+    representations have one of 256 and ReLU.
+
+    Args:
+        latent_dim: D, of embeddings.
+        action_dim: A, of actions, or their number.
+        hidden: units of the hidden layers.
+        activation: between layers.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        action_dim: int,
+        hidden: Sequence[int] = (256, 128),
+        activation: type[nn.Module] = nn.ELU,
+    ):
+        _check_sizes(latent_dim=latent_dim, action_dim=action_dim, hidden=min(hidden, default=1))
+        sizes = [2 * latent_dim, *hidden]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after), activation()]
+        super().__init__(*layers, nn.Linear(sizes[-1], action_dim))
+
+    def forward(self, z: th.Tensor, next_z: th.Tensor) -> th.Tensor:
+        """Return ``float[B, A]`` from embeddings ``float[B, D]``; gradients flow into both."""
+        return super().forward(th.cat([z, next_z], dim=1)).float()
+
+
+class PairModel(nn.Sequential):
+    """A learned distance of two embeddings, not negative: an MLP on both, squared. AMBS's meta-learners.
+
+    It is not symmetric by construction; AMBS trains it on both orders. Source: Chen and Pan (2022), AMBS; squaring is
+    that of the released code.
+
+    Args:
+        latent_dim: D, of embeddings (50, half of AMBS's).
+        hidden: units (50).
+    """
+
+    def __init__(self, latent_dim: int, hidden: int = 50):
+        _check_sizes(latent_dim=latent_dim, hidden=hidden)
+        super().__init__(nn.Linear(2 * latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+        """Return ``float[P]`` from embeddings ``float[P, D]``; gradients flow into both."""
+        return super().forward(th.cat([x, y], dim=1)).float().squeeze(-1).square()
+
+
+class Balance(nn.Module):
+    """AMBS's learned balance of the reward and the dynamics half of an embedding.
+
+    The weights are ``softmax(eta)`` with eta in R^2, 0 at first. It belongs to the critic's encoder: the critic's loss
+    trains it, and metric losses read it. Source: Chen and Pan (2022), AMBS, equation 4.11 of the thesis.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eta = nn.Parameter(th.zeros(2))
+
+    def weights(self) -> th.Tensor:
+        """Return ``float[2]``, of rewards and of dynamics (c); they sum to one."""
+        return self.eta.softmax(dim=0)
+
+    def forward(self, z: th.Tensor) -> th.Tensor:
+        """Return an embedding ``float[B, 2 D]`` with its halves scaled."""
+        if z.ndim != 2 or z.shape[1] % 2:
+            raise ValueError(f"z must be float[B, 2 D], a reward half and a dynamics half, got shape {tuple(z.shape)}")
+        return z * self.weights().to(z.dtype).repeat_interleave(z.shape[1] // 2)
+
+
+def _head(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(in_features, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out_features)
+    )
+
+
+def _squashed(raw: th.Tensor, std_range: tuple[float, float]) -> th.Tensor:
+    low, high = std_range
+    return low + (high - low) * raw.float().sigmoid()
+
+
+def _checked_range(std_range: tuple[float, float]) -> tuple[float, float]:
+    low, high = std_range
+    if not 0 < low < high < float("inf"):
+        raise ValueError(f"std_range must rise from above 0, got {std_range}")
+    return float(low), float(high)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+
+
+def _check_action(action: th.Tensor, rows: int, action_dim: int) -> None:
+    if action.shape != (rows, action_dim) or not action.is_floating_point():
+        raise ValueError(
+            f"action must be float[{rows}, {action_dim}], got {action.dtype} of shape {tuple(action.shape)}; one of "
+            "finitely many actions must be one-hot (torch.nn.functional.one_hot(...).float())"
+        )

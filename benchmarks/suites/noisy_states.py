@@ -1,0 +1,344 @@
+"""The noisy-states suite: control from states, among dimensions that are noise.
+
+Protocol: Luo et al. (2025), sections 1.2 and 1.3 of the study's code: ten environments, two updates per step of all ten
+(replay ratio 0.2), Gaussian noise beside the state, mixed or not by one random projection per run. What is new here:
+noise is seeded, environments start differently, and every method gets the same encoder and critic.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task
+
+NUM_ENVS = 10
+EPISODE_STEPS = 1000  # control steps
+EVALUATION_EPISODES = 10
+NOISE_DIMENSIONS = 32
+#: Out of distribution, the noise has this mean instead of 0.
+SHIFTED_MEAN = 1.0
+#: Observations that the denoising factor is measured at.
+ANCHORS = 250
+
+_DOMAINS = {
+    "cartpole-swingup": ("cartpole", "swingup", "Swing a pole up and balance it"),
+    "cheetah-run": ("cheetah", "run", "Run forward on two legs"),
+    "finger-spin": ("finger", "spin", "Spin a body with a finger"),
+    "walker-walk": ("walker", "walk", "Walk upright"),
+    "reacher-easy": ("reacher", "easy", "Reach a target with a two-link arm"),
+    "ball-in-cup-catch": ("ball_in_cup", "catch", "Swing a ball into a cup"),
+}
+_NOISES: dict[str, tuple[str, dict[str, Any]]] = {
+    "clean": ("the state alone", {"noise_dimensions": 0}),
+    "noise": ("32 dimensions of standard Gaussian noise beside it", {"noise_dimensions": NOISE_DIMENSIONS}),
+    "projection": (
+        "state and 32 dimensions of noise, mixed by a random matrix",
+        {"noise_dimensions": NOISE_DIMENSIONS, "random_projection": True},
+    ),
+}
+
+TASKS = {
+    f"{name}-{noise}": Task(f"{domain}-{task}, {noise}", f"{what}, from {how}")
+    for name, (domain, task, what) in _DOMAINS.items()
+    for noise, (how, _) in _NOISES.items()
+}
+
+
+def _method(description: str, learner: str, **settings: Any) -> Method:
+    shared = {"learner": learner, "norm": "layer", "batch_size": 128, "learning_rate": 1e-3, "features_dim": 50}
+    return Method(description, {**shared, **settings})
+
+
+METHODS = {
+    "sac": _method("SAC, its encoder trained by the critic, no normalisation", "sac", norm="none"),
+    "sac-layernorm": _method("SAC with LayerNorm on the embedding", "sac"),
+    "self-prediction": _method(
+        "SAC with LayerNorm and the loss of predicting the next embedding: the baseline that metrics have to beat",
+        "self-prediction",
+    ),
+    "deepmdp": _method("Self-prediction and reward prediction", "deepmdp"),
+    "mico": _method("MICo: Huber loss on sampled differences of rewards and next embeddings", "mico"),
+    "dbc": _method(
+        "DBC in the study's form: bisimulation with a Gaussian model, which also trains the encoder",
+        "dbc",
+        metric_settings={"form": "study", "clamp": 800.0},
+    ),
+    "robust-dbc": _method(
+        "DBC with a bounded norm, inverse dynamics and an intrinsic reward", "robust-dbc", norm="cap"
+    ),
+    "rap": _method(
+        "RAP: expected next embeddings and the variance of rewards", "rap", features_dim=100, learning_rate=5e-4
+    ),
+    "ambs": _method(
+        "AMBS: learned distances of rewards and dynamics (one view: states are not augmented)",
+        "ambs",
+        features_dim=100,
+        learning_rate=5e-4,
+    ),
+    "simsr": _method("SimSR: cosine distances of embeddings of unit length", "simsr", norm="l2"),
+}
+
+PRESETS = {
+    "smoke": Preset("Seconds: shows that everything runs, scores mean nothing", {"episodes": 1, "evaluate_every": 1}),
+    "short": Preset(
+        "40 episodes in each of 10 environments: minutes per run on one core", {"episodes": 40, "evaluate_every": 10}
+    ),
+    "paper": Preset(
+        "A million transitions, as many as the study reports first", {"episodes": 800, "evaluate_every": 20}
+    ),
+}
+
+MEASURES = {
+    "shifted": Measure("shifted noise", f"return where the noise has mean {SHIFTED_MEAN:g} instead of 0"),
+    "denoising": Measure(
+        "denoising factor",
+        "1 if embeddings do not move with the noise, 0 if noise moves them as far as another state does",
+    ),
+}
+
+
+def env_arguments(task: str, seed: int) -> dict[str, Any]:
+    """Return the keyword arguments of ``bisimgym/DistractingControl-v0`` for a task of the suite."""
+    name, _, noise = task.rpartition("-")
+    domain, dmc_task, _ = _DOMAINS[name]
+    return {
+        "domain": domain,
+        "task": dmc_task,
+        "observation": "state",
+        "projection_seed": seed,
+        **_NOISES[noise][1],
+    }
+
+
+def make_env(task: str, seed: int, **arguments: Any) -> gym.Env:
+    """Return one environment of a task. Environments of one seed share the random projection."""
+    return gym.make("bisimgym/DistractingControl-v0", **env_arguments(task, seed), **arguments)
+
+
+def training_envs(task: str, seed: int) -> Any:
+    """Return the ten environments that agents learn from."""
+    return gym.make_vec("bisimgym/DistractingControl-v0", num_envs=NUM_ENVS, **env_arguments(task, seed))
+
+
+@functools.cache
+def steps_per_episode(task: str) -> int:
+    """Return how many actions an episode takes."""
+    from bisimgym.envs.distracting_control import default_action_repeat
+
+    domain, dmc_task, _ = _DOMAINS[task.rpartition("-")[0]]
+    return -(-EPISODE_STEPS // default_action_repeat(domain, dmc_task))
+
+
+def episode_returns(agent: Any, task: str, seed: int, start: int, **arguments: Any) -> np.ndarray:
+    """Return ``float64[10]``: what the deterministic agent earns in ten episodes.
+
+    Args:
+        agent: follows the agent protocol, batched over ten environments.
+        task, seed: of the run.
+        start: seed of the episodes.
+        **arguments: of the environments, to change the noise.
+    """
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+    make = functools.partial(make_env, task, seed, **arguments)
+    envs = SyncVectorEnv([make] * EVALUATION_EPISODES, autoreset_mode=AutoresetMode.DISABLED)
+    observation, _ = envs.reset(seed=[start + i for i in range(EVALUATION_EPISODES)])
+    total, state = np.zeros(EVALUATION_EPISODES), None
+    episode_start = np.ones(EVALUATION_EPISODES, dtype=bool)
+    for _ in range(steps_per_episode(task)):
+        action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != envs.action_space.shape:
+            raise ValueError(
+                f"the agent's predict() must return actions of shape {envs.action_space.shape}, got {action.shape}"
+            )
+        observation, reward, _, _, _ = envs.step(action)
+        total += reward
+        episode_start[:] = False
+    envs.close()
+    return total
+
+
+def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+    """Score an agent: ten episodes in distribution, and ten under shifted noise where there is noise."""
+    first = 1_000_000 + 1000 * seed
+    outcomes = {"return": episode_returns(agent, task, seed, first).tolist()}
+    if not task.endswith("-clean"):
+        shifted = episode_returns(agent, task, seed, first, noise_mean=SHIFTED_MEAN)
+        outcomes["shifted_return"] = shifted.tolist()
+    scores = _scores(outcomes)
+    return Outcome(scores.pop("score"), scores, outcomes)
+
+
+def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
+    scores = {"score": float(np.mean(outcomes["return"]))}
+    if "shifted_return" in outcomes:
+        scores["shifted"] = float(np.mean(outcomes["shifted_return"]))
+    return scores
+
+
+def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+    """Return the scores that follow from stored outcomes.
+
+    Raises:
+        ValueError: if the outcomes are not those of this task.
+    """
+    columns = {"return"} if task.endswith("-clean") else {"return", "shifted_return"}
+    if set(outcomes) != columns or any(len(outcomes[name]) != EVALUATION_EPISODES for name in columns):
+        raise ValueError(f"outcomes of {task} are {EVALUATION_EPISODES} entries of each of {sorted(columns)}")
+    return _scores(outcomes)
+
+
+def _learners() -> dict[str, Any]:
+    from bisimgym.baselines.ambs import AMBSSAC
+    from bisimgym.baselines.common.metric_learning import MetricSAC
+    from bisimgym.baselines.dbc import DBCSAC
+    from bisimgym.baselines.deepmdp import DeepMDPSAC
+    from bisimgym.baselines.mico import MICoSAC
+    from bisimgym.baselines.rap import RAPSAC
+    from bisimgym.baselines.robust_dbc import RobustDBCSAC
+    from bisimgym.baselines.self_prediction import SelfPredictionSAC
+    from bisimgym.baselines.simsr import SimSRSAC
+
+    return {
+        "sac": MetricSAC,
+        "self-prediction": SelfPredictionSAC,
+        "deepmdp": DeepMDPSAC,
+        "mico": MICoSAC,
+        "dbc": DBCSAC,
+        "robust-dbc": RobustDBCSAC,
+        "rap": RAPSAC,
+        "ambs": AMBSSAC,
+        "simsr": SimSRSAC,
+    }
+
+
+def _make(spec: Spec, device: str, env: Any) -> Any:
+    settings = dict(spec.settings)
+    episodes = settings.pop("episodes")
+    del settings["evaluate_every"]
+    learner = _learners()[settings.pop("learner")]
+    return learner(
+        "MlpPolicy",
+        env,
+        buffer_size=min(1_000_000, episodes * NUM_ENVS * steps_per_episode(spec.task)),
+        train_freq=1,
+        gradient_steps=2,
+        seed=spec.seed,
+        device=device,
+        **settings,
+    )
+
+
+def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+    """Train one agent, from its checkpoint if there is one, and score it.
+
+    Training goes in rounds of one episode in each environment, which all end together. Each round has a seed of its
+    own, so that a run that is cut off goes on from its last checkpoint as the unbroken run did.
+    """
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from bisimgym.baselines.common.checkpoint import load_checkpoint, save_checkpoint
+    from bisimgym.benchmarks.denoising import denoising_factor
+
+    episodes, every = spec.settings["episodes"], spec.settings["evaluate_every"]
+    env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed)] * NUM_ENVS)
+    per_round = NUM_ENVS * steps_per_episode(spec.task)
+    checkpoint = Path(monitor.checkpoint)
+    if checkpoint.exists():
+        try:
+            model = load_checkpoint(_learners()[spec.settings["learner"]], checkpoint, device, env=env)
+        except Exception as error:  # whatever reading a damaged archive raises
+            raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
+    else:
+        model = _make(spec, device, env)
+    total = episodes * per_round
+    # The last row belongs to the result: a run that was cut off between the two writes it again.
+    curve = monitor.resume_curve("transitions", min(model.num_timesteps, total - 1))
+    started, before = time.perf_counter(), curve[-1]["seconds"] if curve else 0.0
+    evaluating = 0.0
+
+    def seconds() -> float:
+        return round(before + time.perf_counter() - started - evaluating, 2)
+
+    for done in range(model.num_timesteps // per_round, episodes):
+        monitor.progress(model.num_timesteps, total)
+        env.seed(10_000_000 * (spec.seed + 1) + NUM_ENVS * done)
+        model._last_obs = None  # start a new episode everywhere
+        model.learn(per_round, reset_num_timesteps=False, log_interval=None)
+        if (done + 1) % every == 0 and done + 1 < episodes:
+            taken = seconds()
+            pause = time.perf_counter()
+            outcome = evaluate(model, spec.task, spec.seed)
+            monitor.log(
+                {
+                    "transitions": model.num_timesteps,
+                    "score": outcome.score,
+                    **outcome.scores,
+                    "updates": model._n_updates,
+                    "seconds": taken,
+                }
+            )
+            save_checkpoint(model, checkpoint, with_env=False)
+            evaluating += time.perf_counter() - pause
+
+    taken = seconds()
+    outcome = evaluate(model, spec.task, spec.seed)
+    scores = dict(outcome.scores)
+    if not spec.task.endswith("-clean"):
+        single = make_env(spec.task, spec.seed)
+        factor = denoising_factor(
+            model.embed, single, policy=model, episodes=2, max_anchors=ANCHORS, seed=2_000_000 + spec.seed
+        )
+        scores["denoising"] = float(factor.value)
+        single.close()
+    monitor.log({"transitions": total, "score": outcome.score, **scores, "updates": model._n_updates, "seconds": taken})
+    monitor.progress(total, total)
+    save_checkpoint(model, checkpoint, with_env=False)
+    return Outcome(outcome.score, scores, outcome.outcomes)
+
+
+def check(spec: Spec) -> None:
+    """Raise ``ValueError`` for settings that cannot be trained with."""
+    for name in ("episodes", "evaluate_every", "batch_size", "features_dim"):
+        if spec.settings[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {spec.settings[name]}")
+    if spec.settings["learner"] not in {method.settings["learner"] for method in METHODS.values()}:
+        raise ValueError(f"unknown learner {spec.settings['learner']!r}")
+    # MuJoCo draws nothing here, and looking for a screen takes time.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+
+SUITE = Suite(
+    name="noisy-states",
+    version=1,
+    title="Noisy states",
+    description=(
+        "Control tasks of dm_control from states, alone or among 32 dimensions of noise, mixed or not: does a metric "
+        "help an agent to ignore what does not matter, beyond normalised embeddings that predict themselves?"
+    ),
+    score_name="return (of 1000)",
+    percent=False,
+    lower_is_better=False,
+    x_name="transitions",
+    tasks=TASKS,
+    methods=METHODS,
+    presets=PRESETS,
+    measures=MEASURES,
+    published={},
+    train=train,
+    evaluate=evaluate,
+    training_envs=training_envs,
+    check=check,
+    rescore=rescore,
+)
