@@ -7,7 +7,7 @@ from typing import Any
 
 import torch as th
 from stable_baselines3.common.preprocessing import preprocess_obs
-from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
+from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples, RolloutReturn
 from torch import nn
 
 from bisimgym.baselines.common.latents import LatentBatch
@@ -115,6 +115,14 @@ class AuxiliaryLosses:
     def dump_logs(self) -> None:
         self._losses.flush(self.logger)
         super().dump_logs()
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """As SB3's; an actor that a loss has led astray is reported by the name of that loss."""
+        try:
+            return super().collect_rollouts(*args, **kwargs)
+        except ValueError as error:
+            self._losses.flush(self.logger, error)
+            raise
 
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
         """Return a sample of the replay with its embeddings."""

@@ -40,7 +40,8 @@ class LatentBatch:
     @cached_property
     def z(self) -> th.Tensor:
         """Embeddings of the observations, ``float[B, D]``, with gradients to the encoder."""
-        return self.encode(self.observations)
+        with th.enable_grad():  # whoever asks first may be computing without
+            return self.encode(self.observations)
 
     @cached_property
     def next_z(self) -> th.Tensor:
@@ -51,7 +52,8 @@ class LatentBatch:
     @cached_property
     def trained_next_z(self) -> th.Tensor:
         """Embeddings of the next observations with gradients to the encoder, for losses that train it on both sides."""
-        return self.encode(self.next_observations)
+        with th.enable_grad():
+            return self.encode(self.next_observations)
 
     @cached_property
     def target_z(self) -> th.Tensor:

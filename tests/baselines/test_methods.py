@@ -1,0 +1,288 @@
+"""Every method: what it adds, which loss trains what, and that it saves, loads and resumes exactly."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import bisimgym  # noqa: F401
+from bisimgym.baselines.ambs import AMBSSAC
+from bisimgym.baselines.common.augmentation import random_shift
+from bisimgym.baselines.common.checkpoint import load_checkpoint, save_checkpoint
+from bisimgym.baselines.common.loss_log import DivergedError
+from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.dbc import DBCDQN, DBCSAC
+from bisimgym.baselines.deepmdp import DeepMDPSAC
+from bisimgym.baselines.mico import MICoDQN, MICoSAC
+from bisimgym.baselines.rap import RAPDQN, RAPSAC
+from bisimgym.baselines.recursive_similarity import RSSDQN
+from bisimgym.baselines.robust_dbc import RobustDBCSAC
+from bisimgym.baselines.self_prediction import SelfPredictionSAC
+from bisimgym.baselines.simsr import SimSRSAC
+
+SACS = [MetricSAC, MICoSAC, DBCSAC, RobustDBCSAC, RAPSAC, AMBSSAC, SimSRSAC, DeepMDPSAC, SelfPredictionSAC]
+DQNS = [MetricDQN, MICoDQN, DBCDQN, RAPDQN, RSSDQN]
+METHODS = SACS + DQNS
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
+
+#: Which parts each loss trains: the encoder, and the children of the representation.
+GRADIENTS = {
+    MetricSAC: {},
+    MICoSAC: {"metric_loss": {"encoder"}},
+    DBCSAC: {
+        "metric_loss": {"encoder"},
+        "transition_loss": {"encoder", "transition"},
+        "reward_loss": {"encoder", "transition", "reward"},
+    },
+    RobustDBCSAC: {
+        "metric_loss": {"encoder"},
+        "inverse_loss": {"encoder", "metric.inverse"},
+        "transition_loss": {"encoder", "transition"},
+        "reward_loss": {"encoder", "transition", "reward"},
+    },
+    RAPSAC: {
+        "metric_loss": {"encoder"},
+        "state_reward_loss": {"metric.state_reward"},
+        "transition_loss": {"encoder", "transition"},
+    },
+    AMBSSAC: {
+        "metric_loss": {"encoder", "metric.reward_model", "metric.transition_model"},
+        "transition_loss": {"transition"},
+    },
+    SimSRSAC: {"metric_loss": {"encoder"}, "transition_loss": {"encoder", "transition"}},
+    DeepMDPSAC: {"transition_loss": {"encoder", "transition"}, "reward_loss": {"encoder", "reward"}},
+    SelfPredictionSAC: {"transition_loss": {"encoder", "transition"}},
+    MetricDQN: {},
+    MICoDQN: {"metric_loss": {"encoder"}},
+    DBCDQN: {
+        "metric_loss": {"encoder"},
+        "transition_loss": {"encoder", "transition"},
+        "reward_loss": {"encoder", "transition", "reward"},
+    },
+    RAPDQN: {
+        "metric_loss": {"encoder"},
+        "state_reward_loss": {"metric.state_reward"},
+        "transition_loss": {"encoder", "transition"},
+    },
+    RSSDQN: {
+        "metric_loss": {"encoder"},
+        "interaction_loss": {"metric.base_encoder", "metric.inverse", "metric.forward_model"},
+        "next_model_loss": {"metric.next_model"},
+    },
+}
+
+
+def env_of(method, count=1):
+    return DummyVecEnv([lambda: gym.make("Pendulum-v1" if method in SACS else "CartPole-v1")] * count)
+
+
+def make(method, env=None, policy="MlpPolicy", **arguments):
+    settings = {"learning_starts": 20, "train_freq": 1, "buffer_size": 500, "batch_size": 16, "seed": 2}
+    return method(policy, env or env_of(method), device="cpu", **{**settings, **arguments})
+
+
+def parameters(model):
+    both = {**model.policy.state_dict(), **model.representation.state_dict()}
+    return {name: value.clone() for name, value in both.items() if isinstance(value, th.Tensor)}
+
+
+@every_method
+def test_each_loss_trains_what_it_should(method):
+    model = make(method)
+    model.learn(40)
+    batch = model.encoded(model.replay_buffer.sample(16))
+    losses = model.auxiliary_losses(batch)
+    expected = GRADIENTS[method]
+    assert losses.keys() == expected.keys()
+    named = {f"encoder.{n}": p for n, p in model.encoders()[0].named_parameters()}
+    named |= dict(model.representation.named_parameters())
+    for name, loss in losses.items():
+        assert loss.ndim == 0
+        assert th.isfinite(loss)
+        gradients = th.autograd.grad(loss, list(named.values()), retain_graph=True, allow_unused=True)
+        trained = {n for n, g in zip(named, gradients, strict=True) if g is not None and (g != 0).any()}
+        parts = {".".join(n.split(".")[: 2 if n.startswith("metric.") else 1]) for n in trained}
+        assert parts == expected[name], name
+    # No loss reaches targets, critics or the actor.
+    encoder = {id(p) for p in model.encoders()[0].parameters()}
+    others = [p for p in model.policy.parameters() if p.requires_grad and id(p) not in encoder]
+    for loss in losses.values():
+        assert all(g is None for g in th.autograd.grad(loss, others, retain_graph=True, allow_unused=True))
+
+
+@every_method
+def test_an_update_moves_all_that_is_trained(method):
+    model = make(method)
+    model.learn(22)
+    before = parameters(model)
+    model.update(model.replay_buffer.sample(16), 0)
+    after = parameters(model)
+    still = {name.split(".")[0] for name in before if th.equal(before[name], after[name])}
+    # Biases in front of a LayerNorm's mean get gradients of rounding size only; whole parts must move.
+    for part in {name.split(".")[0] for name in before} - {"q_net_target"}:
+        names = [name for name in before if name.split(".")[0] == part and before[name].is_floating_point()]
+        if names and not part.endswith("_extra_state"):
+            assert any(not th.equal(before[name], after[name]) for name in names), (part, still)
+
+
+@every_method
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_resumed_run_equals_the_unbroken_one(method, count, tmp_path):
+    unbroken = make(method, env_of(method, count))
+    unbroken.learn(60 * count)
+    parted = make(method, env_of(method, count))
+    parted.learn(40 * count)
+    save_checkpoint(parted, tmp_path / "checkpoint")
+    th.manual_seed(123)
+    resumed = load_checkpoint(method, tmp_path / "checkpoint", device="cpu")
+    resumed.learn(20 * count, reset_num_timesteps=False)
+    goes_on = make(method, env_of(method, count))
+    goes_on.learn(40 * count)
+    goes_on.learn(20 * count, reset_num_timesteps=False)
+    one, two = parameters(resumed), parameters(goes_on)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert th.equal(one[name], two[name]), name
+    if method in SACS:  # without a schedule, two calls of learn are one
+        for name, value in parameters(unbroken).items():
+            assert th.equal(one[name], value), name
+
+
+def test_saved_models_load_in_a_fresh_process(tmp_path):
+    model = make(DBCSAC)
+    model.learn(30)
+    model.save(tmp_path / "model")
+    code = (
+        "import numpy as np; from bisimgym.baselines.dbc import DBCSAC;"
+        f"m = DBCSAC.load(r'{tmp_path / 'model'}', device='cpu');"
+        "print(m.predict(np.zeros(3, np.float32), deterministic=True)[0].tolist());"
+        "print(m.embed(np.ones((1, 3), np.float32)).sum())"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    action = model.predict(np.zeros(3, np.float32), deterministic=True)[0].tolist()
+    assert out.splitlines()[-2:] == [str(action), str(model.embed(np.ones((1, 3), np.float32)).sum())]
+
+
+@pytest.mark.parametrize("method", [MICoDQN, DBCDQN, RSSDQN], ids=lambda m: m.__name__)
+def test_small_pictures(method):
+    env = gym.make("bisimgym/Nav2D-v0", size=20)
+    model = make(method, env, "CnnPolicy", precision="bfloat16", learning_starts=5, batch_size=4, double_q=True)
+    model.learn(10)
+    observation = env.reset(seed=0)[0]
+    assert model.embed(observation[None].transpose(0, 3, 1, 2)).shape == (1, model.encoders()[0].features_dim)
+    assert model.embed(observation[None]).shape == (1, model.encoders()[0].features_dim)
+
+
+def test_dictionaries():
+    env = gym.make("bisimgym/Nav2DGoal-v0")
+    model = make(MICoDQN, env, "MultiInputPolicy", learning_starts=5, batch_size=4)
+    model.learn(10)
+    assert model.predict(env.reset(seed=0)[0], deterministic=True)[0] in range(4)
+
+
+def test_pictures_with_continuous_actions_and_two_views():
+    class Picture(gym.Env):
+        observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
+        action_space = gym.spaces.Box(-1, 1, (2,))
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return self.observation_space.sample(), {}
+
+        def step(self, action):
+            return self.observation_space.sample(), float(action[0]), False, bool(self.np_random.random() < 0.1), {}
+
+    model = make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
+    model.learn(24)
+    batch = model.encoded(model.replay_buffer.sample(4))
+    assert not th.equal(batch.observations, batch.other.observations)
+    loaded_state = model.augmentation_state
+    assert loaded_state.dtype == th.uint8
+
+
+def test_switches_combine_freely():
+    for norm in ("layer", "l2", "cap", "none"):
+        for prediction in (0.0, 1.0):
+            for reward in (0.0, 0.5):
+                for metric in (None, "mico", "dbc"):
+                    model = make(
+                        MetricSAC, norm=norm, self_prediction=prediction, reward_prediction=reward, metric=metric
+                    )
+                    model.learn(22)
+                    names = set(model.auxiliary_losses(model.encoded(model.replay_buffer.sample(4))))
+                    needs_model = prediction > 0 or reward > 0 or metric == "dbc"
+                    assert names == (
+                        ({"metric_loss"} if metric else set())
+                        | ({"transition_loss"} if needs_model else set())
+                        | ({"reward_loss"} if reward else set())
+                    )
+
+
+def test_a_model_that_only_the_metric_asks_for_leaves_the_encoder_alone():
+    model = make(DBCSAC, self_prediction=0.0, reward_prediction=0.0)
+    model.learn(22)
+    losses = model.auxiliary_losses(model.encoded(model.replay_buffer.sample(4)))
+    encoder = list(model.encoders()[0].parameters())
+    assert all(g is None for g in th.autograd.grad(losses["transition_loss"], encoder, allow_unused=True))
+
+
+def test_robust_dbc_pays_for_surprise():
+    model = make(RobustDBCSAC, metric_settings={"bonus_weight": 1.0, "bonus_cap": 0.1})
+    model.learn(22)
+    data = model.replay_buffer.sample(64)
+    bonus = model.encoded(data).rewards - data.rewards.reshape(-1)
+    assert ((bonus >= 0) & (bonus <= 0.1 + 1e-5)).all()
+    assert bonus.max() > 0
+
+
+def test_logs(tmp_path):
+    from stable_baselines3.common.logger import configure
+
+    model = make(DBCSAC)
+    model.set_logger(configure(str(tmp_path), ["csv", "stdout"]))
+    model.learn(450, log_interval=1)
+    header = (tmp_path / "progress.csv").read_text().splitlines()[0].split(",")
+    for name in (
+        "metric_loss",
+        "transition_loss",
+        "reward_loss",
+        "critic_loss",
+        "actor_loss",
+        "embedding_norm",
+        "effective_rank",
+        "encoder_gradient_norm",
+        "distance_mean",
+        "distance_std",
+        "target_mean",
+    ):
+        assert f"train/{name}" in header, name
+
+
+def test_a_metric_loss_that_is_no_number_is_named():
+    model = make(MICoSAC, metric_settings={"beta": float("nan")})
+    with pytest.raises(DivergedError, match="metric_loss is nan at update 0"):
+        model.learn(150)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metric": "euclid"}, "metric must be None or one of .*'mico'"),
+        ({"metric_weight": -1.0, "metric": "mico"}, "metric_weight must be a weight of at least 0, got -1.0"),
+        ({"reward_from": "state"}, "reward_from must be 'next' or 'embedding'"),
+        ({"norm": "batch"}, "norm must be one of"),
+        ({"metric": "ambs", "features_dim": 7}, "features_dim must be even, got 7"),
+    ],
+)
+def test_wrong_settings_are_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(MetricSAC, **arguments)
+
+
+def test_ambs_needs_its_policy():
+    with pytest.raises(ValueError, match="balanced=True"):
+        make(MetricSAC, metric="ambs").learn(30)
