@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,12 +53,10 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 def _listing(what: Listing) -> list[tuple[str, str]]:
     if what is Listing.envs:
-        import gymnasium as gym
-
+        from bisimgym.benchmarks.env_pages import title
         from bisimgym.envs import IDS
 
-        docs = [gym.envs.registration.load_env_creator(gym.spec(i).entry_point).__doc__ for i in IDS]
-        return [(i, doc.strip().splitlines()[0]) for i, doc in zip(IDS, docs, strict=True)]
+        return [(env_id, _or_what_is_missing(title, env_id)) for env_id in IDS]
     if what is Listing.metrics:
         from bisimgym.baselines import metrics
 
@@ -68,6 +67,13 @@ def _listing(what: Listing) -> list[tuple[str, str]]:
             (s.name, f"{s.description} Tasks: {', '.join(s.tasks)}. Presets: {', '.join(s.presets)}.") for s in suites
         ]
     return [(f"{s.name} {name}", method.description) for s in suites for name, method in s.methods.items()]
+
+
+def _or_what_is_missing(text: Callable[[str], str], env_id: str) -> str:
+    try:
+        return text(env_id)
+    except ImportError as error:
+        return f"({error})"
 
 
 @app.command()
@@ -306,34 +312,55 @@ def write_between_markers(path: Path, texts: dict[str, str]) -> None:
 
 @app.command()
 def throughput(
-    env_id: Annotated[list[str] | None, typer.Argument(metavar="ENV_ID...", help="Default: all.")] = None,
+    env_id: Annotated[
+        list[str] | None, typer.Argument(metavar="ENV_ID...", help="Default: all but MuJoCo's tasks.")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Time for each measurement.")] = 1.0,
     learners: Annotated[bool, typer.Option(help="Also measure updates per second of the learners.")] = True,
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Measure the exact metrics instead, against plain iteration (minutes).")
     ] = False,
+    distracting: Annotated[
+        bool,
+        typer.Option("--distracting", help="Measure distracting control instead: renderers, workers, noise (minutes)."),
+    ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     readme: Annotated[
-        Path | None, typer.Option(help="With --metrics: also write the table into this Markdown file.")
+        Path | None,
+        typer.Option(help="With --metrics or --distracting: also write the tables into this Markdown file."),
     ] = None,
 ) -> None:
     """Measure environment steps per second, single and vector, and updates per second of the learners."""
-    from bisimgym.benchmarks import metric_speed
     from bisimgym.benchmarks import throughput as measure
     from bisimgym.benchmarks.run_folder import make_folder, write_json
 
     if json_ is not None:
         make_folder(json_.parent)
     console = Console()
-    if metrics and env_id:
-        raise UserError(f"--metrics measures no environment, but {env_id[0]} was given: ask for one or the other")
-    if readme is not None and not metrics:
-        raise UserError("--readme goes with --metrics")
-    measured = metric_speed.measure(console) if metrics else measure.measure(env_id or [], seconds, learners, console)
+    if metrics and distracting:
+        raise UserError("--metrics and --distracting measure different things: ask for one at a time")
+    if (metrics or distracting) and env_id:
+        option = "--metrics measures no environment" if metrics else "--distracting measures its own environments"
+        raise UserError(f"{option}, but {env_id[0]} was given: ask for one or the other")
+    if readme is not None and not (metrics or distracting):
+        raise UserError("--readme goes with --metrics or --distracting")
+    table = {}
+    if metrics:
+        from bisimgym.benchmarks import metric_speed
+
+        measured = metric_speed.measure(console)
+        table["metric speed"] = metric_speed.markdown(measured)
+    elif distracting:
+        from bisimgym.benchmarks import distracting_speed
+
+        measured = distracting_speed.measure(console, seconds)
+        table["distracting speed"] = distracting_speed.markdown(measured)
+    else:
+        measured = measure.measure(env_id or [], seconds, learners, console)
     if json_ is not None:
         write_json(json_, measured)
     if readme is not None:
-        write_between_markers(readme, {"metric speed": metric_speed.markdown(measured)})
+        write_between_markers(readme, table)
 
 
 @app.command()
@@ -376,6 +403,25 @@ def pages(
     make_folder(out)
     for path in env_pages.write(out, pictures):
         Console(highlight=False, soft_wrap=True).print(str(path), markup=False)
+
+
+@app.command()
+def pictures(
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/distracting_control"),
+    readme: Annotated[
+        Path | None, typer.Option(help="Also write the table of presets into this Markdown file, between its markers.")
+    ] = None,
+) -> None:
+    """Draw presets, renderers, cameras and videos of distracting control side by side."""
+    from bisimgym.benchmarks import distracting_pictures
+    from bisimgym.benchmarks.run_folder import make_folder
+
+    make_folder(out)
+    console = Console(highlight=False, soft_wrap=True)
+    for path, note in distracting_pictures.write(out):
+        console.print(f"{path} ({note})" if note else str(path), markup=False)
+    if readme is not None:
+        write_between_markers(readme, {"presets": distracting_pictures.preset_markdown()})
 
 
 @app.command()

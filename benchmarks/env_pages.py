@@ -1,4 +1,8 @@
-"""One documentation page per environment: its docstring, its spaces and an animation of its oracle."""
+"""One documentation page per environment: its docstring, its spaces and an animation of its oracle.
+
+Some ids are another one with arguments: their pages are short and link to the page of the other. Environments without
+an oracle are shown with actions that sway.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,27 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.distracting_pictures import smooth_actions
 from bisimgym.envs import IDS
 
-_MOST_FRAMES, _WIDEST = 64, 420
+_MOST_FRAMES, _WIDEST, _COLORS = 64, 420, 160
+#: Of environments that are simulated one by one: pictures of the world take more bytes than drawings.
+_SWAYING_FRAMES, _SWAYING_WIDTH, _SWAYING_COLORS, _SWAYING_PRESET = 40, 160, 96, "dcs-medium-dynamic"
+_NATIVE_ENVS, _WORKER_ENVS = 1024, 8
+#: What ids with arguments stand for.
+_TASKS = {
+    "DistractingBallInCupCatch-v0": "Swing a ball on a string into a cup",
+    "DistractingCartpoleSwingup-v0": "Swing up the pole on a cart and keep it there",
+    "DistractingCheetahRun-v0": "Run as a planar cheetah",
+    "DistractingFingerSpin-v0": "Keep a hinged body spinning with a finger",
+    "DistractingReacherEasy-v0": "Reach a large target with an arm of two links",
+    "DistractingWalkerWalk-v0": "Walk upright as a planar walker",
+}
 #: Random actions in between show what the oracle does about them. One wrong jump would end its episode.
 _MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.25}
+
+#: Pages with more than a docstring has, from the folder of the pages.
+_GUIDES = {"DistractingControl-v0": "Presets, renderers and speed: [distracting control](../distracting_control.md)."}
 
 
 def page_name(env_id: str) -> str:
@@ -23,20 +43,57 @@ def page_name(env_id: str) -> str:
     return env_id.partition("/")[2]
 
 
+def title(env_id: str) -> str:
+    """Return what an environment is, in one sentence.
+
+    Raises:
+        ImportError: if the environment needs a package that is not installed; the message says which.
+    """
+    stem = page_name(env_id)
+    if stem in _TASKS:
+        return f"{_TASKS[stem]}, with distractions."
+    return inspect.cleandoc(gym.envs.registration.load_env_creator(gym.spec(env_id).entry_point).__doc__).split("\n")[0]
+
+
 def page(env_id: str) -> str:
     """Return an environment's page as Markdown."""
     env = gym.make(env_id).unwrapped
-    title, _, body = _markdown(inspect.cleandoc(type(env).__doc__)).partition("\n")
-    stem = page_name(env_id)
-    return (
-        f"# {stem}\n\n{title}\n\n![The oracle plays {stem}]({stem}.gif)\n\n"
+    stem, (general, arguments) = page_name(env_id), _stands_for(env_id)
+    if _has_oracle(env):
+        shown, num_envs = f"The oracle plays {stem}", _NATIVE_ENVS
+    else:
+        shown, num_envs = f"Swaying actions in {stem}, preset {_SWAYING_PRESET}", _WORKER_ENVS
+    head = (
+        f"# {stem}\n\n{_markdown(title(env_id))}\n\n![{shown}]({stem}.gif)\n\n"
         f'```python\nimport gymnasium as gym\nimport bisimgym\n\nenv = gym.make("{env_id}")\n'
-        f'envs = gym.make_vec("{env_id}", num_envs=1024)\n```\n\n'
+        f'envs = gym.make_vec("{env_id}", num_envs={num_envs})\n```\n\n'
         f"| | |\n| --- | --- |\n| observation | `{_space(env.observation_space)}` |\n"
         f"| action | `{_space(env.action_space)}` |\n"
-        f"\n{body.strip()}\n\n---\n\nMade from the docstring of `{type(env).__module__}.{type(env).__name__}` by "
+    )
+    if arguments:
+        return (
+            f"{head}\nThis is [`{general}`]({page_name(general)}.md) with {arguments}: rewards, arguments and all else "
+            "are on its page.\n\n---\n\nMade by `bisimgym pages`.\n"
+        )
+    body = _markdown(inspect.cleandoc(type(env).__doc__)).partition("\n")[2].strip()
+    guide = f"{_GUIDES[stem]}\n\n" if stem in _GUIDES else ""
+    return (
+        f"{head}\n{guide}{body}\n\n---\n\nMade from the docstring of `{type(env).__module__}.{type(env).__name__}` by "
         "`bisimgym pages`.\n"
     )
+
+
+def _has_oracle(env: gym.Env) -> bool:
+    return hasattr(env, "optimal_action")
+
+
+def _stands_for(env_id: str) -> tuple[str, str]:
+    """Return the id that this one is with some arguments (itself without any), and the arguments as Markdown."""
+    spec = gym.spec(env_id)
+    if not spec.kwargs:
+        return env_id, ""
+    general = next(i for i in IDS if gym.spec(i).entry_point == spec.entry_point and not gym.spec(i).kwargs)
+    return general, " and ".join(f'`{name}="{value}"`' for name, value in spec.kwargs.items())
 
 
 def _markdown(text: str) -> str:
@@ -57,16 +114,21 @@ def _space(space: gym.Space) -> str:
 def index() -> str:
     """Return the list of pages as Markdown."""
     lines = ["# Environments\n", "| id | what it is |", "| --- | --- |"]
-    for env_id in IDS:
-        title = inspect.cleandoc(type(gym.make(env_id).unwrapped).__doc__).partition("\n")[0]
-        lines.append(f"| [`{env_id}`]({page_name(env_id)}.md) | {title} |")
+    lines += [f"| [`{env_id}`]({page_name(env_id)}.md) | {_markdown(title(env_id))} |" for env_id in IDS]
     return "\n".join(lines) + "\n\nMade by `bisimgym pages`.\n"
 
 
 def animation(env_id: str, path: Path, seed: int = 3) -> None:
-    """Write an animation of one episode of the oracle, with some random actions, as a GIF."""
-    from PIL import Image
+    """Write an animation as a GIF: an episode of the oracle with some random actions, or swaying actions."""
+    if _has_oracle(gym.make(env_id).unwrapped):
+        _save(_oracle_frames(env_id, seed), path, _WIDEST, _COLORS, 90)
+    else:
+        # Videos of their own for each, rather than the same one everywhere.
+        frames, milliseconds = _swaying_frames(env_id, seed + IDS.index(env_id))
+        _save(frames, path, _SWAYING_WIDTH, _SWAYING_COLORS, milliseconds)
 
+
+def _oracle_frames(env_id: str, seed: int) -> list[np.ndarray]:
     env = gym.make(env_id, render_mode="rgb_array")
     env.reset(seed=seed)
     env.action_space.seed(seed)
@@ -81,15 +143,32 @@ def animation(env_id: str, path: Path, seed: int = 3) -> None:
         ended = terminated or truncated
         frames.append(env.render())
     chosen = np.unique(np.linspace(0, len(frames) - 1, _MOST_FRAMES).astype(int))
-    images = [Image.fromarray(frames[i]) for i in chosen]
-    if images[0].width > _WIDEST:
-        size = (_WIDEST, round(images[0].height * _WIDEST / images[0].width))
+    return [frames[i] for i in chosen]
+
+
+def _swaying_frames(env_id: str, seed: int) -> tuple[list[np.ndarray], int]:
+    """Return the first steps of an episode, and the milliseconds from one to the next."""
+    env = gym.make(env_id, preset=_SWAYING_PRESET, render_mode="rgb_array")
+    env.reset(seed=seed)
+    frames = []
+    for action in smooth_actions(env.unwrapped, _SWAYING_FRAMES, seed):
+        env.step(action)
+        frames.append(env.render())
+    return frames, round(1000 / env.unwrapped.metadata["render_fps"])
+
+
+def _save(frames: list[np.ndarray], path: Path, widest: int, colors: int, milliseconds: int) -> None:
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in frames]
+    if images[0].width > widest:
+        size = (widest, round(images[0].height * widest / images[0].width))
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
     # One palette for all frames, or colours flicker; made from several, or colours are missing.
     several = np.concatenate([np.asarray(image) for image in images[:: max(len(images) // 8, 1)]])
-    palette = Image.fromarray(several).quantize(160, method=Image.Quantize.MEDIANCUT)
+    palette = Image.fromarray(several).quantize(colors, method=Image.Quantize.MEDIANCUT)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=90, loop=0, optimize=True)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
 
 
 def write(folder: Path, pictures: bool) -> list[Path]:

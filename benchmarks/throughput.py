@@ -18,6 +18,8 @@ from bisimgym.benchmarks.errors import unknown
 from bisimgym.envs import IDS
 
 VECTOR_SIZES = (64, 256, 1024, 4096)
+#: Of environments whose sub-environments are simulated one by one, in worker processes.
+WORKER_VECTOR_SIZES = (2, 8)
 _COPY_BYTES = 2**27  # far beyond the caches: this is memory bandwidth
 
 
@@ -25,7 +27,7 @@ def measure(env_ids: Sequence[str], seconds: float, learners: bool, console: Con
     """Measure, print tables and return the figures.
 
     Args:
-        env_ids: empty means all.
+        env_ids: empty means all that are native vectors; MuJoCo's tasks have :mod:`.distracting_speed`.
         seconds: time for each measurement.
         learners: whether to measure updates per second as well.
         console: where tables go.
@@ -35,12 +37,19 @@ def measure(env_ids: Sequence[str], seconds: float, learners: bool, console: Con
             raise unknown("environment", env_id, IDS)
     figures: dict[str, Any] = {"machine": {"processor": machine.processor(), "cores": machine.cores()}}
     figures["versions"] = machine.versions()
-    figures["environments"] = [_environment(env_id, seconds, console) for env_id in env_ids or IDS]
+    chosen = env_ids or [env_id for env_id in IDS if not _has_workers(env_id)]
+    figures["environments"] = [_environment(env_id, seconds, console) for env_id in chosen]
     if not env_ids:
+        console.print("Tasks of distracting control: name one, or see `bisimgym throughput --distracting`.")
         figures["bounds"] = bounds(seconds, console)
     if learners:
         figures["learners"] = learner_updates(seconds, console)
     return figures
+
+
+def _has_workers(env_id: str) -> bool:
+    """Return whether vectors of an environment are worker processes, without loading what it needs."""
+    return ".distracting_control:" in gym.spec(env_id).vector_entry_point
 
 
 def _environment(env_id: str, seconds: float, console: Console) -> dict[str, Any]:
@@ -50,7 +59,7 @@ def _environment(env_id: str, seconds: float, console: Console) -> dict[str, Any
         table.add_column(head, justify="right")
     table.add_row("single", f"{single:,.0f}", f"{1e6 / single:.2f}", "1.0", "", "")
     rows = []
-    for num_envs in VECTOR_SIZES:
+    for num_envs in WORKER_VECTOR_SIZES if _has_workers(env_id) else VECTOR_SIZES:
         row = _vector_row(env_id, num_envs, seconds) | {}
         row["times_single"] = row["steps_per_second"] / single
         rows.append(row)
@@ -82,7 +91,7 @@ def _single_steps_per_second(env_id: str, seconds: float) -> float:
             if terminated or truncated:
                 env.reset()
 
-    return len(actions) / _median_seconds([steps], seconds)[0]
+    return len(actions) / median_seconds([steps], seconds)[0]
 
 
 def _vector_row(env_id: str, num_envs: int, seconds: float) -> dict[str, Any]:
@@ -103,9 +112,9 @@ def _vector_row(env_id: str, num_envs: int, seconds: float) -> dict[str, Any]:
         for _ in actions:
             np.copyto(target, source)
 
-    per_step, cached = (t / len(actions) for t in _median_seconds([steps, copies], seconds))
+    per_step, cached = (t / len(actions) for t in median_seconds([steps, copies], seconds))
     # Apart: a copy of this size between steps would throw the environment's tables out of the caches.
-    (per_copy,) = _median_seconds([lambda: np.copyto(other, large)], seconds / 4)
+    (per_copy,) = median_seconds([lambda: np.copyto(other, large)], seconds / 4)
     bound = per_copy * size / _COPY_BYTES
     return {
         "num_envs": num_envs,
@@ -127,7 +136,7 @@ def bounds(seconds: float, console: Console) -> list[dict[str, Any]]:
     law, rng = signal_law(), np.random.default_rng(0)
     for sequences, length in ((500, 500), (5000, 200)):
         shape = (sequences, length, law.means.shape[1])
-        ours, theirs = _median_seconds(
+        ours, theirs = median_seconds(
             [
                 lambda n=sequences, t=length: sample_signals(law, n, t, seed=0),
                 lambda s=shape: rng.standard_normal(s, dtype=np.float32),
@@ -143,7 +152,7 @@ def bounds(seconds: float, console: Console) -> list[dict[str, Any]]:
         envs.reset(seed=0)
         actions = envs.action_space.sample()
         states = rng.standard_normal((num_envs, 20), dtype=np.float32)
-        ours, theirs = _median_seconds(
+        ours, theirs = median_seconds(
             [lambda e=envs, a=actions: e.step(a), lambda s=states: s @ weights.T], 2 * seconds
         )
         what = f"LQR step, 10,000 distractors, N = {num_envs}"
@@ -173,8 +182,16 @@ def bounds(seconds: float, console: Console) -> list[dict[str, Any]]:
     return rows
 
 
-def _median_seconds(functions: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
-    """Return the median time of each function; they take turns, so that noise of the machine meets all of them."""
+def median_seconds(functions: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
+    """Return the median time of each function (see :func:`turns`)."""
+    return [statistics.median(row) for row in turns(functions, seconds)]
+
+
+def turns(functions: Sequence[Callable[[], Any]], seconds: float) -> list[list[float]]:
+    """Return the times of each function; they take turns, so that noise of the machine meets all of them.
+
+    Each runs once before, and then five times at least, however long that takes.
+    """
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
@@ -184,7 +201,7 @@ def _median_seconds(functions: Sequence[Callable[[], Any]], seconds: float) -> l
             start = time.perf_counter()
             function()
             row.append(time.perf_counter() - start)
-    return [statistics.median(row) for row in times]
+    return times
 
 
 def learner_updates(seconds: float, console: Console) -> list[dict[str, Any]]:
@@ -215,7 +232,7 @@ def learner_updates(seconds: float, console: Console) -> list[dict[str, Any]]:
             if device == "cuda":
                 th.cuda.synchronize()
 
-        timed = _median_seconds([lambda m=model: updates(m) for model in models.values()], max(4 * seconds, 2))
+        timed = median_seconds([lambda m=model: updates(m) for model in models.values()], max(4 * seconds, 2))
         rate = {precision: 5 / t for precision, t in zip(models, timed, strict=True)}
         auto = "bfloat16" if has_fast_bfloat16(th.device(device)) else "float32"
         name = th.cuda.get_device_name() if device == "cuda" else machine.processor()

@@ -55,8 +55,8 @@ ACTION_REPEATS: Mapping[tuple[str, str], int] = {
 _DEFAULT_ACTION_REPEAT = 4
 _CAMERAS = {"quadruped": 2}
 
-#: A video on the sky is kept at this size. One of its faces spans 90 degrees, a picture 45.
-_SKY_VIDEO_SIZE = 128
+#: Sizes of videos on the sky, for agents and for people. One of the sky's faces spans 90 degrees, a picture 45.
+_SKY_VIDEO_SIZE, _LARGE_SKY_VIDEO_SIZE = 128, 256
 _HUMAN_SIZE = 240
 _SETTINGS = tuple(field.name for field in fields(Distraction))
 # Children of an episode's word: what the task draws and what distractions draw have nothing in common.
@@ -549,7 +549,8 @@ class _Videos:
         settings = self.settings
         if settings.background == 0:
             return None
-        size = _SKY_VIDEO_SIZE if settings.compositing == "texture" else size
+        if settings.compositing == "texture":
+            size = _SKY_VIDEO_SIZE if size <= _SKY_VIDEO_SIZE else _LARGE_SKY_VIDEO_SIZE
         if size not in self._sources:
             count = settings.num_videos if self._split == "train" else settings.num_test_videos
             self._sources[size] = video_source(

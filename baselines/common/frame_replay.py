@@ -192,6 +192,7 @@ class FrameStore:
         # The newest next observations: on the host, because each step compares with them.
         self._newest = np.zeros((n_envs, layout.num_frames, layout.frame_bytes), np.uint8)
         self._staged: np.ndarray | None = None
+        self._envs = np.arange(n_envs)
         self.reset()
 
     def reset(self) -> None:
@@ -233,23 +234,21 @@ class FrameStore:
         self._staged = None
         if self._count >= self.num_steps:
             self._release(slot)
-        first_row = self._row_of_step(self._count)
+        row, next_row = self._rows_of_step(self._count), self._rows_of_step(self._count + 1)
         rows = np.empty((self.n_envs, k + 1), self.rows.dtype)
-        rows[:, k - 1] = first_row + np.arange(self.n_envs)
-        rows[:, k] = self._row_of_step(self._count + 1) + np.arange(self.n_envs)
-        starts = np.arange(self.n_envs)
+        rows[:, k - 1], rows[:, k] = row, next_row
+        starts = self._envs
         if self._count:
             previous = self.rows[(self._count - 1) % self.num_steps]
-            goes_on = (now == self._newest).all(axis=(1, 2))
+            goes_on = (now == self._newest).reshape(self.n_envs, -1).all(axis=1)
             rows[goes_on, : k - 1] = previous[goes_on, 1:k]
-            starts = np.flatnonzero(~goes_on)
+            starts = starts[~goes_on]
             if len(starts):  # the row that held their final frames is taken by the first ones of new episodes
                 previous[starts, k] = self._put_aside(self._newest[starts, -1])
         if len(starts):
-            _write(self._ring, first_row + starts, now[starts, -1])
-            rows[starts, : k - 1] = self._put_aside_older(now[starts], rows[starts, k - 1])
-        next_row = self._row_of_step(self._count + 1)
-        _write(self._ring, slice(next_row, next_row + self.n_envs), following[:, -1])
+            _write(self._ring, row[starts], now[starts, -1])
+            rows[starts, : k - 1] = self._put_aside_older(now[starts], row[starts])
+        _write(self._ring, slice(next_row[0], next_row[0] + self.n_envs), following[:, -1])
         self.rows[slot] = rows
         self._newest[:] = following
         self._count += 1
@@ -293,8 +292,8 @@ class FrameStore:
             observations = np.broadcast_to(observations, shape).copy()
         return self.layout.split(observations)
 
-    def _row_of_step(self, step: int) -> int:
-        return step * self.n_envs % self._ring_rows
+    def _rows_of_step(self, step: int) -> np.ndarray:
+        return step * self.n_envs % self._ring_rows + self._envs
 
     def _put_aside(self, frames: np.ndarray) -> np.ndarray:
         """Write frames ``uint8[N, bytes]`` into free rows of the side store and return their numbers."""
@@ -323,10 +322,12 @@ class FrameStore:
 
     def _release(self, slot: int) -> None:
         """Free the rows of the side store that only the oldest step uses; the step after it is the next to go."""
-        oldest, following = self.rows[slot], self.rows[(slot + 1) % self.num_steps]
-        only = (oldest >= self._ring_rows) & ~(oldest[:, :, None] == following[:, None, :]).any(axis=-1)
-        if only.any():
-            self._side_free.extend((np.unique(oldest[only]) - self._ring_rows).tolist())
+        oldest = self.rows[slot]
+        aside = oldest >= self._ring_rows
+        if aside.any():
+            following = self.rows[(slot + 1) % self.num_steps]
+            aside &= ~(oldest[:, :, None] == following[:, None, :]).any(axis=-1)
+            self._side_free.extend((np.unique(oldest[aside]) - self._ring_rows).tolist())
 
     def _grow(self, needed: int) -> None:
         rows = min(max(needed, 2 * len(self._side)), self.layout.most_side_rows(self.num_steps, self.n_envs))

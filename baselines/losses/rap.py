@@ -39,9 +39,10 @@ def rap_loss(
     not clipped.
 
     What is learned: the RAP distance, as far as d can express it. With the published ``beta`` 1e-5, d is a sum
-    ``||z_i||^2 + ||z_j||^2`` of a number per state, and the best such sum is learned. The equation has two solutions,
-    ``discount D_ij`` plus or minus the difference of rewards, and embeddings that start too small may take the lower
-    one. Squaring a sampled ``D_ij`` adds its variance where the policy's actions lead to different places.
+    ``||z_i||^2 + ||z_j||^2`` of a number per state, whatever the metric. The equation has two solutions for each pair,
+    ``discount D_ij`` plus or minus the difference of rewards, with a hill between them: near the metric embeddings
+    return to it, from random ones they often settle elsewhere. Squaring a sampled ``D_ij`` adds its variance where the
+    policy's actions lead to different places.
 
     Source: Chen and Pan (2022), "Learning representations via a robust behavioral metric for deep reinforcement
     learning", equation 5.15 of Chen's thesis with its ``D_ij`` (the released code falls through to another distance of

@@ -55,7 +55,14 @@ TASKS = {
 
 
 def _method(description: str, learner: str, **settings: Any) -> Method:
-    shared = {"learner": learner, "norm": "layer", "batch_size": 128, "learning_rate": 1e-3, "features_dim": 50}
+    shared = {
+        "learner": learner,
+        "norm": "layer",
+        "features_dim": 50,
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "learning_starts": 1000,
+    }
     return Method(description, {**shared, **settings})
 
 
@@ -71,7 +78,7 @@ METHODS = {
     "dbc": _method(
         "DBC in the study's form: bisimulation with a Gaussian model, which also trains the encoder",
         "dbc",
-        metric_settings={"form": "study", "clamp": 800.0},
+        metric_settings={"form": "study"},
     ),
     "robust-dbc": _method(
         "DBC with a bounded norm, inverse dynamics and an intrinsic reward", "robust-dbc", norm="cap"
@@ -248,7 +255,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from bisimgym.baselines.common.checkpoint import load_checkpoint, save_checkpoint
+    from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
     from bisimgym.benchmarks.denoising import denoising_factor
 
     episodes, every = spec.settings["episodes"], spec.settings["evaluate_every"]
@@ -310,7 +317,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
-    for name in ("episodes", "evaluate_every", "batch_size", "features_dim"):
+    for name in ("episodes", "evaluate_every", "batch_size", "features_dim", "learning_starts"):
         if spec.settings[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {spec.settings[name]}")
     if spec.settings["learner"] not in {method.settings["learner"] for method in METHODS.values()}:

@@ -12,9 +12,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import bisimgym  # noqa: F401
 from bisimgym.baselines.ambs import AMBSSAC
 from bisimgym.baselines.common.augmentation import random_shift
-from bisimgym.baselines.common.checkpoint import load_checkpoint, save_checkpoint
 from bisimgym.baselines.common.loss_log import DivergedError
 from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC
 from bisimgym.baselines.mico import MICoDQN, MICoSAC

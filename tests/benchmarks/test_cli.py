@@ -192,7 +192,7 @@ class TestCommand:
     def test_help_names_every_command(self, capsys):
         assert main(["--help"]) == 0
         text = capsys.readouterr().out
-        for command in ("list", "run", "evaluate", "report", "throughput", "heatmaps", "pages", "doctor"):
+        for command in ("list", "run", "evaluate", "report", "throughput", "heatmaps", "pages", "pictures", "doctor"):
             assert command in text
             assert main([command, "--help"]) == 0
 

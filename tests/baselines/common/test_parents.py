@@ -8,7 +8,6 @@ from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import bisimgym  # noqa: F401
-from bisimgym.baselines.common.checkpoint import load_checkpoint, save_checkpoint
 from bisimgym.baselines.common.dqn import AuxiliaryDQN, EncoderDQNCnnPolicy, EncoderDQNPolicy
 from bisimgym.baselines.common.loss_log import DivergedError
 from bisimgym.baselines.common.sac import (
@@ -16,6 +15,7 @@ from bisimgym.baselines.common.sac import (
     EncoderMultiInputPolicy,
     EncoderSACPolicy,
 )
+from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
 
 NAV2D = {"size": 8, "num_obstacles": 3, "min_goal_distance": 3}
 

@@ -1,0 +1,422 @@
+"""The losses by hand, and what holds for all of them: gradients, shapes, precision, no waiting for the device."""
+
+import math
+
+import pytest
+import torch as th
+
+from bisimgym.baselines.losses import (
+    PairModel,
+    ambs_loss,
+    cap_norm,
+    dbc_loss,
+    deepmdp_loss,
+    gaussian_nll,
+    interaction_loss,
+    intrinsic_reward,
+    inverse_dynamics_loss,
+    mico_loss,
+    norm_radius,
+    rap_loss,
+    recursive_similarity_loss,
+    reward_prediction_loss,
+    robust_dbc_loss,
+    self_prediction_loss,
+    simsr_loss,
+    two_view_distances,
+)
+
+G = 0.5
+SWAP = th.tensor([1, 0])
+#: loss by name: (function, arguments after the embeddings). Shapes are those of :func:`arguments`.
+LOSSES = {
+    "dbc": (dbc_loss, ("reward", "next_mean", "next_std")),
+    "dbc original": (lambda *a, **k: dbc_loss(*a, form="original", **k), ("reward", "next_mean", "next_std")),
+    "dbc study": (lambda *a, **k: dbc_loss(*a, form="study", clamp=50.0, **k), ("reward", "next_mean", "next_std")),
+    "robust dbc": (robust_dbc_loss, ("reward", "next_mean", "next_std")),
+    "robust dbc study": (lambda *a, **k: robust_dbc_loss(*a, norm="study", **k), ("reward", "next_mean", "next_std")),
+    "robust dbc l1": (lambda *a, **k: robust_dbc_loss(*a, norm="l1", **k), ("reward", "next_mean", "next_std")),
+    "robust dbc l2": (lambda *a, **k: robust_dbc_loss(*a, norm="l2", **k), ("reward", "next_mean", "next_std")),
+    "mico": (mico_loss, ("reward", "next_mean")),
+    "rap": (rap_loss, ("reward", "reward_std", "next_mean")),
+    "rap square": (lambda *a, **k: rap_loss(*a, outer="square", **k), ("reward", "reward_std", "next_mean")),
+    "simsr": (simsr_loss, ("reward", "next_mean")),
+    "recursive similarity": (recursive_similarity_loss, ("base_z", "next_each")),
+    "recursive similarity max": (
+        lambda *a, **k: recursive_similarity_loss(*a, reduction="max", outer="square", **k),
+        ("base_z", "next_each"),
+    ),
+}
+
+
+def arguments(batch=6, dim=4, dtype=th.float32):
+    generator = th.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return th.randn(*shape, generator=generator, dtype=th.float64).to(dtype)
+
+    return {
+        "z": normal(batch, dim),
+        "reward": normal(batch),
+        "reward_std": normal(batch).abs() / 4,
+        "next_mean": normal(batch, dim),
+        "next_std": normal(batch, dim).abs(),
+        "base_z": normal(batch, 3),
+        "next_each": normal(5, batch, dim),
+    }
+
+
+def call(name, given, other, **options):
+    function, names = LOSSES[name]
+    return function(given["z"], *(given[n] for n in names), other, **options)
+
+
+class TestByHand:
+    # Two rows that are compared with each other, so that both pairs have the same distance.
+    z = th.tensor([[0.0, 1.0], [0.5, 3.0]])
+    reward = th.tensor([0.0, 0.25])
+    mean = th.tensor([[0.0, 0.0], [3.0, 0.0]])
+    std = th.tensor([[1.0, 1.0], [1.0, 5.0]])
+
+    def dbc(self, **options):
+        return dbc_loss(self.z, self.reward, self.mean, self.std, SWAP, G, **options)
+
+    def test_dbc(self):
+        loss, distance, target = self.dbc()
+        assert distance.tolist() == [2.5, 2.5]
+        assert target.tolist() == [0.25 + G * 5] * 2
+        assert loss.item() == pytest.approx(0.25**2)
+
+    def test_dbc_original(self):
+        loss, distance, target = self.dbc(form="original")
+        apart = 0.5 * 0.25**2
+        residuals = [0.125 - apart - G * 3, 1.5 - apart - G * 4]
+        assert loss.item() == pytest.approx(sum(r**2 for r in residuals) / 2)
+        assert distance[0].item() == pytest.approx((0.125 + 1.5) / 2)
+        assert target[0].item() == pytest.approx(apart + G * 3.5)
+
+    def test_dbc_study(self):
+        loss, distance, target = self.dbc(form="study")
+        assert distance[0].item() == pytest.approx(0.8125)
+        assert target[0].item() == pytest.approx(0.03125 + G * 3.5)
+        assert loss.item() == pytest.approx((0.8125 - 0.03125 - G * 3.5) ** 2)
+
+    def test_dbc_clamps_the_next_distance_and_weighs_rewards(self):
+        assert self.dbc(clamp=2.0, reward_weight=2.0).target.tolist() == [0.5 + G * 2] * 2
+        assert self.dbc(form="study", clamp=2.0).target[0].item() == pytest.approx(0.03125 + G * 2)
+        assert self.dbc(form="original", clamp=3.5).target[0].item() == pytest.approx(0.03125 + G * 3.25)
+
+    @pytest.mark.parametrize(
+        ("norm", "distance", "target"),
+        [
+            ("l1", 2.5, 0.25 + G * (3 + 4)),
+            ("l2", math.sqrt(4.25), 0.25 + G * 5),
+            ("study", 0.8125, 0.03125 + G * (2.5 / 2 + 3.5 / 2)),
+        ],
+    )
+    def test_robust_dbc(self, norm, distance, target):
+        result = robust_dbc_loss(self.z, self.reward, self.mean, self.std, SWAP, G, norm=norm)
+        assert result.distance.tolist() == pytest.approx([distance] * 2)
+        assert result.target.tolist() == pytest.approx([target] * 2)
+        assert result.loss.item() == pytest.approx((distance - target) ** 2)
+
+    def test_robust_dbc_huber_is_element_by_element(self):
+        result = robust_dbc_loss(self.z, self.reward, self.mean, self.std, SWAP, G, reward_weight=2.0)
+        residuals = [0.125 - 0.0625 - G * 2.5, 1.5 - 0.0625 - G * 3.5]
+        assert result.loss.item() == pytest.approx(sum(r**2 for r in residuals) / 2)
+        assert result.distance[0].item() == pytest.approx(0.8125)
+        clamped = robust_dbc_loss(self.z, self.reward, self.mean, self.std, SWAP, G, clamp=3.0)
+        assert clamped.target[0].item() == pytest.approx(0.03125 + G * 2.75)
+
+    def test_mico(self):
+        z, following = th.tensor([[2.0, 0.0], [0.0, 1.0]]), th.tensor([[1.0, 0.0], [3.0, 0.0]])
+        loss, distance, target = mico_loss(z, self.reward, following, SWAP, G)
+        assert distance.tolist() == pytest.approx([2.5 + 0.05 * math.pi] * 2)
+        assert target.tolist() == pytest.approx([0.25 + G * 5] * 2)
+        assert loss.item() == pytest.approx((2.5 + 0.05 * math.pi - 2.75) ** 2 / 2, rel=1e-4)
+        summed = mico_loss(z, self.reward, following, SWAP, G, beta=0, norm_factor=1)
+        assert summed.distance.tolist() == [5, 5]
+        assert summed.target.tolist() == [0.25 + G * 10] * 2
+
+    def test_mico_of_all_pairs_counts_self_distances(self):
+        z = th.tensor([[2.0, 0.0], [0.0, 1.0]])
+        result = mico_loss(z, self.reward, th.zeros(2, 2), None, 0.0, beta=0)
+        assert result.distance.tolist() == [4, 2.5, 2.5, 1]
+        assert result.target.tolist() == [0, 0.25, 0.25, 0]
+        assert result.loss.item() == pytest.approx((3.5 + 1.75 + 1.75 + 0.5) / 4)
+
+    def test_micos_huber_is_no_mean_of_far_targets(self):
+        # Of four draws one next state is far: the targets are 0, 0, 0 and 8. Their mean is 2; H settles at 1/3.
+        far = th.tensor([[math.sqrt(20.0), 0.0]])
+        following = th.cat([th.zeros(7, 2), far])  # rows 0-3 and 4-7 are draws from two states
+        other = th.arange(8).roll(4)
+        z = th.ones(2, 2, requires_grad=True)
+        optimizer = th.optim.SGD([z], lr=0.1)
+        for _ in range(300):
+            loss = mico_loss(z.repeat_interleave(4, dim=0), th.zeros(8), following, other, 0.8, beta=0).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        distance = mico_loss(z, th.zeros(2), th.zeros(2, 2), SWAP, beta=0).distance[0]
+        assert distance.item() == pytest.approx(1 / 3, rel=1e-3)
+
+    def test_rap_has_two_solutions(self):
+        z, following = th.tensor([[1.0, 0.0], [1.0, 0.0]]), th.tensor([[1.0, 0.0], [0.0, 1.0]])
+        std = th.tensor([0.3, 0.4])
+        loss, distance, target = rap_loss(z, 2 * self.reward, std, following, SWAP, G, beta=0, outer="square")
+        assert distance.tolist() == [2, 2]
+        assert loss.item() == pytest.approx(((2 - G * 2) ** 2 - (0.25 - 0.25)) ** 2)
+        assert target.tolist() == pytest.approx([G * 2] * 2)
+        huber = rap_loss(2 * z, 2 * self.reward, std, following, SWAP, G, beta=0)
+        assert huber.loss.item() == pytest.approx((8 - 1) ** 2 - 0.5)
+        for distance in (G * 2 + 0.5, G * 2 - 0.5):
+            solved = rap_loss(
+                z * math.sqrt(distance / 2), 2 * self.reward, th.zeros(2), following, SWAP, G, beta=0, outer="square"
+            )
+            assert solved.loss.item() == pytest.approx(0, abs=1e-10)
+            assert solved.target.tolist() == pytest.approx([1.5, 1.5])
+
+    def test_raps_reward_term_may_be_negative(self):
+        result = rap_loss(th.zeros(2, 2), self.reward, th.ones(2), th.zeros(2, 2), SWAP, G, beta=0, outer="square")
+        assert result.loss.item() == pytest.approx((0.0625 - 2) ** 2)
+        assert result.target.tolist() == [0, 0]
+
+    def test_ambs(self):
+        of_reward, of_dynamics = th.tensor([[1.0, 2.0], [0.5, 0.5]]), th.tensor([[5.0, 4.0], [3.0, 3.0]])
+        balance = th.tensor([0.25, 0.75])
+        loss, distance, target = ambs_loss(of_reward, of_dynamics, balance, self.reward, self.mean, self.std, SWAP)
+        views = [
+            sum(0.25 * (f - 0.25) ** 2 + 0.75 * (g - 5) ** 2 for f, g in zip(fs, gs, strict=True)) / 2
+            for fs, gs in zip(of_reward.tolist(), of_dynamics.tolist(), strict=True)
+        ]
+        assert loss.item() == pytest.approx(sum(views))
+        assert distance.tolist() == pytest.approx([4, 3.5, 2.375, 2.375])
+        assert target.tolist() == pytest.approx([0.0625 + 0.75 * 5] * 4)
+        other = ambs_loss(
+            of_reward, of_dynamics, balance, self.reward, self.mean, self.std, SWAP, 0.5, reduction="mean"
+        )
+        assert other.target.tolist() == pytest.approx([0.0625 + 0.75 * 0.5 * 3.5] * 4)
+
+    def test_the_second_view_of_ambs_is_swapped(self):
+        th.manual_seed(0)
+        model, (first, second) = PairModel(3), th.randn(2, 4, 3, generator=th.Generator().manual_seed(0))
+        other = th.tensor([1, 2, 3, 0])
+        distance = two_view_distances(model, first, second, other)
+        assert th.equal(distance[0], model(first, first[other]))
+        assert th.equal(distance[1], model(second[other], second))
+
+    def test_simsr(self):
+        z, sample = th.tensor([[2.0, 0.0], [3.0, 3.0]]), th.tensor([[1.0, 0.0], [0.0, 9.0]])
+        result = simsr_loss(z, self.reward, sample, SWAP, G)
+        assert result.distance.tolist() == pytest.approx([1 - math.sqrt(0.5)] * 2)
+        assert result.target.tolist() == pytest.approx([0.25 + G] * 2)
+        assert result.loss.item() == pytest.approx(0.5 * (0.75 - 1 + math.sqrt(0.5)) ** 2)
+        assert simsr_loss(z, self.reward, sample, SWAP, G, reward_weight=2.0).target[0].item() == pytest.approx(1)
+        assert simsr_loss(z, self.reward, sample, discount=G).distance.shape == (4,)
+
+    def test_recursive_similarity(self):
+        base, following = th.tensor([[1.0], [5.0]]), th.tensor([[[0.0, 0], [1, 1]], [[0, 0], [2, -4]]])
+        result = recursive_similarity_loss(self.z, base, following, SWAP, 0.75)
+        assert result.distance.tolist() == [2.5, 2.5]
+        assert result.target.tolist() == [0.25 * 4 + 0.75 * (2 + 6) / 2] * 2
+        assert result.loss.item() == 1.5 - 0.5
+        options = {"base_weight": 1.0, "reduction": "max", "outer": "square"}
+        result = recursive_similarity_loss(self.z, base, following, SWAP, 0.75, **options)
+        assert result.target.tolist() == [4 + 0.75 * 6] * 2
+        assert result.loss.item() == 36
+        assert recursive_similarity_loss(self.z, base, following).distance.tolist() == [0, 2.5, 2.5, 0]
+
+    def test_interaction_loss(self):
+        logits, action = th.tensor([[0.0, 0.0], [math.log(3), 0.0]]), th.tensor([0, 1])
+        inverse = (math.log(2) + math.log(4)) / 2
+        loss = interaction_loss(logits, action, self.mean, th.zeros(2, 2))
+        assert loss.item() == pytest.approx(0.2 * inverse + 0.8 * 9 / 4)
+        assert interaction_loss(logits, action, self.mean, self.mean, 1.0).item() == pytest.approx(inverse)
+
+    def test_predictions(self):
+        mean, std, target = th.tensor([[1.0, 2.0]]), th.tensor([[0.5, 2.0]]), th.tensor([[0.0, 2.0]])
+        assert gaussian_nll(mean, std, target).item() == pytest.approx((2 + math.log(0.5) + math.log(2)) / 2)
+        assert gaussian_nll(mean, th.zeros(1, 2), target).item() == 0.25
+        assert self_prediction_loss(mean, std, target) == gaussian_nll(mean, std, target)
+        predicted, reward = th.tensor([1.0, 3.0]), th.tensor([0.0, 1.0])
+        assert reward_prediction_loss(predicted, reward).item() == 2.5
+        both = deepmdp_loss(predicted, reward, mean, std, target)
+        assert both.item() == pytest.approx(2.5 + gaussian_nll(mean, std, target).item())
+
+    def test_robust_dbc_s_other_parts(self):
+        assert norm_radius(0.99) == pytest.approx(50)
+        assert norm_radius(0.5, reward_weight=2) == 2
+        z = th.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]], requires_grad=True)
+        capped = cap_norm(z, 2.5)
+        assert capped.tolist() == [pytest.approx([1.5, 2]), pytest.approx([0.3, 0.4]), [0, 0]]
+        capped.sum().backward()
+        assert z.grad.isfinite().all()
+        assert z.grad[1:].tolist() == [[1, 1], [1, 1]]
+        assert (z.grad[0] @ z[0]).item() == pytest.approx(0, abs=1e-6)  # along z nothing changes any more
+        assert cap_norm(z, 3.5, order=1)[0].tolist() == pytest.approx([1.5, 2])
+        assert inverse_dynamics_loss(th.tensor([[1.0, 2.0]]), th.tensor([[0.0, 4.0]])).item() == 1.5
+        rewards = intrinsic_reward(th.tensor([[1.0, 3.0], [9.0, 9.0]]), th.zeros(2, 2), weight=2.0)
+        assert rewards.tolist() == [5, 10]
+        assert intrinsic_reward(th.ones(1, 2, requires_grad=True), th.zeros(1, 2), cap=0.1).tolist() == [
+            pytest.approx(0.1)
+        ]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_all_pairs_are_the_mean_of_all_permutations(name):
+    given = arguments()
+    size = len(given["z"])
+    shifts = [call(name, given, th.arange(size).roll(k)) for k in range(size)]
+    everything = call(name, given, None)
+    assert everything.distance.shape == everything.target.shape == (size * size,)
+    assert everything.loss.item() == pytest.approx(sum(s.loss.item() for s in shifts) / size, rel=1e-5)
+    assert everything.target.mean().item() == pytest.approx(sum(s.target.mean().item() for s in shifts) / size)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("every", [False, True])
+def test_gradients_flow_into_both_sides_of_embeddings_only(name, every):
+    given = {n: tensor.requires_grad_() for n, tensor in arguments().items()}
+    other = None if every else th.tensor([3, 4, 5, 0, 0, 0])
+    result = call(name, given, other)
+    assert not result.distance.requires_grad
+    assert not result.target.requires_grad
+    result.loss.backward()
+    assert (given["z"].grad.abs().sum(dim=1) > 0).all()
+    assert all(tensor.grad is None for n, tensor in given.items() if n != "z")
+    # Row 1 learns as a first argument only, row 3 as a second one too.
+    if not every:
+        function_of = given["z"].detach().clone().requires_grad_()
+        frozen = given["z"].detach()
+        first_only = {**given, "z": th.cat([frozen[:1], function_of[1:2], frozen[2:]])}
+        call(name, first_only, other).loss.backward()
+        assert th.allclose(function_of.grad[1], given["z"].grad[1], atol=1e-6)
+
+
+def test_micos_second_argument_can_be_left_out():
+    given = arguments(2)
+    z = given["z"].requires_grad_()
+    mico_loss(z, given["reward"], given["next_mean"], th.tensor([1, 1]), detach_other=True).loss.backward()
+    first = z.grad.clone()
+    z.grad = None
+    mico_loss(z, given["reward"], given["next_mean"], th.tensor([1, 1])).loss.backward()
+    assert th.allclose(first[0], z.grad[0])
+    assert not th.allclose(first[1], z.grad[1])
+
+
+def test_ambs_trains_the_meta_learners_and_the_embeddings_only():
+    given = arguments()
+    th.manual_seed(0)
+    z, other = given["z"].requires_grad_(), th.arange(6).roll(1)
+    rewards, dynamics = PairModel(4), PairModel(4)
+    balance = th.tensor([0.3, 0.7], requires_grad=True)
+    sources = [given[n].requires_grad_() for n in ("reward", "next_mean", "next_std")]
+    distances = [two_view_distances(m, z, z + 0.1, other) for m in (rewards, dynamics)]
+    ambs_loss(*distances, balance, *sources, other).loss.backward()
+    assert (z.grad.abs().sum(dim=1) > 0).all()
+    assert all(p.grad.abs().sum() > 0 for m in (rewards, dynamics) for p in m.parameters())
+    assert all(tensor.grad is None for tensor in (balance, *sources))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_finite_for_equal_and_zero_embeddings(name):
+    for value in (0.0, 0.3):
+        given = {n: th.full_like(tensor, value) for n, tensor in arguments().items()}
+        given["z"].requires_grad_()
+        for other in (None, th.arange(6)):
+            loss = call(name, given, other).loss
+            (gradient,) = th.autograd.grad(loss, given["z"])
+            assert loss.isfinite()
+            assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_computed_in_single_precision_whatever_autocast_says(name):
+    given = arguments()
+    expected = call(name, given, None).loss
+    with th.autocast("cpu", dtype=th.bfloat16):
+        assert th.equal(call(name, given, None).loss, expected)
+    half = call(name, {n: tensor.bfloat16() for n, tensor in given.items()}, None)
+    assert half.loss.dtype == half.distance.dtype == th.float32
+    assert half.loss.item() == pytest.approx(expected.item(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_nothing_waits_for_the_device(name):
+    # Tensors of the meta device have no values: looking at one, or branching on it, raises.
+    given = {n: tensor.to("meta").requires_grad_() for n, tensor in arguments().items()}
+    for other in (None, th.arange(6, device="meta")):
+        call(name, given, other).loss.backward()
+    assert given["z"].grad.shape == given["z"].shape
+
+
+def test_no_other_loss_waits_for_the_device_either():
+    meta = th.ones(6, 4, device="meta", requires_grad=True)
+    row = meta[:, 0]
+    other = th.arange(6, device="meta")
+    pair = PairModel(4).to("meta")
+    distances = two_view_distances(pair, meta, meta, other)
+    losses = [
+        ambs_loss(distances, distances, th.ones(2, device="meta"), row, meta, meta, other).loss,
+        deepmdp_loss(row, row, meta, meta, meta),
+        inverse_dynamics_loss(meta, meta),
+        interaction_loss(meta, th.zeros(6, dtype=th.int64, device="meta"), meta, meta),
+        cap_norm(meta, 1.0).sum(),
+    ]
+    sum(losses).backward()
+    assert intrinsic_reward(meta, meta).shape == (6,)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_wrong_shapes_are_refused(name):
+    given = arguments()
+    other = th.arange(6)
+    for argument in ("z", *LOSSES[name][1]):
+        for wrong in (given[argument][:, None], given[argument][..., None], given[argument].long()):
+            with pytest.raises(ValueError, match=rf"^{argument[:4]}\w* must be float"):
+                call(name, {**given, argument: wrong}, other)
+    with pytest.raises(ValueError, match=r"other must be int64\[6\]"):
+        call(name, given, other[:5])
+    with pytest.raises(ValueError, match=r"other must be int64\[6\]"):
+        call(name, given, other.float())
+    for discount in (1.5, -0.1, th.full((6, 1), 0.9)):
+        with pytest.raises(ValueError, match=r"discount must be a number in \[0, 1\]"):
+            call(name, given, other, discount=discount)
+
+
+def test_a_reward_column_is_refused_with_the_fix():
+    given = arguments()
+    with pytest.raises(ValueError, match=r"got torch.float32 of shape \(6, 1\): use reward.squeeze\(-1\)"):
+        call("robust dbc l1", {**given, "reward": given["reward"][:, None]}, th.arange(6))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda z, o: dbc_loss(z, z[:, 0], z, z, o, form="code"), "form must be one of"),
+        (lambda z, o: dbc_loss(z, z[:, 0], z, z, o, clamp=0.0), "clamp must be positive"),
+        (lambda z, o: robust_dbc_loss(z, z[:, 0], z, z, o, norm="L1"), "norm must be one of"),
+        (lambda z, o: rap_loss(z, z[:, 0], z[:, 0], z, o, outer="l1"), "outer must be one of"),
+        (lambda z, o: recursive_similarity_loss(z, z, z[None], o, reduction="sum"), "reduction must be one of"),
+        (lambda z, o: cap_norm(z, 0.0), "radius must be positive"),
+        (lambda z, o: cap_norm(z, 1.0, order=3), "order must be 1 or 2"),
+        (lambda z, o: norm_radius(1.0), "discount must be below 1"),
+        (lambda z, o: intrinsic_reward(z, z, cap=0.0), "cap must be positive"),
+        (lambda z, o: intrinsic_reward(z[0], z[0]), r"next_mean must be float\[B, D\]"),
+        (lambda z, o: inverse_dynamics_loss(z, z[:, :1]), r"action must be float\[6, 4\]"),
+        (lambda z, o: reward_prediction_loss(z[:, :1], z[:, 0]), r"predicted must be float\[B\]"),
+        (lambda z, o: reward_prediction_loss(z[:, 0], z[:, :1]), r"use reward.squeeze\(-1\)"),
+        (lambda z, o: gaussian_nll(z, z[:1], z), r"std must be float\[6, 4\]"),
+        (lambda z, o: interaction_loss(z, o[:, None], z, z), r"action must be int64\[6\]"),
+        (lambda z, o: interaction_loss(z, o, z, z, 1.2), r"inverse_weight must be in \[0, 1\]"),
+        (lambda z, o: interaction_loss(z[0], o, z, z), r"action_logits must be float\[B, A\]"),
+        (lambda z, o: ambs_loss(z[0], z[0], z[0, :2], z[:, 0], z, z, o), r"must be float\[views, B\]"),
+        (lambda z, o: ambs_loss(z.T, z.T, z[0], z[:, 0], z, z, o), r"balance must be float\[2\]"),
+        (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, :1], z, z, o), r"use reward.squeeze\(-1\)"),
+        (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, 0], z, z, o[:2]), r"other must be int64\[6\]"),
+        (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, 0], z, z, o, 2.0), "discount must be a number"),
+    ],
+)
+def test_bad_input_is_named(run, message):
+    with pytest.raises(ValueError, match=message):
+        run(arguments()["z"], th.arange(6))
