@@ -96,7 +96,13 @@ class SB3VecEnv(VecEnv):
         setattr(self.envs.unwrapped, attr_name, value)
 
     def env_method(self, method_name: str, *method_args, indices: VecEnvIndices = None, **method_kwargs) -> list[Any]:
-        """Call a method that returns one value for each sub-environment, and return those of the indices."""
+        """Call a method that returns one value for each sub-environment, and return those of the indices.
+
+        ``compute_reward``, which hindsight replay calls with a batch of its own, returns the whole batch for each.
+        """
+        if method_name == "compute_reward" and not _has_sub_environments(self.envs):
+            values = getattr(self.envs.unwrapped, method_name)(*method_args, **method_kwargs)
+            return [values for _ in self._get_indices(indices)]
         if _has_sub_environments(self.envs):
             values = self.envs.unwrapped.call(method_name, *method_args, **method_kwargs)
         else:

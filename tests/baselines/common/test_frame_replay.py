@@ -396,6 +396,17 @@ def test_recomputed_dones_cut_the_bootstrap_where_the_new_goal_is_reached():
     assert int((reached & (kept.dones[:, 0] == 0)).sum()) > 20
 
 
+def test_goals_stay_in_numpy_because_environments_compute_rewards_there():
+    goal = spaces.Box(-1, 1, (30,), np.float32)
+    space = spaces.Dict(observation=IMAGE, achieved_goal=goal, desired_goal=goal)
+    ours = HerFrameReplayBuffer(60, space, ACTION, env=None, device="cpu", storage_device="device")
+    assert ours.memory == required_bytes(60, space, ACTION, storage_device="device", hindsight=True)
+    for transition in dict_episodes(space, 1, 30, np.random.default_rng(0)):
+        ours.add(*transition)
+    assert isinstance(ours.next_observations["observation"][3, 0], th.Tensor)
+    assert isinstance(ours.next_observations["achieved_goal"][3, 0], np.ndarray)
+
+
 def test_rewards_that_are_not_one_for_each_transition_are_refused():
     env = nav2d_goals(1)
     ours = HerFrameReplayBuffer(60, env.observation_space, env.action_space, env=env, device="cpu")
