@@ -159,8 +159,10 @@ class DistractedEnv(gym.Env):
         if distraction_seed is not None:
             _check_count("distraction_seed", distraction_seed, 0)
         _check_count("noise_dimensions", noise_dimensions, 0)
-        if observation == "pixels" and (noise_dimensions or random_projection):
-            raise ValueError('noise_dimensions and random_projection are for observation="state", got "pixels"')
+        if observation == "pixels" and (noise_dimensions or random_projection or noise_std != 1.0 or noise_mean != 0.0):
+            raise ValueError('noise_* and random_projection are for observation="state", got "pixels"')
+        if projection_rows is not None and not random_projection:
+            raise ValueError(f"projection_rows={projection_rows} is for random_projection=True, got False")
         self.environment = environment
         self.settings = distraction(preset, **settings)
         self.action_repeat = int(action_repeat)

@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from bisimgym.baselines.common.encoder import JumpingEncoder
-from bisimgym.baselines.losses.robust_dbc import cap_norm
+from bisimgym.baselines.losses.robust_dbc import cap_norm, norm_radius
 
 NORMS = ("layer", "l2", "cap", "none")
-#: Largest norm under "cap": half the largest discounted sum of rewards in [0, 1] at discount 0.99 (Robust DBC).
-CAP_RADIUS = 50.0
+#: Largest norm under "cap", unless another is given: that of Robust DBC at discount 0.99.
+CAP_RADIUS = norm_radius(0.99)
 ARCHITECTURES = ("auto", "coordconv", "jumping", "sac-ae")
 
 #: Pictures up to this size are seen whole by the CoordConv net.
@@ -39,21 +39,30 @@ class UnitLength(nn.Module):
 
 
 class CappedLength(nn.Module):
-    """Shortens embeddings that are longer than :data:`CAP_RADIUS` to that length."""
+    """Shortens embeddings that are longer than ``radius`` to that length."""
+
+    def __init__(self, radius: float):
+        super().__init__()
+        self.radius = radius
 
     def forward(self, z: th.Tensor) -> th.Tensor:
-        return cap_norm(z, CAP_RADIUS)
+        return cap_norm(z, self.radius)
 
 
-def make_norm(norm: str, features_dim: int) -> nn.Module:
-    """Return the normalisation of embeddings ``float[B, features_dim]``.
+def make_norm(norm: str, features_dim: int, cap_radius: float = CAP_RADIUS) -> nn.Module:
+    """Return the normalisation of embeddings ``float[B, features_dim]``; "cap" bounds them to ``cap_radius``.
 
     Raises:
         ValueError: for an unknown name.
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {list(NORMS)}, got {norm!r}")
-    layers = {"layer": nn.LayerNorm(features_dim), "l2": UnitLength(), "cap": CappedLength(), "none": nn.Identity()}
+    layers = {
+        "layer": nn.LayerNorm(features_dim),
+        "l2": UnitLength(),
+        "cap": CappedLength(cap_radius),
+        "none": nn.Identity(),
+    }
     return layers[norm]
 
 
@@ -67,6 +76,7 @@ class MLPExtractor(BaseFeaturesExtractor):
         features_dim: numbers in the embedding.
         hidden: widths of the hidden layers.
         norm: of the embedding, one of :data:`NORMS`.
+        cap_radius: largest norm under "cap".
     """
 
     def __init__(
@@ -75,6 +85,7 @@ class MLPExtractor(BaseFeaturesExtractor):
         features_dim: int = 50,
         hidden: tuple[int, ...] = (256, 256),
         norm: str = "layer",
+        cap_radius: float = CAP_RADIUS,
     ):
         super().__init__(observation_space, features_dim)
         widths = [get_flattened_obs_dim(observation_space), *hidden]
@@ -82,7 +93,7 @@ class MLPExtractor(BaseFeaturesExtractor):
         for width, next_width in itertools.pairwise(widths):
             layers += [nn.Linear(width, next_width), nn.LeakyReLU(0.01)]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], features_dim))
-        self.norm = make_norm(norm, features_dim)
+        self.norm = make_norm(norm, features_dim, cap_radius)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         return self.norm(self.net(observations))
@@ -96,6 +107,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         features_dim: numbers in the embedding; ``None`` leaves out the linear layer, so that the embedding is what the
             convolutions give (128 numbers for "coordconv", 256 for "jumping").
         norm: of the embedding, one of :data:`NORMS`.
+        cap_radius: largest norm under "cap".
         architecture: "coordconv" (six layers with coordinates, for pictures up to 32 x 32; the Nav2D paper's net),
             "jumping" (Agarwal et al. 2021, appendix G), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
             family), or "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
@@ -107,6 +119,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         features_dim: int | None = 50,
         norm: str = "layer",
         architecture: str = "auto",
+        cap_radius: float = CAP_RADIUS,
     ):
         if not is_image_space(observation_space, normalized_image=True) and not is_image_space(observation_space):
             raise ValueError(
@@ -120,7 +133,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         super().__init__(observation_space, features_dim or count)
         self.convolutions = convolutions
         self.linear = nn.Identity() if features_dim is None else nn.Linear(count, features_dim)
-        self.norm = make_norm(norm, self.features_dim)
+        self.norm = make_norm(norm, self.features_dim, cap_radius)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         # Convolutions are quicker with channels last, on processors too.
@@ -135,6 +148,7 @@ class DictExtractor(BaseFeaturesExtractor):
         observation_space: a dictionary of pictures and spaces that flatten to vectors.
         features_dim: numbers in the embedding.
         norm: of the embedding, one of :data:`NORMS`.
+        cap_radius: largest norm under "cap".
         architecture: as of :class:`ImageExtractor`, for every picture.
     """
 
@@ -144,6 +158,7 @@ class DictExtractor(BaseFeaturesExtractor):
         features_dim: int = 50,
         norm: str = "layer",
         architecture: str = "auto",
+        cap_radius: float = CAP_RADIUS,
     ):
         super().__init__(observation_space, features_dim)
         parts: dict[str, nn.Module] = {}
@@ -158,7 +173,7 @@ class DictExtractor(BaseFeaturesExtractor):
             parts[key] = part
         self.parts = nn.ModuleDict(parts)
         self.linear = nn.Linear(count, features_dim)
-        self.norm = make_norm(norm, features_dim)
+        self.norm = make_norm(norm, features_dim, cap_radius)
 
     def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
         seen = [part(observations[key]) for key, part in self.parts.items()]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
 from torch import nn
 from torch.nn import functional as F
@@ -18,6 +20,7 @@ from bisimgym.baselines.common.dqn import (
     EncoderDQNMultiInputPolicy,
     EncoderDQNPolicy,
 )
+from bisimgym.baselines.common.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.common.latents import LatentBatch, effective_rank
 from bisimgym.baselines.common.representation import (
     AMBS,
@@ -36,6 +39,7 @@ from bisimgym.baselines.common.sac import (
     EncoderMultiInputPolicy,
     EncoderSACPolicy,
 )
+from bisimgym.baselines.losses import norm_radius
 
 #: Metrics by name. Add yours, or override :meth:`MetricLearning.make_metric`.
 METRICS: dict[str, type[Metric]] = {
@@ -51,6 +55,8 @@ METRICS: dict[str, type[Metric]] = {
 
 class MetricLearning:
     """To inherit from before a parent: adds a :class:`~bisimgym.baselines.common.representation.Representation`.
+
+    Replays of pictures store each picture once unless ``replay_buffer_class`` says otherwise.
 
     Args:
         norm: of the embedding, "layer", "l2", "cap" or "none".
@@ -97,8 +103,17 @@ class MetricLearning:
         }
         self.model_weight_decay = model_weight_decay
         policy_kwargs = dict(policy_kwargs or {})
-        extractor = {"norm": norm, "features_dim": features_dim, **policy_kwargs.get("features_extractor_kwargs", {})}
-        policy_kwargs["features_extractor_kwargs"] = extractor
+        policy_kwargs["features_extractor_kwargs"] = {
+            "norm": norm,
+            "features_dim": features_dim,
+            **({"cap_radius": norm_radius(kwargs.get("gamma", 0.99))} if norm == "cap" else {}),
+            **policy_kwargs.get("features_extractor_kwargs", {}),
+        }
+        if kwargs.get("n_steps", 1) > 1 and (metric is not None or self_prediction > 0 or reward_prediction > 0):
+            raise ValueError(
+                f"n_steps must be 1 with a metric or predictions, got {kwargs['n_steps']}: they compare rewards and "
+                "next states of single steps"
+            )
         super().__init__(policy, env, learning_rate, policy_kwargs=policy_kwargs, **kwargs)
 
     def make_metric(self) -> Metric | None:
@@ -106,8 +121,12 @@ class MetricLearning:
         return None if self.metric is None else METRICS[self.metric](**self.metric_settings)
 
     def _setup_model(self) -> None:
+        if self.replay_buffer_class is None and self.n_steps == 1:
+            self.replay_buffer_class = _replay_for(self.observation_space)
         super()._setup_model()
         space = self.action_space
+        if self.metric == "recursive-similarity" and not isinstance(space, spaces.Discrete):
+            raise ValueError(f"recursive similarity is for finite action spaces, got {space}")
         action_dim = int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape))
         self.representation = Representation(
             self.encoders()[0].features_dim,
@@ -188,9 +207,14 @@ class MetricLearning:
         return state_dicts, variables
 
 
-def _preprocess(policy: nn.Module, observations: Any) -> Any:
-    from stable_baselines3.common.preprocessing import preprocess_obs
+def _replay_for(space: spaces.Space) -> type[ReplayBuffer] | None:
+    """Return a replay that stores each picture once, or ``None`` (SB3's own) where there are no pictures."""
+    if isinstance(space, spaces.Dict):
+        return DictFrameReplayBuffer if any(is_image_space(part) for part in space.values()) else None
+    return FrameReplayBuffer if is_image_space(space) else None
 
+
+def _preprocess(policy: nn.Module, observations: Any) -> Any:
     return preprocess_obs(observations, policy.observation_space, policy.normalize_images)
 
 

@@ -98,13 +98,17 @@ class MICo(Metric):
 
     Args:
         beta: weight of the angle.
+        norm_factor: of the sum of squared norms: 0.5 (the paper) or 1 (Luo et al. 2025).
         all_pairs: compare all rows of a batch, not each with one other.
         detach_other: let gradients flow through one side of a pair only.
     """
 
-    def __init__(self, beta: float = 0.1, all_pairs: bool = False, detach_other: bool = False):
+    def __init__(
+        self, beta: float = 0.1, norm_factor: float = 0.5, all_pairs: bool = False, detach_other: bool = False
+    ):
         super().__init__()
-        self.beta, self.all_pairs, self.detach_other = beta, all_pairs, detach_other
+        self.beta, self.norm_factor = beta, norm_factor
+        self.all_pairs, self.detach_other = all_pairs, detach_other
 
     def pair_loss(self, batch, actions, other, model, generator):
         return mico_loss(
@@ -114,6 +118,7 @@ class MICo(Metric):
             None if self.all_pairs else other,
             self.discount,
             beta=self.beta,
+            norm_factor=self.norm_factor,
             detach_other=self.detach_other,
         )
 
@@ -222,13 +227,14 @@ class AMBS(Metric):
 
     Args:
         discount: of the dynamics' distance; 1 as printed.
+        reduction: of the distance of Gaussians, "norm", "rms" or "mean".
     """
 
     model_kind = "gaussian"
 
-    def __init__(self, discount: float = 1.0):
+    def __init__(self, discount: float = 1.0, reduction: Literal["norm", "rms", "mean"] = "norm"):
         super().__init__()
-        self.next_discount = discount
+        self.next_discount, self.reduction = discount, reduction
 
     def build(self, latent_dim, action_dim, discount, make_encoder):
         super().build(latent_dim, action_dim, discount, make_encoder)
@@ -257,6 +263,7 @@ class AMBS(Metric):
             std,
             other,
             self.next_discount,
+            reduction=self.reduction,
         )
 
 
@@ -292,11 +299,20 @@ class RecursiveSimilarity(Metric):
     Args:
         reduction: over actions, "mean" or "max".
         inverse_weight: of the inverse against the forward loss of the second encoder.
+        base_weight: of the base distance; ``None`` is 1 - discount (the published code), 1 is the paper's.
+        outer: "huber" (the published code) or "square" (the paper).
     """
 
-    def __init__(self, reduction: Literal["mean", "max"] = "mean", inverse_weight: float = 0.2):
+    def __init__(
+        self,
+        reduction: Literal["mean", "max"] = "mean",
+        inverse_weight: float = 0.2,
+        base_weight: float | None = None,
+        outer: Literal["huber", "square"] = "huber",
+    ):
         super().__init__()
         self.reduction, self.inverse_weight = reduction, inverse_weight
+        self.base_weight, self.outer = base_weight, outer
 
     def build(self, latent_dim, action_dim, discount, make_encoder):
         super().build(latent_dim, action_dim, discount, make_encoder)
@@ -310,7 +326,16 @@ class RecursiveSimilarity(Metric):
         with th.no_grad():
             base = self.base_encoder(batch.observations)
             following = self.next_model.each_action(batch.target_z)
-        return recursive_similarity_loss(batch.z, base, following, None, self.discount, reduction=self.reduction)
+        return recursive_similarity_loss(
+            batch.z,
+            base,
+            following,
+            None,
+            self.discount,
+            base_weight=self.base_weight,
+            reduction=self.reduction,
+            outer=self.outer,
+        )
 
     def own_losses(self, batch, actions):
         base, next_base = self.base_encoder(batch.observations), self.base_encoder(batch.next_observations)

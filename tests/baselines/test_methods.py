@@ -286,3 +286,20 @@ def test_wrong_settings_are_errors(arguments, message):
 def test_ambs_needs_its_policy():
     with pytest.raises(ValueError, match="balanced=True"):
         make(MetricSAC, metric="ambs").learn(30)
+
+
+def test_settings_that_mean_nothing_are_errors():
+    with pytest.raises(ValueError, match="n_steps must be 1 .*got 3"):
+        make(MICoSAC, n_steps=3)
+    with pytest.raises(ValueError, match="finite action spaces"):
+        make(MetricSAC, metric="recursive-similarity")
+
+
+def test_robust_dbc_bounds_embeddings_by_the_discount():
+    for gamma, radius in ((0.99, 50.0), (0.9, 5.0)):
+        model = make(RobustDBCSAC, gamma=gamma)
+        extractor = model.encoders()[0]
+        for parameter in extractor.net[-1].parameters():
+            parameter.data *= 1e6
+        z = extractor(th.randn(8, 3))
+        th.testing.assert_close(z.norm(dim=1), th.full((8,), radius), rtol=1e-4, atol=0)

@@ -143,12 +143,20 @@ def test_stock_ppo_and_dqn_run(env_id, tmp_path):
 def test_hindsight_replay_gets_a_reward_for_every_goal_it_asks_about():
     from stable_baselines3 import DQN, HerReplayBuffer
 
+    from bisimgym.baselines.common.extractors import DictExtractor
+
     envs = SB3VecEnv(gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=3, max_episode_steps=10))
     achieved, desired = np.zeros((7, 2)), np.zeros((7, 2))
     desired[3] = 5
     (rewards,) = envs.env_method("compute_reward", achieved, desired, {}, indices=[1])
     assert rewards.tolist() == [0, 0, 0, -1, 0, 0, 0]
     model = DQN(
-        "MultiInputPolicy", envs, replay_buffer_class=HerReplayBuffer, learning_starts=60, batch_size=8, buffer_size=300
+        "MultiInputPolicy",
+        envs,
+        replay_buffer_class=HerReplayBuffer,
+        learning_starts=60,
+        batch_size=8,
+        buffer_size=300,
+        policy_kwargs={"features_extractor_class": DictExtractor},
     )
     model.learn(90)
