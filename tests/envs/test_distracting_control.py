@@ -2,6 +2,8 @@ import copy
 import itertools
 import multiprocessing
 import pickle
+import subprocess
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -692,3 +694,17 @@ class TestVector:
         with pytest.raises(WorkerError, match="was killed by SIGKILL"):
             for _ in range(5):
                 envs.step(np.zeros((2, 1), np.float32))
+
+
+@pytest.mark.parametrize("missing", ["dm_control", "mujoco"])
+def test_without_the_extra_one_line_names_it(missing):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"  # what Python does where a module cannot be imported
+        "import gymnasium as gym, bisimgym\n"
+        "try:\n    gym.make('bisimgym/DistractingControl-v0')\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    (line,) = done.stdout.splitlines()
+    assert 'pip install "bisimgym[dmc]"' in line
+    assert missing in line
