@@ -1,6 +1,6 @@
 """The denoising factor: how much of a distraction an encoder removes.
 
-Source: Luo, Li, Precup, Ma and Si, "On the Study of Behavioral Metric Learning in Deep Reinforcement Learning". There,
+Source: Luo, Ni, Bacon, Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563. There,
 the positives may come from another distribution of noise than anchors and negatives do; here all three come from that
 of the environment that is given.
 """

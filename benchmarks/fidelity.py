@@ -133,9 +133,9 @@ def _embeddings(embed: Any, observations: np.ndarray | Mapping[str, np.ndarray],
     for start in range(0, count, _OBSERVATIONS):
         rows = slice(start, start + _OBSERVATIONS)
         if isinstance(observations, Mapping):
-            output = function({key: part[rows] for key, part in observations.items()})
+            output = function({key: np.array(part[rows]) for key, part in observations.items()})
         else:
-            output = function(observations[rows])
+            output = function(np.array(observations[rows]))  # torch dislikes arrays that are read only
         if hasattr(output, "detach"):  # a torch tensor, of any floating type and on any device
             output = output.detach().cpu().double().numpy()
         blocks.append(np.asarray(output))

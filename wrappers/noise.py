@@ -80,7 +80,7 @@ class GaussianNoise(_NoisyObservation):
     ``float32[d + dimensions]``; ``info["clean_observation"]`` is s, ``float[d]``, at every reset and step. The wrapper
     is a :class:`~bisimgym.envs.distractions.protocol.Redistractable`.
 
-    Source: Luo, Li, Precup, Ma and Si, "On the Study of Behavioral Metric Learning in Deep Reinforcement Learning",
+    Source: Luo, Ni, Bacon, Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563,
     whose settings are 2, 16, 32, 64 and 128 dimensions with ``std`` 1, and ``std`` 0.2, 1, 2, 4 and 8 with 32.
 
     Args:

@@ -412,6 +412,7 @@ class Representation(nn.Module):
             self.reward = RewardModel(*inputs)
         self._seed = seed
         self._generator: th.Generator | None = None
+        self._loaded_state: th.Tensor | None = None
 
     def forward(self, batch: LatentBatch, actions: th.Tensor) -> dict[str, th.Tensor]:
         """Return the weighted losses of a batch, by name.
@@ -455,16 +456,15 @@ class Representation(nn.Module):
         if self._generator is None or self._generator.device != device:
             self._generator = th.Generator(device)
             self._generator.manual_seed(self._seed)
+            if self._loaded_state is not None:
+                self._generator.set_state(self._loaded_state)
+                self._loaded_state = None
         return self._generator
 
-    # The generator's state goes with the weights, so that a loaded model draws on.
+    # The generator's state goes with the weights, so that a loaded model draws on. Its device is known when it draws.
 
     def get_extra_state(self) -> th.Tensor | None:
-        return None if self._generator is None else self._generator.get_state()
+        return self._loaded_state if self._generator is None else self._generator.get_state()
 
     def set_extra_state(self, state: th.Tensor | None) -> None:
-        if state is None:
-            self._generator = None
-            return
-        device = next((p.device for p in self.parameters()), th.device("cpu"))
-        self._random(device).set_state(state.cpu())
+        self._generator, self._loaded_state = None, None if state is None else state.cpu()

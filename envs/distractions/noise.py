@@ -1,6 +1,6 @@
 """Noise on states: independent Gaussian dimensions beside the state, and a random projection that mixes the two.
 
-Source: Luo, Li, Precup, Ma and Si, "On the Study of Behavioral Metric Learning in Deep Reinforcement Learning". Its
+Source: Luo, Ni, Bacon, Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563. Its
 published code draws the noise from the global generator; here it is drawn from the generator that is given.
 """
 

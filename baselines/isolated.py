@@ -1,0 +1,554 @@
+"""Isolated metric estimation: an encoder that a metric's loss alone trains, on data that another agent has collected.
+
+An agent's encoder is shaped by its critic and by a metric at once, on data that the metric has helped to collect. Here
+neither is so: all metrics see the same transitions, and what an encoder has learned, it has learned from its metric.
+
+Source: Luo, Ni, Bacon, Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563, its isolated
+evaluation. Three things differ from its code: next embeddings of MICo are those of its target encoder, and the models
+of SimSR are trained (there both ask a model that is never trained); and the data are stored first, so that they are the
+same for all metrics.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first, preprocess_obs
+from stable_baselines3.common.save_util import load_from_zip_file, save_to_zip_file
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.utils import get_device, polyak_update
+from stable_baselines3.common.vec_env import VecTransposeImage
+from torch.nn import functional as F
+
+from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
+from bisimgym.baselines.common.latents import LatentBatch
+from bisimgym.baselines.common.loss_log import LossLog
+from bisimgym.baselines.common.metric_learning import METRICS
+from bisimgym.baselines.common.precision import autocast, resolve_precision
+from bisimgym.baselines.common.representation import (
+    AMBS,
+    DBC,
+    RAP,
+    Metric,
+    MICo,
+    RecursiveSimilarity,
+    Representation,
+    RobustDBC,
+    SimSR,
+)
+from bisimgym.baselines.losses.distances import (
+    cosine_distance,
+    huber,
+    l1_distance,
+    l2_distance,
+    mico_distance,
+    rap_distance,
+)
+
+
+class Transitions(NamedTuple):
+    """N transitions as arrays, in any order.
+
+    Attributes:
+        observations, next_observations: ``[N, *shape]`` as the environment gives them, or dictionaries of such arrays.
+            What follows the last step of an episode is that episode's end, not the next one's start.
+        actions: ``float[N, A]``, or ``int[N]`` of a finite action space.
+        rewards: ``float[N]``.
+        dones: ``bool[N]``, whether the process ended; not where a time limit cut it off.
+    """
+
+    observations: Any
+    actions: np.ndarray
+    rewards: np.ndarray
+    next_observations: Any
+    dones: np.ndarray
+
+
+class IsolatedRepresentation:
+    """An encoder with its slowly moving copy, trained by a metric's loss alone.
+
+    Transition models learn from detached embeddings; networks that belong to a metric learn as its class says (of these
+    only Robust DBC's inverse dynamics reach the encoder). Rewards are those of the data, without Robust DBC's bonus.
+    AMBS's balance is learned by a critic: here both halves count the same, and nothing keeps the dynamics half from
+    collapsing.
+
+    The metrics' losses take no notice of an episode's end: the last next observation is compared as any other, and no
+    stored transition starts from it, so that its embedding is free. Exact metrics have terminal states lead back to
+    themselves, without reward. Data for comparison with them should hold such transitions (:class:`Transitions`).
+
+    Two objects with the same settings, seed and data end up with the same weights, and with the same seed encoders
+    start from the same weights whatever the metric.
+
+    Args:
+        observation_space: of the environment; pictures may have their channels first or last.
+        action_space: boxes or ``Discrete``.
+        metric: a name in :data:`~bisimgym.baselines.common.metric_learning.METRICS`; a metric of your own, which is
+            copied; or ``None``, for encoders that only predictions train.
+        metric_settings: arguments of the class, for a name.
+        metric_weight: of the metric's loss.
+        self_prediction: weight of predicting the next embedding; above 0 it trains the encoder too.
+        reward_prediction: weight of predicting the reward; above 0 it trains the encoder too.
+        reward_from, model_kind: see :class:`~bisimgym.baselines.common.representation.Representation`.
+        norm: of the embedding, "layer", "l2" (SimSR's own), "cap" (Robust DBC's own) or "none".
+        features_dim: numbers in the embedding.
+        extractor_class: of the encoder; ``None`` chooses by space as the policies do.
+        extractor_kwargs: further arguments of the encoder, such as ``architecture`` of pictures.
+        discount: of the metric, in [0, 1).
+        learning_rate: of encoder and models.
+        model_weight_decay: of the models.
+        encoder_tau: soft-update rate of the target encoder, in (0, 1].
+        precision: of the encoder's passes, "float32", "bfloat16" or "auto".
+        seed: of initial weights, samples of the data, and pairs; at least 0. Global random streams stay untouched.
+        device: of the networks.
+
+    Raises:
+        ValueError: for an unknown metric, or a number out of range.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> from bisimgym.baselines.isolated import IsolatedRepresentation
+        >>> from bisimgym.baselines.self_prediction import SelfPredictionSAC
+        >>> agent = SelfPredictionSAC("MlpPolicy", gym.make("Pendulum-v1"), seed=1).learn(1200)
+        >>> isolated = IsolatedRepresentation(agent.observation_space, agent.action_space, "mico", seed=1)
+        >>> sorted(isolated.fit(agent.replay_buffer, updates=10))
+        ['metric_loss']
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        metric: str | Metric | None = None,
+        *,
+        metric_settings: Mapping[str, Any] | None = None,
+        metric_weight: float = 0.5,
+        self_prediction: float = 0.0,
+        reward_prediction: float = 0.0,
+        reward_from: str = "next",
+        model_kind: str = "gaussian",
+        norm: str = "layer",
+        features_dim: int = 50,
+        extractor_class: type[BaseFeaturesExtractor] | None = None,
+        extractor_kwargs: Mapping[str, Any] | None = None,
+        discount: float = 0.99,
+        learning_rate: float = 1e-3,
+        model_weight_decay: float = 1e-7,
+        encoder_tau: float = 0.05,
+        precision: str = "float32",
+        seed: int = 0,
+        device: th.device | str = "auto",
+    ):
+        #: What makes an object like this one, untrained.
+        self.settings = {
+            "observation_space": observation_space,
+            "action_space": action_space,
+            "metric": metric,
+            "metric_settings": dict(metric_settings or {}),
+            "metric_weight": metric_weight,
+            "self_prediction": self_prediction,
+            "reward_prediction": reward_prediction,
+            "reward_from": reward_from,
+            "model_kind": model_kind,
+            "norm": norm,
+            "features_dim": features_dim,
+            "extractor_class": extractor_class,
+            "extractor_kwargs": dict(extractor_kwargs or {}),
+            "discount": discount,
+            "learning_rate": learning_rate,
+            "model_weight_decay": model_weight_decay,
+            "encoder_tau": encoder_tau,
+            "precision": precision,
+            "seed": seed,
+        }
+        if not 0 <= discount < 1:
+            raise ValueError(f"discount must be in [0, 1), got {discount!r}")
+        if not 0 < encoder_tau <= 1:
+            raise ValueError(f"encoder_tau must be in (0, 1], got {encoder_tau!r}")
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
+        self.device = get_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.discount, self.encoder_tau = discount, encoder_tau
+        space = _channels_first(observation_space)
+        kwargs = {"norm": norm, "features_dim": features_dim, **(extractor_kwargs or {})}
+        self.action_dim = _action_dim(action_space)
+        with th.random.fork_rng(devices=[]):
+            # Not th.manual_seed: it would seed the generators of other devices for good.
+            th.default_generator.manual_seed(int(seed))
+            self.encoders = EncoderPair(space, action_space, extractor_class or _extractor_for(space), kwargs)
+            self.representation = Representation(
+                self.encoders.encoder.features_dim,
+                self.action_dim,
+                discount,
+                self.encoders.make_features_extractor,
+                metric=_make_metric(metric, metric_settings),
+                metric_weight=metric_weight,
+                self_prediction=self_prediction,
+                reward_prediction=reward_prediction,
+                reward_from=reward_from,
+                model_kind=model_kind,
+                seed=int(seed),
+            )
+        self.encoders.to(self.device)
+        self.representation.to(self.device)
+        groups: list[dict[str, Any]] = [{"params": list(self.encoders.encoder.parameters())}]
+        if models := list(self.representation.parameters()):
+            groups.append({"params": models, "weight_decay": model_weight_decay})
+        self.optimizer = th.optim.Adam(groups, lr=learning_rate, fused=True)
+        #: Of samples. A Mersenne twister, because SB3's replays draw from the global one, which takes its state.
+        self.rng = np.random.Generator(np.random.MT19937(int(seed)))
+        self.num_updates = 0
+
+    def fit(
+        self, data: ReplayBuffer | Transitions, updates: int, batch_size: int = 128, progress_bar: bool = False
+    ) -> dict[str, float]:
+        """Do some gradient updates on samples of stored data, which stay as they are, and return the last losses.
+
+        Two calls do what one with the sum of their updates does.
+
+        Args:
+            data: a replay of SB3 or of :mod:`~bisimgym.baselines.common.frame_replay`, or arrays.
+            updates: at least 1.
+            batch_size: transitions per update, at least 2.
+            progress_bar: whether to show one, which needs tqdm.
+
+        Returns:
+            The weighted losses of the last update by name: "metric_loss" and what the settings add.
+
+        Raises:
+            ValueError: for numbers out of range, data of other spaces, too few or of several steps each, or if nothing
+                trains the encoder.
+            DivergedError: if a loss is not finite. Losses are looked at every 100 updates and at the end.
+        """
+        for name, value, least in (("updates", updates, 1), ("batch_size", batch_size, 2)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        representation = self.representation
+        shaped = representation.metric is not None and representation.metric_weight > 0
+        if not shaped and representation.self_prediction == representation.reward_prediction == 0:
+            raise ValueError(
+                "nothing trains this encoder: give a metric with metric_weight above 0, self_prediction or "
+                "reward_prediction"
+            )
+        sample = self._sampler(data, batch_size)
+        # No formats: the log is here for its look at divergence.
+        log, logger = LossLog(), Logger(folder=None, output_formats=[])
+        self.encoders.set_training_mode(True)
+        for _ in _shown(range(updates), progress_bar):
+            losses = self._update(sample())
+            log.add(self.num_updates, losses)
+            self.num_updates += 1
+            if log.is_due():
+                log.flush(logger)
+        log.flush(logger)
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def embed(self, observation: Any) -> np.ndarray:
+        """Return the embeddings of a batch of observations, ``float32[B, features_dim]``.
+
+        Args:
+            observation: as the environment gives them, with a leading batch axis.
+
+        Raises:
+            ValueError: for a single observation.
+        """
+        self.encoders.set_training_mode(False)
+        tensor, batched = self.encoders.obs_to_tensor(observation)
+        if not batched:
+            raise ValueError("embed() takes a batch of observations: add a leading axis")
+        with th.no_grad():
+            return self._encode(self._preprocessed(tensor)).cpu().numpy()
+
+    def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the distances that the metric's loss gives embeddings, row by row, ``float[P]``.
+
+        Args:
+            x, y: ``float[P, features_dim]``, of :meth:`embed`.
+        """
+        with th.no_grad():
+            first, second = (th.as_tensor(z, device=self.device) for z in (x, y))
+            return metric_distance(self.representation.metric, first, second).cpu().numpy()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a zip file: :meth:`fit` of what :meth:`load` returns goes on as it would have here."""
+        twister = self.rng.bit_generator.state["state"]
+        save_to_zip_file(
+            os.fspath(path),
+            data=self.settings,
+            params={name: getattr(self, name).state_dict() for name in _PARTS},
+            pytorch_variables={
+                "num_updates": self.num_updates,
+                "key": th.from_numpy(twister["key"].astype(np.int64)),
+                "position": int(twister["pos"]),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: th.device | str = "auto") -> IsolatedRepresentation:
+        """Return what :meth:`save` has written. Only load files that you trust: they can run any code.
+
+        Args:
+            path: of the file.
+            device: to put the networks on.
+        """
+        settings, parts, variables = load_from_zip_file(os.fspath(path), device=device)
+        loaded = cls(**settings, device=device)
+        for name in _PARTS:
+            getattr(loaded, name).load_state_dict(parts[name])
+        loaded.num_updates = variables["num_updates"]
+        key = variables["key"].cpu().numpy().astype(np.uint32)
+        state = {"bit_generator": "MT19937", "state": {"key": key, "pos": variables["position"]}}
+        loaded.rng.bit_generator.state = state
+        return loaded
+
+    def _update(self, batch: LatentBatch) -> dict[str, th.Tensor]:
+        losses = self.representation(batch, batch.actions)
+        self.optimizer.zero_grad()
+        th.stack(list(losses.values())).sum().backward()
+        self.optimizer.step()
+        polyak_update(self.encoders.encoder.parameters(), self.encoders.encoder_target.parameters(), self.encoder_tau)
+        return losses
+
+    def _encode(self, observations: PyTorchObs, target: bool = False) -> th.Tensor:
+        with autocast(self.precision, self.device):
+            z = (self.encoders.encoder_target if target else self.encoders.encoder)(observations)
+        return z.float()
+
+    def _preprocessed(self, observations: PyTorchObs) -> PyTorchObs:
+        return preprocess_obs(observations, self.encoders.observation_space, self.encoders.normalize_images)
+
+    def _sampler(self, data: ReplayBuffer | Transitions, batch_size: int) -> Callable[[], LatentBatch]:
+        """Return a function that draws a batch, after a look at whether the data fit."""
+        if isinstance(data, Transitions):
+            count = _count(data)
+            return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
+        if not isinstance(data, ReplayBuffer):
+            raise ValueError(
+                f"data must be a replay buffer of Stable-Baselines3 or Transitions, got {type(data).__name__}"
+            )
+        if isinstance(data, NStepReplayBuffer):
+            raise ValueError("a replay of n-step returns holds no single steps, which metrics compare: use n_steps=1")
+        if data.size() == 0:
+            raise ValueError("the replay buffer is empty: collect transitions first")
+        expected = self.encoders.observation_space
+        if data.observation_space != expected or data.action_space != self.encoders.action_space:
+            raise ValueError(
+                f"the replay holds {data.observation_space} and {data.action_space}, but this encoder is for "
+                f"{expected} and {self.encoders.action_space}: make it with the spaces of the agent that collected them"
+            )
+        return lambda: self._batch_of_replay(data, batch_size)
+
+    def _batch_of_rows(self, data: Transitions, rows: np.ndarray) -> LatentBatch:
+        def tensor(observations: Any) -> PyTorchObs:
+            if isinstance(observations, dict):
+                return self.encoders.obs_to_tensor({key: array[rows] for key, array in observations.items()})[0]
+            return self.encoders.obs_to_tensor(observations[rows])[0]
+
+        actions, rewards, dones = (th.as_tensor(np.asarray(a)[rows]) for a in (data.actions, data.rewards, data.dones))
+        return self._batch(tensor(data.observations), tensor(data.next_observations), actions, rewards, dones)
+
+    def _batch_of_replay(self, replay: ReplayBuffer, batch_size: int) -> LatentBatch:
+        with _global_stream_of(self.rng):
+            data = replay.sample(batch_size)
+        return self._batch(data.observations, data.next_observations, data.actions, data.rewards, data.dones)
+
+    def _batch(
+        self,
+        observations: PyTorchObs,
+        next_observations: PyTorchObs,
+        actions: th.Tensor,
+        rewards: th.Tensor,
+        dones: th.Tensor,
+    ) -> LatentBatch:
+        actions = actions.to(self.device)
+        if isinstance(self.encoders.action_space, spaces.Discrete):
+            actions = F.one_hot(actions.reshape(-1).long(), self.action_dim)
+        balance = th.full((2,), 0.5, device=self.device) if isinstance(self.representation.metric, AMBS) else None
+        return LatentBatch(
+            self._preprocessed(_moved(observations, self.device)),
+            self._preprocessed(_moved(next_observations, self.device)),
+            actions=actions.reshape(-1, self.action_dim).float(),
+            rewards=rewards.to(self.device).reshape(-1).float(),
+            dones=dones.to(self.device).reshape(-1).float(),
+            discounts=self.discount,
+            encode=self._encode,
+            balance=balance,
+        )
+
+
+class EncoderPair(BaseModel):
+    """An encoder and its slowly moving copy, with Stable-Baselines3's handling of observations.
+
+    Args:
+        observation_space: with the channels of pictures first.
+        action_space: of the data.
+        extractor_class: of both encoders.
+        extractor_kwargs: their arguments.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        extractor_class: type[BaseFeaturesExtractor],
+        extractor_kwargs: dict[str, Any],
+    ):
+        super().__init__(observation_space, action_space, extractor_class, extractor_kwargs)
+        self.encoder = self.make_features_extractor()
+        self.encoder_target = copy.deepcopy(self.encoder)
+        self.encoder_target.requires_grad_(False)
+
+    def set_training_mode(self, mode: bool) -> None:
+        self.encoder.train(mode)
+        self.encoder_target.train(False)
+
+
+@singledispatch
+def metric_distance(metric: Metric | None, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    """Return the distance of embeddings that a metric's loss fits, ``float[P]``; without a metric, the Euclidean one.
+
+    For a metric of your own: ``metric_distance.register(YourMetric, your_function)``.
+
+    Args:
+        metric: built, if it has networks.
+        x, y: ``float[P, D]``.
+
+    Raises:
+        ValueError: for a metric whose distance is not known.
+    """
+    name = type(metric).__name__
+    raise ValueError(f"the distance of {name} is not known: metric_distance.register({name}, function) tells it")
+
+
+@metric_distance.register(type(None))
+def _(metric: None, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    return l2_distance(x, y)
+
+
+@metric_distance.register
+def _(metric: MICo, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    return mico_distance(x, y, metric.beta)
+
+
+@metric_distance.register
+def _(metric: DBC, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    return l1_distance(x, y) if metric.form == "paper" else huber(x - y).mean(dim=-1)
+
+
+@metric_distance.register
+def _(metric: RobustDBC, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    known = {"l1": l1_distance, "l2": l2_distance}
+    return known[metric.norm](x, y) if metric.norm in known else huber(x - y).mean(dim=-1)
+
+
+@metric_distance.register
+def _(metric: RAP, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    return rap_distance(x, y, metric.beta)
+
+
+@metric_distance.register
+def _(metric: AMBS, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    # Both halves count the same, and both orders, which the loss trains alike.
+    half = x.shape[-1] // 2
+    of_reward = metric.reward_model(x[:, :half], y[:, :half]) + metric.reward_model(y[:, :half], x[:, :half])
+    of_dynamics = metric.transition_model(x[:, half:], y[:, half:]) + metric.transition_model(y[:, half:], x[:, half:])
+    return (of_reward + of_dynamics) / 4
+
+
+@metric_distance.register
+def _(metric: SimSR, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    return cosine_distance(x, y)
+
+
+@metric_distance.register
+def _(metric: RecursiveSimilarity, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    return l1_distance(x, y)
+
+
+_PARTS = ("encoders", "representation", "optimizer")
+
+
+def _make_metric(metric: str | Metric | None, settings: Mapping[str, Any] | None) -> Metric | None:
+    if isinstance(metric, str) and metric in METRICS:
+        return METRICS[metric](**(settings or {}))
+    if metric is not None and not isinstance(metric, Metric):
+        raise ValueError(f"metric must be None, one of {list(METRICS)} or a Metric, got {metric!r}")
+    if settings:
+        raise ValueError(f"metric_settings are for a metric given by its name, got {dict(settings)} with {metric!r}")
+    return copy.deepcopy(metric)
+
+
+def _channels_first(space: spaces.Space) -> spaces.Space:
+    """Return the space as replays hold it: SB3 puts the channels of pictures first."""
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _channels_first(part) for key, part in space.items()})
+    if is_image_space(space) and not is_image_space_channels_first(space):
+        return VecTransposeImage.transpose_space(space)
+    return space
+
+
+def _extractor_for(space: spaces.Space) -> type[BaseFeaturesExtractor]:
+    if isinstance(space, spaces.Dict):
+        return DictExtractor
+    return ImageExtractor if is_image_space(space) else MLPExtractor
+
+
+def _action_dim(space: spaces.Space) -> int:
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.Box):
+        return int(np.prod(space.shape))
+    raise ValueError(f"action_space must be Box or Discrete, got {space}")
+
+
+def _count(data: Transitions) -> int:
+    """Return the number of transitions, or raise ``ValueError`` where arrays differ in length."""
+    arrays: list[np.ndarray] = []
+    for part in data:
+        arrays += part.values() if isinstance(part, dict) else [part]
+    lengths = sorted({len(array) for array in arrays})
+    if len(lengths) != 1 or lengths[0] == 0:
+        raise ValueError(f"transitions must be arrays of one length of at least 1, got lengths {lengths}")
+    return lengths[0]
+
+
+def _moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:
+    if isinstance(observations, dict):
+        return {key: value.to(device) for key, value in observations.items()}
+    return observations.to(device)
+
+
+@contextmanager
+def _global_stream_of(rng: np.random.Generator) -> Iterator[None]:
+    """Let numpy's global stream, which SB3's replays draw from, be that of a Mersenne twister for a while."""
+    kept = np.random.get_state(legacy=False)  # noqa: NPY002
+    np.random.set_state(rng.bit_generator.state)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        rng.bit_generator.state = np.random.get_state(legacy=False)  # noqa: NPY002
+        np.random.set_state(kept)  # noqa: NPY002
+
+
+def _shown(updates: range, progress_bar: bool) -> Any:
+    if not progress_bar:
+        return updates
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ImportError('progress_bar=True needs tqdm: pip install "bisimgym[metrics]"') from None
+    return tqdm(updates, desc="updates", leave=False)
