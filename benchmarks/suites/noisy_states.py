@@ -1,8 +1,8 @@
 """The noisy-states suite: control from states, among dimensions that are noise.
 
-Protocol: Luo, Ni, Bacon, Precup and Si (2025), arXiv 2506.00563, and the study's code: ten environments, two updates per
-step of all ten (replay ratio 0.2), Gaussian noise beside the state, mixed or not by one random projection per run. What
-is new here: noise is seeded, and environments start differently.
+Protocol: Luo, Ni, Bacon, Precup and Si (2025), arXiv 2506.00563, and the study's code: ten environments, two updates
+per step of all ten (replay ratio 0.2), Gaussian noise beside the state, mixed or not by one random projection per run.
+What is new here: noise is seeded, and environments start differently.
 """
 
 from __future__ import annotations

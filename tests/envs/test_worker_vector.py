@@ -483,6 +483,15 @@ def test_collection_of_garbage_closes():
 
 
 def test_an_interrupt_ends_the_workers_at_once(make):
+    # A shell lets what it starts in the background ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupt(make)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(make):
     envs = make(functools.partial(Failing, 0, sleeps), 2, 2)
     envs.reset(seed=0)
     workers = pids(envs)
@@ -499,9 +508,12 @@ def test_an_interrupt_ends_the_workers_at_once(make):
 def test_no_process_outlives_the_parent(last_signal):
     """Ctrl-C reaches every process of a terminal's group; SIGKILL the parent alone."""
     script = """
+    import signal
     import time
     import gymnasium as gym
     from bisimgym.envs.worker_vector import WorkerVectorEnv
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 
     class Slow(gym.Env):
         observation_space = action_space = gym.spaces.Discrete(2)
