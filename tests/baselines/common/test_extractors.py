@@ -81,7 +81,10 @@ def test_dictionaries_mix_pictures_and_vectors():
 def test_stable_baselines3_takes_them():
     env = gym.make("bisimgym/Nav2D-v0", size=10, num_obstacles=3, min_goal_distance=3)
     model = PPO("CnnPolicy", env, n_steps=16, batch_size=16, policy_kwargs={"features_extractor_class": ImageExtractor})
+    before = {name: value.clone() for name, value in model.policy.features_extractor.named_parameters()}
     model.learn(32)
+    assert isinstance(model.policy.features_extractor, ImageExtractor)
+    assert any(not th.equal(before[n], p) for n, p in model.policy.features_extractor.named_parameters())
 
 
 @pytest.mark.parametrize(
