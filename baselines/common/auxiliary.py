@@ -105,11 +105,7 @@ class AuxiliaryLosses:
 
     def statistics(self) -> dict[str, th.Tensor]:
         """Return what is recorded of some updates only, by name: here the norm of the encoder's gradient."""
-        try:
-            encoder = self.encoders()[0]
-        except AttributeError:  # SB3's policies of SAC have none that is shared
-            return {}
-        gradients = [p.grad for p in encoder.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.encoders()[0].parameters() if p.grad is not None]
         return {"encoder_gradient_norm": th.nn.utils.get_total_norm(gradients)} if gradients else {}
 
     def dump_logs(self) -> None:

@@ -174,6 +174,9 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
     def encoders(self) -> tuple[nn.Module, nn.Module]:
         return self.policy.encoder, self.policy.encoder_target
 
+    def statistics(self) -> dict[str, th.Tensor]:
+        return super().statistics() if self._encodes else {}  # SB3's policies share no encoder
+
     def main_optimizers(self) -> list[th.optim.Optimizer]:
         optimizers = [self.actor.optimizer, self.critic.optimizer]
         return optimizers if self.ent_coef_optimizer is None else [*optimizers, self.ent_coef_optimizer]

@@ -8,7 +8,6 @@ What is new here: noise is seeded, and environments start differently.
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -322,8 +321,6 @@ def check(spec: Spec) -> None:
             raise ValueError(f"{name} must be at least 1, got {spec.settings[name]}")
     if spec.settings["learner"] not in {method.settings["learner"] for method in METHODS.values()}:
         raise ValueError(f"unknown learner {spec.settings['learner']!r}")
-    # MuJoCo draws nothing here, and looking for a screen takes time.
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 
 SUITE = Suite(
