@@ -8,8 +8,10 @@ losses found to matter as much as the losses (Luo et al. 2025): "layer" (LayerNo
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
@@ -23,7 +25,7 @@ from bisimgym.baselines.losses.robust_dbc import cap_norm, norm_radius
 NORMS = ("layer", "l2", "cap", "none")
 #: Largest norm under "cap", unless another is given: that of Robust DBC at discount 0.99.
 CAP_RADIUS = norm_radius(0.99)
-ARCHITECTURES = ("auto", "coordconv", "jumping", "sac-ae")
+ARCHITECTURES = ("auto", "coordconv", "jumping", "minatar", "sac-ae")
 
 #: Pictures up to this size are seen whole by the CoordConv net.
 _SMALL = 32
@@ -109,7 +111,8 @@ class ImageExtractor(BaseFeaturesExtractor):
         norm: of the embedding, one of :data:`NORMS`.
         cap_radius: largest norm under "cap".
         architecture: "coordconv" (six layers with coordinates, for pictures up to 32 x 32; the Nav2D paper's net),
-            "jumping" (Agarwal et al. 2021, appendix G), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
+            "jumping" (Agarwal et al. 2021, appendix G), "minatar" (one 3 x 3 layer of 16 channels, for grids of a few
+            cells; Young and Tian 2019), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
             family), or "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
     """
 
@@ -180,6 +183,41 @@ class DictExtractor(BaseFeaturesExtractor):
         return self.norm(self.linear(th.cat(seen, dim=1)))
 
 
+class GoalPlaneExtractor(BaseFeaturesExtractor):
+    """Embeds ``Nav2DGoal``'s dictionaries: the goal's cell is drawn as a further channel of the picture.
+
+    A net that gets the goal as two numbers must learn what rows and columns are; the channel is what ``Nav2D`` itself
+    shows. ``achieved_goal`` is in the picture already.
+
+    Args:
+        observation_space: a dictionary of ``observation``, a picture of one pixel per cell, and ``desired_goal``, the
+            row and column of a cell.
+        **kwargs: of :class:`ImageExtractor`.
+
+    Raises:
+        ValueError: for another dictionary.
+    """
+
+    def __init__(self, observation_space: spaces.Dict, features_dim: int | None = 50, **kwargs: Any):
+        picture, goal = (observation_space.spaces.get(key) for key in ("observation", "desired_goal"))
+        cells = goal is not None and goal.shape == (2,) and picture is not None and is_image_space(picture)
+        if not cells or (goal.low < 0).any() or (goal.high >= np.array(picture.shape[1:])).any():
+            raise ValueError(
+                "GoalPlaneExtractor needs a picture 'observation' and the row and column of one of its pixels, "
+                f"'desired_goal', got {observation_space}: use DictExtractor for other dictionaries"
+            )
+        channels, height, width = picture.shape
+        image = ImageExtractor(spaces.Box(0, 255, (channels + 1, height, width), np.uint8), features_dim, **kwargs)
+        super().__init__(observation_space, image.features_dim)
+        self.image = image
+
+    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        pictures, (rows, columns) = observations["observation"], observations["desired_goal"].long().unbind(dim=1)
+        plane = th.zeros_like(pictures[:, :1])
+        plane[th.arange(len(plane), device=plane.device), 0, rows, columns] = 1
+        return self.image(th.cat([pictures, plane], dim=1))
+
+
 def _architecture_for(architecture: str, height: int, width: int) -> str:
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture must be one of {list(ARCHITECTURES)}, got {architecture!r}")
@@ -194,6 +232,8 @@ def _convolutions(architecture: str, shape: tuple[int, int, int]) -> nn.Sequenti
         return CoordConvNet(shape)
     if architecture == "jumping":
         return JumpingEncoder(shape)
+    if architecture == "minatar":
+        return nn.Sequential(nn.Conv2d(shape[0], 16, 3), nn.ReLU(), nn.Flatten())
     if min(shape[1:]) < _SMALLEST_OF_SAC_AE:
         raise ValueError(f"architecture 'sac-ae' needs pictures of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
     layers: list[nn.Module] = []

@@ -6,6 +6,7 @@ of their episodes and all random streams as well; these functions keep them too.
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import shutil
@@ -21,16 +22,19 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 
-_MODEL, _REST = "model.zip", "rest.pkl"
+_MODEL, _REST = "model.zip", "rest.pkl.gz"
 
 
-def save_checkpoint(model: OffPolicyAlgorithm, folder: str | os.PathLike[str], with_env: bool = True) -> None:
+def save_checkpoint(
+    model: OffPolicyAlgorithm, folder: str | os.PathLike[str], with_env: bool = True, compress: bool = False
+) -> None:
     """Write all that training goes on from into a folder, which is replaced at once and never half written.
 
     Args:
         model: between two steps of training: after ``learn``, or in a callback's ``_on_rollout_start``.
         folder: made if it is not there.
         with_env: whether to keep the environments; without, training goes on from new episodes.
+        compress: whether to compress the replay: pictures of few colours take a hundredth of the room.
 
     Raises:
         TypeError: if the environments cannot be pickled (a simulator in another process, say).
@@ -52,7 +56,7 @@ def save_checkpoint(model: OffPolicyAlgorithm, folder: str | os.PathLike[str], w
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         model.save(temporary / _MODEL)
-        with open(temporary / _REST, "wb") as file:
+        with gzip.open(temporary / _REST, "wb", compresslevel=1 if compress else 0) as file:
             cloudpickle.dump(rest, file)
         if folder.exists():
             old = temporary.with_name(temporary.name + "-old")
@@ -90,7 +94,7 @@ def load_checkpoint(
     folder = Path(folder)
     if not (folder / _MODEL).exists() or not (folder / _REST).exists():
         raise FileNotFoundError(f"no checkpoint in {folder}: {_MODEL} and {_REST} are expected there")
-    with open(folder / _REST, "rb") as file:
+    with gzip.open(folder / _REST, "rb") as file:
         rest = cloudpickle.load(file)
     if rest["env"] is None and env is None:
         raise ValueError(f"the checkpoint in {folder} has no environments: give some with env=")

@@ -12,6 +12,7 @@ from bisimgym.benchmarks.suites.base import Suite
 SUITES = {
     "jumping": "bisimgym.benchmarks.suites.jumping",
     "noisy-states": "bisimgym.benchmarks.suites.noisy_states",
+    "small-images": "bisimgym.benchmarks.suites.small_images",
 }
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bisimgym.benchmarks.errors import UserError, unknown
+
+Model = TypeVar("Model")
 
 #: The preset under which results of ``bisimgym evaluate`` are stored.
 EXTERNAL = "external"
@@ -242,3 +246,40 @@ def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, A
 def _plain(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
     return "".join(c if c.isalnum() or c in "._-+" else "_" for c in text)
+
+
+def from_checkpoint(checkpoint: Path, load: Callable[[Path], Model]) -> Model | None:
+    """Return what a run's checkpoint holds, or ``None`` if it has none yet.
+
+    Raises:
+        UserError: if the checkpoint cannot be read.
+    """
+    if not checkpoint.exists():
+        return None
+    try:
+        return load(checkpoint)
+    except Exception as error:  # whatever reading a damaged archive raises
+        raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
+
+
+class Stopwatch:
+    """Seconds of training, over all parts of a run that was cut off, without pauses.
+
+    Args:
+        before: seconds of earlier parts.
+    """
+
+    def __init__(self, before: float):
+        self._start = time.perf_counter() - before
+        self._paused_at: float | None = None
+
+    def seconds(self) -> float:
+        now = time.perf_counter() if self._paused_at is None else self._paused_at
+        return round(now - self._start, 2)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._paused_at = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - self._paused_at
+        self._paused_at = None

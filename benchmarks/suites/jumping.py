@@ -15,8 +15,18 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Published, Spec, Suite, Task
+from bisimgym.benchmarks.suites.base import (
+    Measure,
+    Method,
+    Monitor,
+    Outcome,
+    Preset,
+    Published,
+    Spec,
+    Suite,
+    Task,
+    from_checkpoint,
+)
 from bisimgym.envs.jumping import jumping_union
 from bisimgym.envs.jumping_grids import ALL_TASKS, training_tasks
 
@@ -354,21 +364,17 @@ def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     epochs, evaluations = settings.pop("epochs"), settings.pop("evaluations")
     data = demonstrations(spec.task, spec.seed)
     checkpoint = Path(monitor.checkpoint, "model.zip")
-    if checkpoint.exists():
-        try:
-            model = ImitationLearner.load(checkpoint, demonstrations=data, device=device)
-        except Exception as error:  # whatever reading a damaged archive raises
-            raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
-    else:
-        model = ImitationLearner(
-            demonstrations=data,
-            # A shorter preset anneals as far over its own length as the paper does over 2000 epochs.
-            lr_decay=_PAPER_DECAY ** (_PAPER_EPOCHS / epochs),
-            frame_channels=3 if spec.task == "colors" else 1,
-            seed=spec.seed,
-            device=device,
-            **settings,
-        )
+    model = from_checkpoint(
+        checkpoint, lambda file: ImitationLearner.load(file, demonstrations=data, device=device)
+    ) or ImitationLearner(
+        demonstrations=data,
+        # A shorter preset anneals as far over its own length as the paper does over 2000 epochs.
+        lr_decay=_PAPER_DECAY ** (_PAPER_EPOCHS / epochs),
+        frame_channels=3 if spec.task == "colors" else 1,
+        seed=spec.seed,
+        device=device,
+        **settings,
+    )
     total = epochs * model.updates_per_epoch
     every = max(total // evaluations, 1)
     # The last row belongs to the result: a run that was cut off between the two writes it again.

@@ -8,7 +8,6 @@ What is new here: noise is seeded, and environments start differently.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,18 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task
+from bisimgym.benchmarks.suites.base import (
+    Measure,
+    Method,
+    Monitor,
+    Outcome,
+    Preset,
+    Spec,
+    Stopwatch,
+    Suite,
+    Task,
+    from_checkpoint,
+)
 
 NUM_ENVS = 10
 EPISODE_STEPS = 1000  # control steps
@@ -261,21 +270,14 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed)] * NUM_ENVS)
     per_round = NUM_ENVS * steps_per_episode(spec.task)
     checkpoint = Path(monitor.checkpoint)
-    if checkpoint.exists():
-        try:
-            model = load_checkpoint(_learners()[spec.settings["learner"]], checkpoint, device, env=env)
-        except Exception as error:  # whatever reading a damaged archive raises
-            raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
-    else:
-        model = _make(spec, device, env)
+    algorithm = _learners()[spec.settings["learner"]]
+    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)) or _make(
+        spec, device, env
+    )
     total = episodes * per_round
     # The last row belongs to the result: a run that was cut off between the two writes it again.
     curve = monitor.resume_curve("transitions", min(model.num_timesteps, total - 1))
-    started, before = time.perf_counter(), curve[-1]["seconds"] if curve else 0.0
-    evaluating = 0.0
-
-    def seconds() -> float:
-        return round(before + time.perf_counter() - started - evaluating, 2)
+    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
 
     for done in range(model.num_timesteps // per_round, episodes):
         monitor.progress(model.num_timesteps, total)
@@ -283,22 +285,20 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         model._last_obs = None  # start a new episode everywhere
         model.learn(per_round, reset_num_timesteps=False, log_interval=None)
         if (done + 1) % every == 0 and done + 1 < episodes:
-            taken = seconds()
-            pause = time.perf_counter()
-            outcome = evaluate(model, spec.task, spec.seed)
-            monitor.log(
-                {
-                    "transitions": model.num_timesteps,
-                    "score": outcome.score,
-                    **outcome.scores,
-                    "updates": model._n_updates,
-                    "seconds": taken,
-                }
-            )
-            save_checkpoint(model, checkpoint, with_env=False)
-            evaluating += time.perf_counter() - pause
+            with watch.paused():
+                outcome = evaluate(model, spec.task, spec.seed)
+                monitor.log(
+                    {
+                        "transitions": model.num_timesteps,
+                        "score": outcome.score,
+                        **outcome.scores,
+                        "updates": model._n_updates,
+                        "seconds": watch.seconds(),
+                    }
+                )
+                save_checkpoint(model, checkpoint, with_env=False)
 
-    taken = seconds()
+    taken = watch.seconds()
     outcome = evaluate(model, spec.task, spec.seed)
     scores = dict(outcome.scores)
     if not spec.task.endswith("-clean"):

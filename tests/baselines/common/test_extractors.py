@@ -7,7 +7,13 @@ from stable_baselines3 import PPO
 
 import bisimgym  # noqa: F401
 from bisimgym.baselines.common.augmentation import random_shift
-from bisimgym.baselines.common.extractors import CoordConvNet, DictExtractor, ImageExtractor, MLPExtractor
+from bisimgym.baselines.common.extractors import (
+    CoordConvNet,
+    DictExtractor,
+    GoalPlaneExtractor,
+    ImageExtractor,
+    MLPExtractor,
+)
 from bisimgym.baselines.common.latents import LatentBatch, effective_rank
 
 
@@ -38,6 +44,7 @@ def test_coordinates_tell_places_apart():
         ((9, 84, 84), "auto", 39_200),
         ((3, 7, 9), "auto", 128),
         ((3, 84, 84), "coordconv", 128),
+        ((3, 8, 8), "minatar", 16 * 6 * 6),
     ],
 )
 def test_pictures_of_any_size(shape, architecture, count):
@@ -78,6 +85,19 @@ def test_dictionaries_mix_pictures_and_vectors():
         assert not th.allclose(z, extractor({**a, key: a[key] + 0.5})), key
 
 
+def test_the_goal_is_a_channel_of_the_picture():
+    space = gym.make("bisimgym/Nav2DGoal-v0", size=8, num_obstacles=3, min_goal_distance=3).observation_space
+    space = spaces.Dict({**space.spaces, "observation": pictures(2, 8, 8)})
+    extractor = GoalPlaneExtractor(space, 50, architecture="minatar")
+    picture = th.rand(2, 2, 8, 8)
+    goal = th.tensor([[1.0, 6.0], [7.0, 0.0]])
+    z = extractor({"observation": picture, "desired_goal": goal, "achieved_goal": th.zeros(2, 2)})
+    plane = th.zeros(2, 1, 8, 8)
+    plane[0, 0, 1, 6] = plane[1, 0, 7, 0] = 1
+    th.testing.assert_close(z, extractor.image(th.cat([picture, plane], dim=1)))
+    assert GoalPlaneExtractor(space, None, architecture="minatar").features_dim == 16 * 6 * 6
+
+
 def test_stable_baselines3_takes_them():
     env = gym.make("bisimgym/Nav2D-v0", size=10, num_obstacles=3, min_goal_distance=3)
     model = PPO("CnnPolicy", env, n_steps=16, batch_size=16, policy_kwargs={"features_extractor_class": ImageExtractor})
@@ -95,6 +115,13 @@ def test_stable_baselines3_takes_them():
         (lambda: ImageExtractor(pictures(3, 16, 16), architecture="sac-ae"), "at least 20 pixels"),
         (lambda: ImageExtractor(pictures(3, 3, 3)), "at least 4 x 4"),
         (lambda: MLPExtractor(spaces.Box(-1, 1, (4,)), norm="batch"), "norm must be one of"),
+        (lambda: GoalPlaneExtractor(spaces.Dict(observation=pictures(2, 8, 8))), "row and column"),
+        (
+            lambda: GoalPlaneExtractor(
+                spaces.Dict(observation=pictures(2, 8, 8), desired_goal=spaces.Box(0, 8, (2,), np.int64))
+            ),
+            "row and column",
+        ),
     ],
 )
 def test_wrong_arguments_are_errors(make, message):

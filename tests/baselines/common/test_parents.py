@@ -204,7 +204,7 @@ def test_a_resumed_run_equals_the_unbroken_one(algorithm, policy, env_id, argume
     model = start()
     first = _learn_part(model, 35 * count, 60 * count)
     save_checkpoint(first, tmp_path / "checkpoint")
-    save_checkpoint(first, tmp_path / "checkpoint")  # replaces the first one
+    save_checkpoint(first, tmp_path / "checkpoint", compress=True)  # replaces the first one
     np.random.seed(99)  # noqa: NPY002  what happens in between does not matter
     th.manual_seed(99)
     resumed = load_checkpoint(algorithm, tmp_path / "checkpoint", device="cpu")

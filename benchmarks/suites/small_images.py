@@ -1,0 +1,337 @@
+"""The small-images suite: DQN with metric losses on the pictures of Nav2D and of the jumping task.
+
+Nav2D is learned as in its paper (recursive state similarity, section V-B): double DQN with hindsight experience replay
+of ``Nav2DGoal``. The jumping task is learned by trial and error, where its paper imitates. All methods share network,
+replay, exploration and rates; they differ in the loss that is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.suites import jumping
+from bisimgym.benchmarks.suites.base import (
+    Measure,
+    Method,
+    Monitor,
+    Outcome,
+    Preset,
+    Spec,
+    Stopwatch,
+    Suite,
+    Task,
+    from_checkpoint,
+)
+
+NUM_ENVS = 8
+#: Held-out layouts of Nav2D that agents are scored on.
+LAYOUTS = 200
+
+_LAYOUTS: dict[str, dict[str, int]] = {
+    "nav2d-8x8": {
+        "size": 8,
+        "num_obstacles": 5,
+        "obstacle_size": 1,
+        "min_goal_distance": 4,
+        "max_episode_steps": 30,
+    },
+    "nav2d-20x20": {},  # as registered
+}
+_GRIDS = {"jumping-wide": "wide", "jumping-narrow": "narrow"}
+
+TASKS = {
+    "nav2d-8x8": Task(
+        "Nav2D, 8 x 8", "Find the goal among five obstacles within 30 steps, in layouts that were never seen"
+    ),
+    "nav2d-20x20": Task(
+        "Nav2D, 20 x 20", "Nav2D as in its paper, goals at least 10 cells away, 50 steps, in layouts never seen"
+    ),
+    "jumping-wide": Task(
+        "Jumping task, wide", "Learn 18 jumping tasks by trial and error; the other 268 of the grid were never seen"
+    ),
+    "jumping-narrow": Task(
+        "Jumping task, narrow", "The same, with training tasks in the middle of the grid; most others lie outside"
+    ),
+}
+
+_SMALL_NAV2D = {
+    "architecture": "minatar",
+    "learning_rate": 1e-3,
+    "updates_per_transition": 0.5,
+    "tau": 0.02,
+    "discount": 0.95,
+    "hindsight_goals": 4,
+    "hindsight_strategy": "future",
+    "exploration_initial_eps": 1.0,
+    "exploration_fraction": 0.3,
+    "exploration_final_eps": 0.1,
+}
+#: The paper's, but for eight environments side by side and a linear schedule of exploration.
+_PAPER_NAV2D = {
+    "architecture": "coordconv",
+    "learning_rate": 1e-4,
+    "batch_size": 16,
+    "updates_per_transition": 1.0,
+    "tau": 0.005,
+    "discount": 0.99,
+    "hindsight_goals": 1,
+    "hindsight_strategy": "final",
+    "exploration_initial_eps": 0.9,
+    "exploration_fraction": 0.4,
+    "exploration_final_eps": 0.2,
+}
+
+
+def _method(description: str, learner: str, **settings: Any) -> Method:
+    shared = {
+        "learner": learner,
+        "double_q": True,
+        "norm": "layer",
+        "features_dim": 128,
+        "architecture": "jumping",
+        "learning_rate": 3e-4,
+        "batch_size": 32,
+        "updates_per_transition": 0.25,
+        "discount": 0.99,
+        "tau": 0.01,
+        "learning_starts": 1000,
+        "buffer_size": 100_000,
+        "exploration_initial_eps": 0.3,
+        "exploration_fraction": 0.3,
+        "exploration_final_eps": 0.02,
+        "hindsight_goals": 0,
+        "hindsight_strategy": "",
+        "precision": "auto",
+    }
+    return Method(
+        description,
+        {**shared, **settings},
+        {"nav2d-8x8": _SMALL_NAV2D, "nav2d-20x20": _PAPER_NAV2D},
+    )
+
+
+METHODS = {
+    "dqn": _method("DQN: the target network both chooses and values the next action", "dqn", double_q=False),
+    "double-dqn": _method("Double DQN, the parent of all methods below", "dqn"),
+    "self-prediction": _method(
+        "Predicts the next embedding: the baseline that metrics have to beat", "dqn", self_prediction=1.0
+    ),
+    "mico": _method("MICo on all pairs of a batch, with the weight of its Atari agents", "mico"),
+    "dbc": _method("DBC: bisimulation with a Gaussian model, which also trains the encoder", "dbc"),
+    "rap": _method("RAP: expected next embeddings and the variance of rewards", "rap"),
+    "rss": _method("Recursive state similarity: what actions do, and no rewards", "rss"),
+}
+
+PRESETS = {
+    "smoke": Preset(
+        "Seconds: shows that everything runs, scores mean nothing", {"transitions": 1200, "evaluations": 2}
+    ),
+    "short": Preset("40,000 transitions: minutes per run on one core", {"transitions": 40_000, "evaluations": 10}),
+    "paper": Preset("100,000 transitions, as in the paper on Nav2D", {"transitions": 100_000, "evaluations": 20}),
+}
+
+MEASURES = {
+    "area": Measure("area under the curve", "Mean of the score over equally spaced evaluations during training"),
+    "trained": Measure("training tasks solved", "The same score on the training tasks (jumping task)"),
+}
+
+
+def make_envs(task: str, num_envs: int) -> Any:
+    """Return native environments of a task; those of the jumping task draw from its training tasks."""
+    if task in _GRIDS:
+        return gym.make_vec("bisimgym/JumpingTask-v0", num_envs=num_envs, grid=_GRIDS[task], split="train")
+    return gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=num_envs, **_LAYOUTS[task])
+
+
+def training_envs(task: str, seed: int) -> Any:
+    """Return the eight environments that agents learn from."""
+    return make_envs(task, NUM_ENVS)
+
+
+def solved_layouts(agent: Any, task: str) -> np.ndarray:
+    """Return in which of 200 layouts, always the same, an agent reaches the goal in time, ``bool[200]``."""
+    envs = make_envs(task, LAYOUTS)
+    observation, _ = envs.reset(seed=[1_000_000 + i for i in range(LAYOUTS)])
+    playing, solved = np.ones(LAYOUTS, dtype=bool), np.zeros(LAYOUTS, dtype=bool)
+    state, episode_start = None, np.ones(LAYOUTS, dtype=bool)
+    while playing.any():  # environments that are done start anew, and no longer count
+        action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
+        action = np.asarray(action)
+        if action.shape != (LAYOUTS,):
+            raise ValueError(
+                f"the agent's predict() must return one action per environment, shape {(LAYOUTS,)}, got {action.shape}"
+            )
+        observation, _, terminated, truncated, _ = envs.step(action)
+        solved |= playing & terminated
+        playing &= ~(terminated | truncated)
+        episode_start = terminated | truncated
+    return solved
+
+
+def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+    """Score an agent on layouts, or on tasks of the grid, that it has not seen."""
+    if task in _GRIDS:
+        return jumping.evaluate(agent, _GRIDS[task], seed)
+    solved = solved_layouts(agent, task)
+    return Outcome(float(solved.mean()), {}, {"solved": solved.tolist()})
+
+
+def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+    """Return the scores that follow from stored outcomes.
+
+    Raises:
+        ValueError: if the outcomes are not those of this task.
+    """
+    if task in _GRIDS:
+        return dict(jumping.rescore(_GRIDS[task], seed, outcomes))
+    if set(outcomes) != {"solved"} or len(outcomes["solved"]) != LAYOUTS:
+        raise ValueError(f"outcomes of {task} are {LAYOUTS} entries of 'solved'")
+    return {"score": float(np.mean(outcomes["solved"]))}
+
+
+def _learners() -> dict[str, Any]:
+    from bisimgym.baselines.common.metric_learning import MetricDQN
+    from bisimgym.baselines.dbc import DBCDQN
+    from bisimgym.baselines.mico import MICoDQN
+    from bisimgym.baselines.rap import RAPDQN
+    from bisimgym.baselines.recursive_similarity import RSSDQN
+
+    return {"dqn": MetricDQN, "mico": MICoDQN, "dbc": DBCDQN, "rap": RAPDQN, "rss": RSSDQN}
+
+
+def _make(spec: Spec, device: str) -> Any:
+    from bisimgym.baselines.common.extractors import GoalPlaneExtractor, ImageExtractor
+    from bisimgym.baselines.common.frame_replay import HerFrameReplayBuffer
+    from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
+
+    settings = dict(spec.settings)
+    transitions = settings.pop("transitions")
+    del settings["evaluations"]
+    architecture, discount = settings.pop("architecture"), settings.pop("discount")
+    goals, strategy = settings.pop("hindsight_goals"), settings.pop("hindsight_strategy")
+    if goals:
+        settings["replay_buffer_class"] = HerFrameReplayBuffer
+        settings["replay_buffer_kwargs"] = {
+            "n_sampled_goal": goals,
+            "goal_selection_strategy": strategy,
+            "recompute_dones": True,
+        }
+    goal_conditioned = spec.task not in _GRIDS
+    return _learners()[settings.pop("learner")](
+        "MultiInputPolicy" if goal_conditioned else "CnnPolicy",
+        SB3VecEnv(training_envs(spec.task, spec.seed)),
+        buffer_size=min(settings.pop("buffer_size"), transitions),
+        gamma=discount,
+        train_freq=1,
+        gradient_steps=round(NUM_ENVS * settings.pop("updates_per_transition")),
+        target_update_interval=NUM_ENVS,  # of transitions: after every step of all environments
+        policy_kwargs={
+            "net_arch": [256],
+            "features_extractor_class": GoalPlaneExtractor if goal_conditioned else ImageExtractor,
+            "features_extractor_kwargs": {"architecture": architecture},
+        },
+        seed=spec.seed,
+        device=device,
+        **settings,
+    )
+
+
+def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+    """Train one agent, from its checkpoint if there is one, and score it.
+
+    A run that is cut off goes on from its last checkpoint as the unbroken run did: environments and replay are kept.
+    """
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
+
+    checkpoint = Path(monitor.checkpoint)
+    algorithm = _learners()[spec.settings["learner"]]
+    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device)) or _make(
+        spec, device
+    )
+    total = spec.settings["transitions"]
+    every = max(total // spec.settings["evaluations"], NUM_ENVS)
+    # The last row belongs to the result: a run that was cut off between the two writes it again.
+    curve = monitor.resume_curve("transitions", min(model.num_timesteps, total - 1))
+    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+    scores = [row["score"] for row in curve]
+
+    def log(outcome: Outcome, further: Mapping[str, float], seconds: float) -> None:
+        row = {"transitions": min(model.num_timesteps, total), "score": outcome.score, **outcome.scores, **further}
+        monitor.log({**row, "updates": model._n_updates, "seconds": seconds})
+
+    class Evaluations(BaseCallback):
+        due = (model.num_timesteps // every + 1) * every
+
+        def _on_rollout_start(self) -> None:
+            monitor.progress(model.num_timesteps, total)
+            if model.num_timesteps < self.due:
+                return
+            self.due += every
+            with watch.paused():
+                outcome = evaluate(model, spec.task, spec.seed)
+                scores.append(outcome.score)
+                log(outcome, {}, watch.seconds())
+                save_checkpoint(model, checkpoint, compress=True)
+
+        def _on_step(self) -> bool:
+            return True
+
+    if model.num_timesteps < total:
+        model.learn(total - model.num_timesteps, callback=Evaluations(), log_interval=None, reset_num_timesteps=False)
+    seconds = watch.seconds()
+    outcome = evaluate(model, spec.task, spec.seed)
+    further = {"area": float(np.mean([*scores, outcome.score]))}
+    log(outcome, further, seconds)
+    monitor.progress(total, total)
+    save_checkpoint(model, checkpoint, compress=True)
+    return Outcome(outcome.score, {**outcome.scores, **further}, outcome.outcomes)
+
+
+def check(spec: Spec) -> None:
+    """Raise ``ValueError`` for settings that cannot be trained with."""
+    settings = spec.settings
+    for name in ("transitions", "evaluations", "batch_size", "features_dim", "learning_starts", "buffer_size"):
+        if settings[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {settings[name]}")
+    if round(NUM_ENVS * settings["updates_per_transition"]) < 1:
+        raise ValueError(
+            f"updates_per_transition must be at least {1 / NUM_ENVS}, one for a step of all environments, got "
+            f"{settings['updates_per_transition']}"
+        )
+    if settings["learner"] not in {method.settings["learner"] for method in METHODS.values()}:
+        raise ValueError(f"unknown learner {settings['learner']!r}")
+    if settings["hindsight_goals"] and spec.task in _GRIDS:
+        raise ValueError("hindsight_goals must be 0 on the jumping task, which has no goals to put in place of others")
+
+
+SUITE = Suite(
+    name="small-images",
+    version=1,
+    title="Small images",
+    description=(
+        "Value-based control from small pictures: find a goal among obstacles, or the one right moment to jump. Does a "
+        "metric loss help DQN, and does it help where tasks were never seen?"
+    ),
+    score_name="unseen tasks solved",
+    percent=True,
+    lower_is_better=False,
+    x_name="transitions",
+    tasks=TASKS,
+    methods=METHODS,
+    presets=PRESETS,
+    measures=MEASURES,
+    published={},
+    train=train,
+    evaluate=evaluate,
+    training_envs=training_envs,
+    check=check,
+    rescore=rescore,
+)

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.run_folder import RunFolder
+from bisimgym.benchmarks.suites import load_suite, small_images
+from bisimgym.benchmarks.suites.base import make_spec
+
+SUITE = load_suite("small-images")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Two environments and ten layouts."""
+    monkeypatch.setattr(small_images, "NUM_ENVS", 2)
+    monkeypatch.setattr(small_images, "LAYOUTS", 10)
+
+
+def spec_of(method="double-dqn", task="nav2d-8x8", **variant):
+    settings = {"transitions": 120, "evaluations": 3, "batch_size": 8, "learning_starts": 70, "features_dim": 16}
+    return make_spec(SUITE, task, method, "smoke", 1, {**settings, "updates_per_transition": 1.0, **variant})
+
+
+def folder_of(path, spec):
+    folder = RunFolder(path, spec)
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+def rows_of(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in folder.resume_curve("transitions", 10**9)]
+
+
+class Oracle:
+    """Finds ways in Nav2D by breadth-first search in what it sees."""
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        return np.array(list(map(self._action, observation["observation"], observation["desired_goal"]))), None
+
+    def _action(self, picture, goal):
+        moves = [(1, 0), (0, 1), (-1, 0), (0, -1)]
+        free = picture[..., 0] == 0
+        distance = np.full(free.shape, 10_000)
+        distance[tuple(goal)], front = 0, [tuple(goal)]
+        for cell in front:
+            for move in moves:
+                near = tuple(np.add(cell, move))
+                inside = min(near) >= 0 and max(near) < len(free)
+                if inside and free[near] and distance[near] == 10_000:
+                    distance[near] = distance[cell] + 1
+                    front.append(near)
+        here = np.argwhere(picture[..., 1])[0]
+        around = [tuple(np.clip(here + move, 0, len(free) - 1)) for move in moves]
+        return int(np.argmin([distance[cell] for cell in around]))
+
+
+class Still:
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        return np.zeros(len(observation["observation"]), dtype=int), None
+
+
+def test_layouts_can_all_be_solved_and_not_by_chance(small):
+    for task in ("nav2d-8x8", "nav2d-20x20"):
+        assert SUITE.evaluate(Oracle(), task, 1).score == 1
+        assert SUITE.evaluate(Still(), task, 1).score < 0.5
+
+
+def test_every_method_trains_and_is_scored(small, tmp_path):
+    for method in SUITE.methods:
+        folder = folder_of(tmp_path, spec := spec_of(method))
+        outcome = SUITE.train(spec, folder, "cpu")
+        assert SUITE.rescore(spec.task, 1, outcome.outcomes) == {"score": outcome.score}
+        rows = rows_of(folder)
+        assert [row["transitions"] for row in rows] == [40, 80, 120], method
+        assert outcome.scores["area"] == pytest.approx(np.mean([row["score"] for row in rows]))
+
+
+def test_the_jumping_task_is_scored_on_unseen_tasks(small, tmp_path):
+    folder = folder_of(tmp_path, spec := spec_of("mico", "jumping-narrow", transitions=40, evaluations=1))
+    outcome = SUITE.train(spec, folder, "cpu")
+    assert set(outcome.scores) == {"trained", "area"}
+    assert sum(outcome.outcomes["trained"]) == 18
+    assert SUITE.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
+    # Only the 18 training tasks are played: those of the narrow grid.
+    envs = SUITE.training_envs("jumping-narrow", 1)
+    envs.reset(seed=0)
+    assert set(envs.unwrapped.state.obstacle_position) <= {28, 30, 32, 34, 36, 38}
+
+
+@pytest.mark.parametrize("method", ["self-prediction", "rss"])
+def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch, method):
+    class Killed(Exception):
+        pass
+
+    spec = spec_of(method, learning_rate=1e-2)
+    whole, parted = folder_of(tmp_path / "whole", spec), folder_of(tmp_path / "parted", spec)
+    expected = SUITE.train(spec, whole, "cpu")
+    progress = parted.progress
+
+    def kill(done, total):
+        if done == 92:  # some steps after the last checkpoint
+            raise Killed
+        progress(done, total)
+
+    monkeypatch.setattr(parted, "progress", kill)
+    with pytest.raises(Killed):
+        SUITE.train(spec, parted, "cpu")
+    monkeypatch.setattr(parted, "progress", progress)
+    assert SUITE.train(spec, parted, "cpu") == expected
+    assert rows_of(parted) == rows_of(whole)
+
+
+def test_mistakes_are_named(small, tmp_path):
+    with pytest.raises(UserError, match="hindsight_goals must be 0 on the jumping task"):
+        spec_of("dqn", "jumping-wide", hindsight_goals=1)
+    with pytest.raises(UserError, match="updates_per_transition must be at least 0.5"):
+        spec_of(updates_per_transition=0.1)
+    with pytest.raises(UserError, match="transitions must be at least 1"):
+        spec_of(transitions=0)
+    with pytest.raises(ValueError, match="200 entries|10 entries"):
+        SUITE.rescore("nav2d-8x8", 1, {"solved": [True]})
+    with pytest.raises(ValueError, match="one action per environment"):
+        SUITE.evaluate(type("Bad", (), {"predict": lambda *a, **k: (np.zeros(3), None)})(), "nav2d-8x8", 1)
+    folder = folder_of(tmp_path, spec := spec_of())
+    folder.checkpoint.mkdir()
+    with pytest.raises(UserError, match="is damaged"):
+        SUITE.train(spec, folder, "cpu")
