@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
 from bisimgym.baselines.common.latents import LatentBatch
 from bisimgym.baselines.common.loss_log import LossLog
-from bisimgym.baselines.common.metric_learning import METRICS
+from bisimgym.baselines.common.metric_learning import METRICS, named_metric
 from bisimgym.baselines.common.precision import autocast, resolve_precision
 from bisimgym.baselines.common.representation import (
     AMBS,
@@ -483,8 +483,8 @@ _PARTS = ("encoders", "representation", "optimizer")
 
 
 def _make_metric(metric: str | Metric | None, settings: Mapping[str, Any] | None) -> Metric | None:
-    if isinstance(metric, str) and metric in METRICS:
-        return METRICS[metric](**(settings or {}))
+    if isinstance(metric, str):
+        return named_metric(metric, settings or {})
     if metric is not None and not isinstance(metric, Metric):
         raise ValueError(f"metric must be None, one of {list(METRICS)} or a Metric, got {metric!r}")
     if settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,21 @@ METRICS: dict[str, type[Metric]] = {
 }
 
 
+def named_metric(name: str, settings: Mapping[str, Any]) -> Metric:
+    """Return a metric of :data:`METRICS`.
+
+    Raises:
+        ValueError: for an unknown name, or settings that its class does not take.
+    """
+    if name not in METRICS:
+        raise ValueError(f"metric must be None or one of {list(METRICS)}, got {name!r}")
+    known = list(inspect.signature(METRICS[name]).parameters)
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        raise ValueError(f"metric_settings of {name!r} are {known}, got {unknown}")
+    return METRICS[name](**settings)
+
+
 class MetricLearning:
     """To inherit from before a parent: adds a :class:`~bisimgym.baselines.common.representation.Representation`.
 
@@ -91,8 +107,8 @@ class MetricLearning:
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
-        if metric is not None and metric not in METRICS:
-            raise ValueError(f"metric must be None or one of {list(METRICS)}, got {metric!r}")
+        if metric is not None:
+            named_metric(metric, metric_settings or {})  # mistakes are told before anything is built
         self.metric, self.metric_settings = metric, dict(metric_settings or {})
         self.representation_settings = {
             "metric_weight": metric_weight,
@@ -118,7 +134,7 @@ class MetricLearning:
 
     def make_metric(self) -> Metric | None:
         """Return the metric's loss: the place for one of your own."""
-        return None if self.metric is None else METRICS[self.metric](**self.metric_settings)
+        return None if self.metric is None else named_metric(self.metric, self.metric_settings)
 
     def _setup_model(self) -> None:
         if self.replay_buffer_class is None and self.n_steps == 1:
@@ -137,6 +153,11 @@ class MetricLearning:
             seed=0 if self.seed is None else int(self.seed),
             **self.representation_settings,
         ).to(self.device)
+        if self.metric == "ambs" and not getattr(self.policy, "balanced", False):
+            raise ValueError(
+                "AMBS learns the balance of an embedding's halves from SAC's critic: use AMBSSAC, or SAC with "
+                "policy_kwargs={'balanced': True}"
+            )
         parameters = list(self.representation.parameters())
         self.representation_optimizer: th.optim.Optimizer | None = None
         if parameters:

@@ -276,6 +276,10 @@ def test_a_metric_loss_that_is_no_number_is_named():
         ({"reward_from": "state"}, "reward_from must be 'next' or 'embedding'"),
         ({"norm": "batch"}, "norm must be one of"),
         ({"metric": "ambs", "features_dim": 7}, "features_dim must be even, got 7"),
+        (
+            {"metric": "mico", "metric_settings": {"betta": 1}},
+            r"metric_settings of 'mico' are \['beta'.*got \['betta'\]",
+        ),
     ],
 )
 def test_wrong_settings_are_errors(arguments, message):
@@ -284,8 +288,10 @@ def test_wrong_settings_are_errors(arguments, message):
 
 
 def test_ambs_needs_its_policy():
-    with pytest.raises(ValueError, match="balanced=True"):
-        make(MetricSAC, metric="ambs").learn(30)
+    with pytest.raises(ValueError, match="'balanced': True"):
+        make(MetricSAC, metric="ambs")
+    with pytest.raises(ValueError, match="use AMBSSAC"):
+        make(MetricDQN, metric="ambs")
 
 
 def test_settings_that_mean_nothing_are_errors():
