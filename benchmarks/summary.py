@@ -87,9 +87,10 @@ def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
     )
 
 
-def number(suite: Suite, value: float) -> str:
-    """Return a score as text in the suite's unit."""
-    return f"{100 * value:.1f}" if suite.percent else f"{value:.4g}"
+def number(suite: Suite, value: float, measure: str = "score") -> str:
+    """Return a score, or a further measure of a suite, as text in its unit."""
+    percent = None if measure == "score" else suite.measures[measure].percent
+    return f"{100 * value:.1f}" if (suite.percent if percent is None else percent) else f"{value:.4g}"
 
 
 def unit(suite: Suite) -> str:

@@ -24,7 +24,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         interval = "" if row.interval is None else " [{}, {}]".format(*(number(suite, v) for v in row.interval))
         published = ", ".join(
             ("" if measure == "score" else f"{measure} ")
-            + f"{number(suite, value.score)} ± {number(suite, value.spread)}"
+            + f"{number(suite, value.score, measure)} ± {number(suite, value.spread, measure)}"
             for measure, value in row.published.items()
             if row.preset != EXTERNAL
         )
@@ -34,7 +34,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                 str(len(row.runs)),
                 number(suite, row.mean) + interval,
                 number(suite, row.interquartile_mean),
-                *(number(suite, row.measures[name]) if name in row.measures else "" for name in shown),
+                *(number(suite, row.measures[name], name) if name in row.measures else "" for name in shown),
                 published,
             ]
         )

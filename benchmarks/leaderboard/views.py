@@ -126,21 +126,23 @@ def _notes(suite: Suite, row: Row) -> list[Note]:
     published, notes = published_of(row), []
     reference = "paper (standard settings)" if row.runs[0].spec.variant else "paper"
     if "score" in published:
-        notes.append(_note(suite, reference, "", published["score"]))
+        notes.append(_note(suite, reference, "", published["score"], "score"))
     for name, measure in suite.measures.items():
         if name in row.measures and (name in published or name == PAPER_RULE):
-            notes.append(_note(suite, measure.title, number(suite, row.measures[name]), published.get(name)))
+            notes.append(
+                _note(suite, measure.title, number(suite, row.measures[name], name), published.get(name), name)
+            )
     return notes
 
 
-def _note(suite: Suite, label: str, ours: str, published: Published | None) -> Note:
+def _note(suite: Suite, label: str, ours: str, published: Published | None, name: str) -> Note:
     if published is None:
         return Note(label, ours, "", "")
-    return Note(label, ours, published_text(suite, published), f"{published.spread_name}; {published.source}")
+    return Note(label, ours, published_text(suite, published, name), f"{published.spread_name}; {published.source}")
 
 
-def published_text(suite: Suite, published: Published) -> str:
-    return f"{number(suite, published.score)} ± {number(suite, published.spread)}"
+def published_text(suite: Suite, published: Published, measure: str = "score") -> str:
+    return f"{number(suite, published.score, measure)} ± {number(suite, published.spread, measure)}"
 
 
 def interval_text(suite: Suite, row: Row) -> str:

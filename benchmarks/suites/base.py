@@ -65,12 +65,14 @@ class Published:
 class Measure:
     """A number in ``result.json["scores"]``: how to name and print it.
 
-    ``in_tables`` is False for numbers that only the site's pages show.
+    ``in_tables`` is False for numbers that only the site's pages show. ``percent`` says whether the number is a
+    fraction, to be shown in percent; ``None``: as the suite's scores.
     """
 
     title: str
     description: str
     in_tables: bool = True
+    percent: bool | None = None
 
 
 class Monitor(Protocol):

@@ -88,6 +88,10 @@ _PAPER_NAV2D = {
 }
 
 
+#: With weight 1, as in SAC, the likelihood outweighs DQN's small errors: embeddings collapse and nothing is learned.
+_PREDICTIONS = {"self_prediction": 0.1}
+
+
 def _method(description: str, learner: str, **settings: Any) -> Method:
     shared = {
         "learner": learner,
@@ -120,10 +124,15 @@ METHODS = {
     "dqn": _method("DQN: the target network both chooses and values the next action", "dqn", double_q=False),
     "double-dqn": _method("Double DQN, the parent of all methods below", "dqn"),
     "self-prediction": _method(
-        "Predicts the next embedding: the baseline that metrics have to beat", "dqn", self_prediction=1.0
+        "Predicts the next embedding: the baseline that metrics have to beat", "dqn", **_PREDICTIONS
     ),
     "mico": _method("MICo on all pairs of a batch, with the weight of its Atari agents", "mico"),
-    "dbc": _method("DBC: bisimulation with a Gaussian model, which also trains the encoder", "dbc"),
+    "dbc": _method(
+        "DBC: bisimulation with a Gaussian model, which also trains the encoder",
+        "dbc",
+        reward_prediction=0.1,
+        **_PREDICTIONS,
+    ),
     "rap": _method("RAP: expected next embeddings and the variance of rewards", "rap"),
     "rss": _method("Recursive state similarity: what actions do, and no rewards", "rss"),
 }

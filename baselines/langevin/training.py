@@ -1,0 +1,299 @@
+"""The training of Neural Langevin Dynamics: random windows, Adam, schedules, and what happens when numbers diverge."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch as th
+from torch import nn
+
+from bisimgym.baselines.common.loss_log import DivergedError
+from bisimgym.baselines.metrics.progress import Progress
+
+if TYPE_CHECKING:
+    from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
+
+#: Updates in a row that may be skipped.
+MAX_SKIPPED = 5
+FIRST_KL_WEIGHT = 0.02
+LAST_LEARNING_RATE = 0.05  # of the highest
+#: Points of a batch at which the curvature of the energy is penalised.
+_CURVATURE_POINTS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What happened in a training, update by update.
+
+    Attributes:
+        loss: ``float64[U]``, what was minimised: ``reconstruction + kl_weight * kl`` and the penalty.
+        reconstruction: ``float64[U]``, ``-log p(y | z)`` in nats per frame.
+        kl: ``float64[U]``, divergence of the paths from the prior in nats per frame.
+        kl_weight: ``float64[U]``.
+        learning_rate: ``float64[U]``.
+        gradient_norm: ``float64[U]``, before clipping.
+        beta: ``float64[U]``, after the update; not a number of the general dynamics.
+        skipped: ``bool[U]``, updates left out because their gradient was not finite.
+        seconds: that the training took.
+    """
+
+    loss: np.ndarray
+    reconstruction: np.ndarray
+    kl: np.ndarray
+    kl_weight: np.ndarray
+    learning_rate: np.ndarray
+    gradient_norm: np.ndarray
+    beta: np.ndarray
+    skipped: np.ndarray
+    seconds: float
+
+
+_SERIES = tuple(field.name for field in dataclasses.fields(History) if field.name != "seconds")
+
+
+def train(
+    model: NeuralLangevinDynamics,
+    signals: th.Tensor,
+    settings: Mapping[str, Any],
+    log_path: str | os.PathLike[str] | None = None,
+    progress_bar: bool = False,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 100,
+    callback: Callable[[int, dict[str, float]], None] | None = None,
+) -> History:
+    """Train a model in place: see :meth:`~.model.NeuralLangevinDynamics.fit`.
+
+    Args:
+        signals: ``float32[N, T, D]``, on the model's device.
+        settings: the arguments of ``fit`` that have an influence on the result.
+    """
+    _check(settings, signals.shape[1], checkpoint_every)
+    training = _Training(model, signals, dict(settings))
+    if checkpoint_path is not None and Path(checkpoint_path).exists():
+        training.restore(checkpoint_path)
+    with contextlib.ExitStack() as stack:
+        log = None
+        if log_path is not None:
+            log = stack.enter_context(open(log_path, "w", encoding="utf-8", buffering=1))
+            log.writelines(map(_line, training.records))
+        progress = stack.enter_context(Progress("training", progress_bar))
+        progress.start(settings["updates"])
+        progress.advance(len(training.records))
+        while len(training.records) < settings["updates"]:
+            record = training.update()
+            done = len(training.records)
+            if checkpoint_path is not None and (done % checkpoint_every == 0 or done == settings["updates"]):
+                training.store(checkpoint_path)
+            if log is not None:
+                log.write(_line(record))
+            progress.advance(1)
+            if callback is not None:
+                callback(done, record)
+    training.finish()
+    return training.history()
+
+
+def learning_rate_factor(update: int, updates: int, warm_up: int) -> float:
+    """Return what the learning rate of an update, from 0, is multiplied by: a rise, then half a cosine to 5 %."""
+    if update < warm_up:
+        return (update + 1) / warm_up
+    share = (update - warm_up) / max(updates - warm_up, 1)
+    return LAST_LEARNING_RATE + (1 - LAST_LEARNING_RATE) * (1 + math.cos(math.pi * share)) / 2
+
+
+def kl_weight(update: int, kl_warm_up: int) -> float:
+    """Return the weight of the divergence in an update, from 0."""
+    return 1.0 if update >= kl_warm_up else FIRST_KL_WEIGHT + (1 - FIRST_KL_WEIGHT) * update / kl_warm_up
+
+
+class _Training:
+    """All the state of a training."""
+
+    def __init__(self, model: NeuralLangevinDynamics, signals: th.Tensor, settings: dict[str, Any]):
+        self.model, self.signals, self.settings = model, signals, settings
+        # A stream apart from that of the initial weights, which the same seed gives.
+        word = np.random.SeedSequence([settings["seed"], 1]).generate_state(1, np.uint64)[0]
+        self.generator = th.Generator().manual_seed(int(word))
+        self.parameters = list(model.parameters())
+        fused = model.device.type in ("cpu", "cuda")  # about a third of the time of a loop over parameters
+        self.optimizer = th.optim.Adam(self.parameters, lr=settings["learning_rate"], fused=fused)
+        self.averages: list[th.Tensor] = []
+        self.records: list[dict[str, float]] = []
+        self.in_a_row = 0
+        self.seconds = 0.0
+
+    def update(self) -> dict[str, float]:
+        """Do one update and return what is to be recorded of it."""
+        begin = time.perf_counter()
+        s, number = self.settings, len(self.records)
+        weight = kl_weight(number, s["kl_warm_up"])
+        rate = s["learning_rate"] * learning_rate_factor(number, s["updates"], s["warm_up"])
+        windows = self._windows(s["long_window"] if number >= s["updates"] - s["long_updates"] else s["window"])
+        terms = self.model.terms(windows, self.generator)
+        frames = windows.shape[1]
+        reconstruction, kl = terms.reconstruction.mean() / frames, terms.kl.mean() / frames
+        loss = reconstruction + weight * kl
+        if s["curvature_penalty"]:
+            loss = loss + s["curvature_penalty"] * excess_curvature(self.model, terms.positions)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, s["clip"]))
+        skipped = not (math.isfinite(norm) and math.isfinite(loss.item()))
+        if not skipped:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        self._average(number)
+        beta = self.model.beta
+        record = {
+            "loss": loss.item(),
+            "reconstruction": reconstruction.item(),
+            "kl": kl.item(),
+            "kl_weight": weight,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "beta": math.nan if beta is None else beta,
+            "skipped": skipped,
+        }
+        self.records.append(record)
+        self.seconds += time.perf_counter() - begin
+        self.in_a_row = self.in_a_row + 1 if skipped else 0
+        if self.in_a_row > MAX_SKIPPED:
+            raise DivergedError(
+                f"the gradients of {self.in_a_row} updates in a row, up to update {number + 1}, are not finite: the "
+                "training has diverged and stops here. Lower learning_rate or clip, raise substeps of the model or "
+                "curvature_penalty, shorten window and long_window, or scale the signals to unit variance"
+            )
+        return record
+
+    def history(self) -> History:
+        series = {name: np.array([record[name] for record in self.records]) for name in _SERIES}
+        return History(**series, seconds=self.seconds)
+
+    def finish(self) -> None:
+        """Give the model its averaged weights."""
+        with th.no_grad():
+            for parameter, average in zip(self.parameters if self.averages else [], self.averages, strict=True):
+                parameter.copy_(average)
+
+    def store(self, path: str | os.PathLike[str]) -> None:
+        content = {
+            **self._identity(),
+            "weights": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "averages": self.averages,
+            "records": self.records,
+            "in_a_row": self.in_a_row,
+            "seconds": self.seconds,
+        }
+        write_atomically(path, content)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        content = th.load(os.fspath(path), map_location=self.model.device, weights_only=True)
+        for name, here in self._identity().items():
+            if content[name] != here:
+                raise ValueError(
+                    f"{os.fspath(path)} is the checkpoint of another training: its {name} differ. They were "
+                    f"{content[name]} and are {here}. Give another checkpoint_path, or remove the file"
+                )
+        self.model.load_state_dict(content["weights"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.generator.set_state(content["generator"].cpu())
+        self.averages, self.records = content["averages"], content["records"]
+        self.in_a_row, self.seconds = content["in_a_row"], content["seconds"]
+
+    def _identity(self) -> dict[str, str]:
+        data = self.signals.cpu().numpy()
+        return {
+            "model settings": json.dumps(self.model.settings),
+            "settings of fit": json.dumps(self.settings),
+            "signals": f"{data.shape} with checksum {zlib.crc32(data):08x}",
+        }
+
+    def _windows(self, length: int) -> th.Tensor:
+        """Return ``float[B, length, D]`` random windows."""
+        count, frames = self.signals.shape[:2]
+        batch = self.settings["batch_size"]
+        rows = th.randint(count, (batch, 1), generator=self.generator)
+        columns = th.randint(frames - length + 1, (batch, 1), generator=self.generator) + th.arange(length)
+        return self.signals[rows.to(self.signals.device), columns.to(self.signals.device)]
+
+    @th.no_grad()
+    def _average(self, number: int) -> None:
+        decay, begin = self.settings["weight_average"], self.settings["updates"] // 2
+        if not decay or number < begin:
+            return
+        # A plain mean until there are enough updates: the first of them must not count more than the others.
+        rate = max(1 - decay, 1 / (number - begin + 1))
+        if not self.averages:
+            self.averages = [parameter.clone() for parameter in self.parameters]
+        for average, parameter in zip(self.averages, self.parameters, strict=True):
+            average.lerp_(parameter, rate)
+
+
+def excess_curvature(model: NeuralLangevinDynamics, positions: th.Tensor) -> th.Tensor:
+    """Return the mean square by which the energy is too curved for the time step, ``float[]``.
+
+    Args:
+        positions: ``float[..., d]``; at most 256 of them, evenly spaced, are looked at. No gradient goes back to them.
+    """
+    points = positions.detach().reshape(-1, positions.shape[-1])
+    points = points[:: -(-len(points) // _CURVATURE_POINTS)]
+    root = model.kernel().curvature_gain.sqrt()
+    largest = th.linalg.eigvalsh(root[:, None] * model.energy.hessian(points) * root)[..., -1]
+    return (largest - 1).clamp_min(0).square().mean()
+
+
+def write_atomically(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Write what ``torch.load(..., weights_only=True)`` can read to a file that is never half written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            th.save(content, file)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _line(record: dict[str, float]) -> str:
+    return json.dumps({name: value if math.isfinite(value) else None for name, value in record.items()}) + "\n"
+
+
+def _check(settings: Mapping[str, Any], frames: int, checkpoint_every: int) -> None:
+    integers = {"updates": 1, "batch_size": 1, "window": 1, "long_window": 1, "long_updates": 0, "warm_up": 0}
+    integers |= {"kl_warm_up": 0, "seed": 0}
+    for name, value, least in [(name, settings[name], low) for name, low in integers.items()] + [
+        ("checkpoint_every", checkpoint_every, 1)
+    ]:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if settings["long_updates"] > settings["updates"]:
+        raise ValueError(f"long_updates must be at most updates={settings['updates']}, got {settings['long_updates']}")
+    used = {"window": settings["long_updates"] < settings["updates"], "long_window": settings["long_updates"] > 0}
+    for name, is_used in used.items():
+        if is_used and settings[name] > frames:
+            raise ValueError(f"{name} must be at most {frames}, the frames of a signal, got {settings[name]}")
+    for name, fits, allowed in (
+        ("learning_rate", 0 < settings["learning_rate"] < math.inf, "positive"),
+        ("clip", settings["clip"] > 0, "positive (inf for no clipping)"),
+        ("curvature_penalty", 0 <= settings["curvature_penalty"] < math.inf, "at least 0"),
+        ("weight_average", 0 <= settings["weight_average"] < 1, "in [0, 1)"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} must be {allowed}, got {settings[name]!r}")
