@@ -16,7 +16,7 @@ help:
 	@echo "make test     run the linter and all tests"
 	@echo "make lint     run the linter alone; make format applies it"
 	@echo "make install  set up $(VENV) only"
-	@echo "make readme   write the tables of the committed results into README.md"
+	@echo "make readme   write the tables of the committed results into README.md and docs"
 
 demo: $(VENV)/.installed
 	$(BIN)/bisimgym run jumping --task wide --method dropout-l2 --method randconv-pse --preset $(PRESET) --seeds 1 --out $(OUT)
@@ -58,7 +58,7 @@ browser:
 	fi
 
 readme: $(VENV)/.installed
-	$(BIN)/bisimgym report --committed --out site/committed --readme README.md
+	$(BIN)/bisimgym report --committed --out site/committed --readme README.md --readme docs/control.md --readme docs/fidelity.md --readme docs/langevin.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

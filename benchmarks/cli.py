@@ -250,7 +250,9 @@ def evaluate(
         runner.check_free(chosen, one, shown, seed, out)
     for one in tasks:
         scored = runner.evaluate_agent(resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}")
-        further = ", ".join(f"{chosen.measures[k].title} {summary.number(chosen, v)}" for k, v in scored.scores.items())
+        further = ", ".join(
+            f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()
+        )
         score = f"{chosen.score_name} {summary.number(chosen, scored.score)} {summary.unit(chosen)}".rstrip()
         console.print(f"{suite} {one} {shown}: {score}" + (f" ({further})" if further else ""), markup=False)
 
@@ -263,7 +265,8 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"),
     committed: Annotated[bool, typer.Option("--committed", help="Add the results that come with bisimgym.")] = False,
     readme: Annotated[
-        Path | None, typer.Option(help="Also write the tables into this Markdown file, between its markers.")
+        list[Path] | None,
+        typer.Option(help="Also write the tables into this Markdown file, between its markers (repeatable)."),
     ] = None,
 ) -> None:
     """Build the leaderboard: a static site that opens without a server."""
@@ -279,35 +282,44 @@ def report(
         runs += [run for run in committed_runs() if run.spec.folder not in own]
     index = build_site(runs, out)
     Console(highlight=False, soft_wrap=True).print(f"{len(runs)} runs: {index.resolve()}", markup=False)
-    if readme is not None:
+    if readme:
         by_suite = defaultdict(list)
         for row in summary.summarize(runs):
             by_suite[row.suite].append(row)
-        write_between_markers(readme, {name: tables.markdown_table(rows) for name, rows in by_suite.items()})
+        write_between_markers({name: tables.markdown_table(rows) for name, rows in by_suite.items()}, *readme)
 
 
-def write_between_markers(path: Path, texts: dict[str, str]) -> None:
-    """Replace what stands between ``<!-- results NAME -->`` and ``<!-- end results -->`` in a Markdown file.
+def write_between_markers(texts: dict[str, str], *paths: Path) -> None:
+    """Replace what stands between ``<!-- results NAME -->`` and ``<!-- end results -->`` in Markdown files.
+
+    Each text goes to all files that have its marker.
 
     Raises:
-        UserError: if the file or a marker is missing.
+        UserError: if a file is missing, or a marker is in none of them. Nothing has been written then.
     """
-    if not path.is_file():
-        raise UserError(f"--readme: there is no file {path}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"--readme: {path} is not UTF-8 text ({error})") from None
+    contents = {}
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"--readme: there is no file {path}")
+        try:
+            contents[path] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"--readme: {path} is not UTF-8 text ({error})") from None
     for name, table in texts.items():
         start, end = f"<!-- results {name} -->", "<!-- end results -->"
-        head, found, rest = text.partition(start)
-        _, closed, tail = rest.partition(end)
-        if not (found and closed):
-            raise UserError(f"--readme: {path} needs the lines {start} and {end}")
-        text = f"{head}{start}\n\n{table}\n{end}{tail}"
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+        places = 0
+        for path, content in contents.items():
+            head, found, rest = content.partition(start)
+            _, closed, tail = rest.partition(end)
+            if found and closed:
+                contents[path] = f"{head}{start}\n\n{table}\n{end}{tail}"
+                places += 1
+        if not places:
+            raise UserError(f"--readme: {', '.join(map(str, paths))} needs the lines {start} and {end}")
+    for path, content in contents.items():
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
 
 
 @app.command()
@@ -360,7 +372,7 @@ def throughput(
     if json_ is not None:
         write_json(json_, measured)
     if readme is not None:
-        write_between_markers(readme, table)
+        write_between_markers(table, readme)
 
 
 @app.command()
@@ -389,6 +401,30 @@ def heatmaps(
     if arrays is not None:
         make_folder(arrays.parent)
         np.savez_compressed(arrays, **{name.partition(" (")[0].replace(" ", "_"): d for name, d in distances.items()})
+
+
+@app.command()
+def landscape(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model; runs keep theirs in checkpoint/.")],
+    task: Annotated[str, typer.Option(help="Whose test signals are encoded: uniform or skewed.")] = "uniform",
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("landscape"),
+    seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
+) -> None:
+    """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
+    from bisimgym.benchmarks import langevin_pictures
+    from bisimgym.benchmarks.run_folder import make_folder
+
+    trained = langevin_pictures.load_model(model)
+    make_folder(out)
+    try:
+        figures = langevin_pictures.figures(trained, task, seed)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    console = Console(highlight=False, soft_wrap=True)
+    for path in langevin_pictures.write(figures, out):
+        console.print(str(path), markup=False)
+    if trained.energy is None:
+        console.print("The drift of this model is no gradient: pictures 3 to 6 need an energy.")
 
 
 @app.command()
@@ -421,7 +457,7 @@ def pictures(
     for path, note in distracting_pictures.write(out):
         console.print(f"{path} ({note})" if note else str(path), markup=False)
     if readme is not None:
-        write_between_markers(readme, {"presets": distracting_pictures.preset_markdown()})
+        write_between_markers({"presets": distracting_pictures.preset_markdown()}, readme)
 
 
 @app.command()

@@ -13,16 +13,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 
+import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.baselines import metrics as exact_metrics
 from bisimgym.envs.batched import concatenate, select
 from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
 from bisimgym.envs.jumping import JumpingTaskEnv
-from bisimgym.envs.jumping_dynamics import JumpingState, transition
+from bisimgym.envs.jumping_dynamics import JumpingState
+from bisimgym.envs.jumping_dynamics import transition as jumping_transition
 from bisimgym.envs.nav2d import Nav2DEnv
+from bisimgym.envs.nav2d import transition as nav2d_transition
+
+if TYPE_CHECKING:  # it imports torch, which distances do not need
+    from bisimgym.baselines.isolated import Transitions
 
 #: Observations that are embedded at once, and numbers of embeddings that are compared at once.
 _OBSERVATIONS, _NUMBERS = 256, 2**22
@@ -77,8 +84,28 @@ def fidelity(
         ValueError: for other shapes, numbers that are not finite, fewer than three states, an exact metric that is
             negative, not symmetric, or the same for all pairs, or a k out of range.
     """
-    exact = _checked_exact(exact)
-    count = len(exact)
+    return fidelities(embed, observations, {"exact": exact}, distance, neighbours)["exact"]
+
+
+def fidelities(
+    embed: Any,
+    observations: np.ndarray | Mapping[str, np.ndarray],
+    exact: Mapping[str, np.ndarray],
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    neighbours: int = 5,
+) -> dict[str, Fidelity]:
+    """Return how well one encoder's distances match each of several exact metrics, by name: see :func:`fidelity`.
+
+    Observations are embedded, and embeddings compared, once for all.
+
+    Raises:
+        ValueError: as :func:`fidelity`, and for no metrics or metrics of different numbers of states.
+    """
+    exact = {name: _checked_exact(values) for name, values in exact.items()}
+    counts = {len(values) for values in exact.values()}
+    if len(counts) != 1:
+        raise ValueError(f"exact must be metrics of the same states, at least one, got {sorted(counts)} states")
+    count = counts.pop()
     if isinstance(neighbours, bool) or not isinstance(neighbours, (int, np.integer)) or not 1 <= neighbours < count:
         raise ValueError(
             f"neighbours must be an integer from 1 to {count - 1}, one below the states, got {neighbours!r}"
@@ -86,20 +113,25 @@ def fidelity(
     if distance is None:
         distance = getattr(embed, "distance", euclidean)
     first, second = np.triu_indices(count, 1)
-    learned = _distances(distance, _embeddings(embed, observations, count), first, second)
-    wanted = exact[first, second]
-    scale, distortion = _distortion(learned, wanted)
+    learned = _distances(distance, embeddings(embed, observations, count), first, second)
     square = np.zeros((count, count))
     square[first, second] = square[second, first] = learned
-    others = ~np.eye(count, dtype=bool)
-    found = [_expected_found(square[i][o], exact[i][o], int(neighbours)) for i, o in enumerate(others)]
+    return {name: _compared(square, values, int(neighbours)) for name, values in exact.items()}
+
+
+def _compared(learned: np.ndarray, exact: np.ndarray, neighbours: int) -> Fidelity:
+    """Return how well distances ``float[N, N]`` match a metric ``float[N, N]``."""
+    pairs = np.triu_indices(len(exact), 1)
+    scale, distortion = _distortion(learned[pairs], exact[pairs])
+    others = ~np.eye(len(exact), dtype=bool)
+    found = [_expected_found(learned[i][o], exact[i][o], neighbours) for i, o in enumerate(others)]
     return Fidelity(
-        rank_correlation=_rank_correlation(learned, wanted),
+        rank_correlation=_rank_correlation(learned[pairs], exact[pairs]),
         distortion=distortion,
         neighbour_recall=float(np.mean(found)) / neighbours,
         scale=scale,
-        states=count,
-        neighbours=int(neighbours),
+        states=len(exact),
+        neighbours=neighbours,
     )
 
 
@@ -122,8 +154,16 @@ def _checked_exact(exact: np.ndarray) -> np.ndarray:
     return exact
 
 
-def _embeddings(embed: Any, observations: np.ndarray | Mapping[str, np.ndarray], count: int) -> np.ndarray:
-    """Return ``float[N, D]``."""
+def embeddings(embed: Any, observations: np.ndarray | Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    """Return the embeddings of ``count`` observations, ``float[N, D]``, computed in blocks.
+
+    Args:
+        embed, observations: as of :func:`fidelity`.
+        count: N.
+
+    Raises:
+        ValueError: for observations of another number, or embeddings of another shape or not finite.
+    """
     function = getattr(embed, "embed", embed)
     parts = observations.values() if isinstance(observations, Mapping) else [observations]
     lengths = [len(part) for part in parts]
@@ -236,11 +276,18 @@ class FidelityProcess(NamedTuple):
 
 @dataclass(frozen=True)
 class _Process:
-    """States of a process that are observed, and what they look like."""
+    """States of a process that are observed, what they look like, and what one sees after each action.
+
+    Attributes:
+        states: ``int64[N]``, states of ``mdp``.
+        observations: ``uint8[N, H, W, C]``.
+        following: ``uint8[N, A, H, W, C]``.
+    """
 
     mdp: FiniteMDP
     states: np.ndarray
     observations: np.ndarray
+    following: np.ndarray
 
 
 #: Exact metrics of :func:`fidelity_process`. MICo of the optimal policy is not among them: all processes here are
@@ -254,9 +301,51 @@ FIDELITY_METRICS = (
 )
 
 
+#: Environments of each process: an id, and the arguments of each of its parts.
+_PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, int]]]] = {
+    "nav2d-8x8": ("bisimgym/Nav2D-v0", [{"size": 8, "num_obstacles": 5, "min_goal_distance": 6}]),
+    "nav2d-20x20": ("bisimgym/Nav2D-v0", [{}]),
+    "jumping-25": ("bisimgym/JumpingTask-v0", [{"obstacle_position": 25, "floor_height": 10}]),
+    "jumping-25-45": (
+        "bisimgym/JumpingTask-v0",
+        [{"obstacle_position": position, "floor_height": 10} for position in (25, 45)],
+    ),
+}
+#: Of the layouts.
+_SEED = 0
+
+
 def fidelity_processes() -> tuple[str, ...]:
     """Return the names of the processes that :func:`fidelity_process` knows."""
     return tuple(_PROCESSES)
+
+
+class _SameStart(gym.Wrapper):
+    """Starts every episode in the same layout, at the same place, whatever the seed."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(seed=_SEED, options=options)
+
+
+def fidelity_envs(name: str) -> list[Callable[[], gym.Env]]:
+    """Return functions that make the environments of a process, one for each of its parts.
+
+    Agents that learn in them come to see the states of :func:`fidelity_process` and no others.
+
+    Args:
+        name: one of :func:`fidelity_processes`.
+
+    Raises:
+        ValueError: for an unknown process.
+    """
+    if name not in _PROCESSES:
+        raise ValueError(f"name must be one of {list(_PROCESSES)}, got {name!r}")
+    env_id, parts = _PROCESSES[name]
+    return [functools.partial(_make, env_id, **arguments) for arguments in parts]
+
+
+def _make(env_id: str, **arguments: int) -> gym.Env:
+    return _SameStart(gym.make(env_id, **arguments))
 
 
 def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, discount: float = 0.99) -> FidelityProcess:
@@ -285,22 +374,63 @@ def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, disco
     Raises:
         ValueError: for an unknown process or metric, or a discount out of range.
     """
-    if name not in _PROCESSES:
-        raise ValueError(f"name must be one of {list(_PROCESSES)}, got {name!r}")
+    process = _process(name)
     unknown = [metric for metric in metrics if metric not in FIDELITY_METRICS]
     if unknown:
         raise ValueError(f"metrics must be of {list(FIDELITY_METRICS)}, got {unknown}")
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be in [0, 1), got {discount!r}")
-    defined = [metric for metric in metrics if metric != "recursive-similarity" or name.startswith("nav2d")]
-    distances = {metric: _solved(name, metric, float(discount)) for metric in defined}
-    return FidelityProcess(_process(name).observations, MappingProxyType(distances))
+    distances = {m: _solved(name, m, float(discount)) for m in metrics if m in fidelity_metrics(name)}
+    return FidelityProcess(process.observations, MappingProxyType(distances))
+
+
+def fidelity_metrics(name: str) -> tuple[str, ...]:
+    """Return the metrics that are defined on a process, of :data:`FIDELITY_METRICS`."""
+    return tuple(m for m in FIDELITY_METRICS if m != "recursive-similarity" or name.startswith("nav2d"))
+
+
+def fidelity_transitions(name: str) -> Transitions:
+    """Return every transition of a process, once: the data of a uniformly random policy that starts anywhere.
+
+    Each of the ``N`` observations of :func:`fidelity_process` has a row for each action, in that order. Rows of the E
+    pictures at which episodes can end follow: every action leads back to them, without reward, as the exact metrics
+    have it. Losses that take no notice of an episode's end need them to know how far ends are from other states.
+
+    Args:
+        name: one of :func:`fidelity_processes`.
+
+    Returns:
+        Of ``(N + E) * A`` rows: observations ``uint8[H, W, C]``, actions ``int64``, rewards ``float64`` as the
+        environment gives them, and whether the process has ended.
+
+    Raises:
+        ValueError: for an unknown process.
+    """
+    from bisimgym.baselines.isolated import Transitions
+
+    process = _process(name)
+    mdp, states = process.mdp, process.states
+    ended = mdp.terminal[mdp.transition[states]]
+    ends = np.unique(process.following[ended], axis=0)
+    observations = np.concatenate([process.observations, ends])
+    stays = np.repeat(ends, mdp.num_actions, axis=0)
+    return Transitions(
+        observations=np.repeat(observations, mdp.num_actions, axis=0),
+        actions=np.tile(np.arange(mdp.num_actions), len(observations)),
+        rewards=np.concatenate([mdp.reward[states].ravel(), np.zeros(len(stays))]),
+        next_observations=np.concatenate([process.following.reshape(-1, *ends.shape[1:]), stays]),
+        dones=np.concatenate([ended.ravel(), np.ones(len(stays), dtype=bool)]),
+    )
 
 
 @functools.cache
 def _process(name: str) -> _Process:
-    process = _PROCESSES[name]()
-    process.observations.flags.writeable = False
+    envs = [make() for make in fidelity_envs(name)]
+    for env in envs:
+        env.reset()
+    enumerated = _nav2d if name.startswith("nav2d") else _jumping
+    process = enumerated(*(env.unwrapped for env in envs))
+    process.observations.flags.writeable = process.following.flags.writeable = False
     return process
 
 
@@ -326,20 +456,19 @@ def _solved(name: str, metric: str, discount: float) -> np.ndarray:
     return found
 
 
-def _nav2d(seed: int, **arguments: int) -> _Process:
+def _nav2d(env: Nav2DEnv) -> _Process:
     """Return a layout. The goal is left out: an episode is over there, and no loss sees what would follow."""
-    env = Nav2DEnv(**arguments)
-    env.reset(seed=seed)
     mdp, layout = env.mdp(), env.state
     free = np.flatnonzero(layout.obstacles[0] == 0)
     start = int(np.searchsorted(free, layout.start[0]))
     states = mdp.reachable_states(start)
     states = states[~mdp.terminal[states]]
     shown = dataclasses.replace(select(layout, np.zeros(len(states), dtype=np.int64)), cell=free[states])
-    return _Process(mdp, states, env.task.observe(shown))
+    step = functools.partial(nav2d_transition, size=env.task.size)
+    return _Process(mdp, states, env.task.observe(shown), _following(env, shown, step))
 
 
-def _jumping(*positions: int) -> _Process:
+def _jumping(*envs: JumpingTaskEnv) -> _Process:
     """Return jumping tasks side by side.
 
     A picture also shows the frame before, so that an agent on the ground looks otherwise when it has just landed: its
@@ -347,9 +476,8 @@ def _jumping(*positions: int) -> _Process:
     """
     parts: dict[str, FiniteMDP] = {}
     pictures: list[np.ndarray] = []
-    for position in positions:
-        env = JumpingTaskEnv(obstacle_position=position, floor_height=10)
-        env.reset(seed=0)
+    following: list[np.ndarray] = []
+    for env in envs:
         found: dict[tuple[int, ...], JumpingState] = {}
 
         def key(state: JumpingState, i: int, found: dict[tuple[int, ...], JumpingState] = found) -> tuple[int, ...]:
@@ -357,15 +485,19 @@ def _jumping(*positions: int) -> _Process:
             found.setdefault(values, select(state, np.array([i])))
             return values
 
-        parts[str(position)] = enumerate_deterministic(env.state, transition, key, str, env.action_space.n)
-        pictures.append(env.task.observe(concatenate(list(found.values()))))
+        name = str(env.state.obstacle_position[0])
+        parts[name] = enumerate_deterministic(env.state, jumping_transition, key, str, env.action_space.n)
+        states = concatenate(list(found.values()))
+        pictures.append(env.task.observe(states))
+        following.append(_following(env, states, jumping_transition))
     mdp = FiniteMDP.union(parts)
-    return _Process(mdp, np.flatnonzero(~mdp.terminal), np.concatenate(pictures))
+    return _Process(mdp, np.flatnonzero(~mdp.terminal), np.concatenate(pictures), np.concatenate(following))
 
 
-_PROCESSES: dict[str, Callable[[], _Process]] = {
-    "nav2d-8x8": functools.partial(_nav2d, seed=0, size=8, num_obstacles=5, min_goal_distance=6),
-    "nav2d-20x20": functools.partial(_nav2d, seed=0),
-    "jumping-25": functools.partial(_jumping, 25),
-    "jumping-25-45": functools.partial(_jumping, 25, 45),
-}
+def _following(
+    env: Nav2DEnv | JumpingTaskEnv, states: Any, step: Callable[[Any, np.ndarray], tuple[Any, np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Return what one sees after each action, ``uint8[N, A, H, W, C]``, in N states of a task."""
+    count = len(env.task.observe(states))
+    actions = range(env.action_space.n)
+    return np.stack([env.task.observe(step(states, np.full(count, a))[0]) for a in actions], axis=1)

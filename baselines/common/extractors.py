@@ -238,7 +238,7 @@ def _convolutions(architecture: str, shape: tuple[int, int, int]) -> nn.Sequenti
         raise ValueError(f"architecture 'sac-ae' needs pictures of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
     layers: list[nn.Module] = []
     for channels, stride in ((shape[0], 2), (32, 1), (32, 1), (32, 1)):
-        layers += [nn.Conv2d(channels, 32, 3, stride=stride), nn.ReLU()]
+        layers += [nn.Conv2d(channels, 32, 3, stride=stride), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Flatten())
 
 
@@ -250,7 +250,8 @@ class Coordinates(nn.Module):
         kind = {"device": images.device, "dtype": images.dtype}
         rows = th.linspace(-1, 1, height, **kind)[:, None].expand(batch, 1, height, width)
         columns = th.linspace(-1, 1, width, **kind).expand(batch, 1, height, width)
-        return th.cat([images, rows, columns], dim=1)
+        # What is put together of several layouts comes out with channels first: say again that they are last.
+        return th.cat([images, rows, columns], dim=1).contiguous(memory_format=th.channels_last)
 
 
 class CoordConvNet(nn.Sequential):
@@ -271,19 +272,19 @@ class CoordConvNet(nn.Sequential):
         super().__init__(
             Coordinates(),
             nn.Conv2d(channels + 2, 64, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(64, 64, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(64, 64, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(64, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            nn.MaxPool2d(2),  # before ReLU: the same numbers, from a quarter of the pixels
+            nn.ReLU(inplace=True),
             nn.Conv2d(64, 96, 3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Conv2d(96, 128, 3, padding=1),
-            nn.ReLU(),
             nn.AdaptiveMaxPool2d(1),
+            nn.ReLU(inplace=True),
             nn.Flatten(),
         )

@@ -8,7 +8,8 @@ together with the predictions that a study found to matter as much (Luo et al. 2
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
 import torch as th
 from torch import nn
@@ -20,6 +21,7 @@ from bisimgym.baselines.losses.dbc import dbc_loss
 from bisimgym.baselines.losses.distances import PairLoss
 from bisimgym.baselines.losses.mico import mico_loss
 from bisimgym.baselines.losses.models import (
+    Gaussian,
     GaussianRewardModel,
     InverseModel,
     PairModel,
@@ -35,10 +37,48 @@ from bisimgym.baselines.losses.robust_dbc import (
     norm_radius,
     robust_dbc_loss,
 )
-from bisimgym.baselines.losses.self_prediction import reward_prediction_loss
+from bisimgym.baselines.losses.self_prediction import gaussian_nll, reward_prediction_loss
 from bisimgym.baselines.losses.simsr import simsr_loss
 
 ModelKind = Literal["gaussian", "deterministic", "ensemble"]
+Computed = TypeVar("Computed")
+
+
+class ModelOnBatch:
+    """A transition model that predicts from the embeddings of a batch once, whoever asks.
+
+    What the loss of self-prediction needs with gradients answers metrics, which ask without.
+
+    Args:
+        model: which answers everything else.
+        z: ``float[B, D]``, the modelled part of the batch's embeddings, with gradients if the model trains the encoder.
+        actions: ``float[B, A]``.
+    """
+
+    def __init__(self, model: TransitionModel, z: th.Tensor, actions: th.Tensor):
+        self.model, self.z, self.actions = model, z, actions
+
+    @cached_property
+    def predicted(self) -> Gaussian:
+        """What each member predicts, ``float[M, B, D]``, with gradients."""
+        with th.enable_grad():
+            return self.model.members(self.z, self.actions)
+
+    def is_of(self, z: th.Tensor, actions: th.Tensor) -> bool:
+        """Return whether these are the embeddings and actions of the batch, gradients aside."""
+        return _same_memory(z, self.z) and _same_memory(actions, self.actions)
+
+    def __call__(self, z: th.Tensor, actions: th.Tensor) -> Gaussian:
+        if th.is_grad_enabled() or not self.is_of(z, actions):
+            return self.model(z, actions)
+        return self.model.mixture(self.predicted)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+def _same_memory(x: th.Tensor, y: th.Tensor) -> bool:
+    return (x.data_ptr(), x.shape, x.stride()) == (y.data_ptr(), y.shape, y.stride())
 
 
 class Metric(nn.Module):
@@ -46,9 +86,12 @@ class Metric(nn.Module):
 
     Attributes:
         model_kind: the transition model that the loss asks for next embeddings, or ``None``.
+        trains_next: whether losses take ``trained_next_z``. That pass of the encoder then serves as ``next_z`` too.
     """
 
     model_kind: ModelKind | None = None
+    trains_next: bool = False
+    _kept: tuple[LatentBatch, Any] | None = None
 
     def build(self, latent_dim: int, action_dim: int, discount: float, make_encoder: Callable[[], nn.Module]) -> None:
         """Make the networks, once the sizes are known.
@@ -70,7 +113,7 @@ class Metric(nn.Module):
         batch: LatentBatch,
         actions: th.Tensor,
         other: th.Tensor,
-        model: TransitionModel | None,
+        model: TransitionModel | ModelOnBatch | None,
         generator: th.Generator,
     ) -> PairLoss:
         """Return the metric's loss.
@@ -88,9 +131,23 @@ class Metric(nn.Module):
         """Return the losses that train the metric's own networks, by name and weighted."""
         return {}
 
-    def bonus(self, batch: LatentBatch, actions: th.Tensor, model: TransitionModel | None) -> th.Tensor | None:
+    def bonus(
+        self, batch: LatentBatch, actions: th.Tensor, model: TransitionModel | ModelOnBatch | None
+    ) -> th.Tensor | None:
         """Return ``float[B]`` to add to the rewards, or ``None``."""
         return None
+
+    def once(self, batch: LatentBatch, compute: Callable[[], Computed]) -> Computed:
+        """Return what ``compute`` does, with gradients; the next call for the same batch returns the same and ends it.
+
+        For what both :meth:`pair_loss` and :meth:`own_losses` need.
+        """
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] is batch:
+            return kept[1]
+        with th.enable_grad():
+            self._kept = batch, compute()
+        return self._kept[1]
 
 
 class MICo(Metric):
@@ -156,6 +213,7 @@ class RobustDBC(Metric):
     """
 
     model_kind = "gaussian"
+    trains_next = True
 
     def __init__(
         self,
@@ -211,12 +269,15 @@ class RAP(Metric):
 
     def pair_loss(self, batch, actions, other, model, generator):
         with th.no_grad():
-            following = model(batch.target_z, actions).mean
-            std = self.state_reward(batch.z).std
+            following = model.expected(batch.target_z, actions)
+        std = self._rewards(batch).std
         return rap_loss(batch.z, batch.rewards, std, following, other, self.discount, beta=self.beta, outer=self.outer)
 
     def own_losses(self, batch, actions):
-        return {"state_reward_loss": self.state_reward.negative_log_likelihood(batch.z.detach(), batch.rewards)}
+        return {"state_reward_loss": gaussian_nll(*self._rewards(batch), batch.rewards)}
+
+    def _rewards(self, batch: LatentBatch) -> Gaussian:
+        return self.once(batch, lambda: self.state_reward(batch.z.detach()))
 
 
 class AMBS(Metric):
@@ -324,11 +385,10 @@ class RecursiveSimilarity(Metric):
 
     def pair_loss(self, batch, actions, other, model, generator):
         with th.no_grad():
-            base = self.base_encoder(batch.observations)
             following = self.next_model.each_action(batch.target_z)
         return recursive_similarity_loss(
             batch.z,
-            base,
+            self._base(batch),
             following,
             None,
             self.discount,
@@ -338,18 +398,21 @@ class RecursiveSimilarity(Metric):
         )
 
     def own_losses(self, batch, actions):
-        base, next_base = self.base_encoder(batch.observations), self.base_encoder(batch.next_observations)
-        predicted = self.next_model(batch.target_z, actions).mean
+        base, next_base = self._base(batch), self.base_encoder(batch.next_observations)
+        predicted = self.next_model.expected(batch.target_z, actions)
         return {
             "interaction_loss": interaction_loss(
                 self.inverse(base, next_base),
                 actions.argmax(dim=1),
-                self.forward_model(base, actions).mean,
+                self.forward_model.expected(base, actions),
                 next_base,
                 self.inverse_weight,
             ),
             "next_model_loss": F.mse_loss(predicted, batch.next_target_z),
         }
+
+    def _base(self, batch: LatentBatch) -> th.Tensor:
+        return self.once(batch, lambda: self.base_encoder(batch.observations))
 
 
 class Representation(nn.Module):
@@ -410,6 +473,7 @@ class Representation(nn.Module):
         if reward_prediction > 0:
             inputs = (self._model_dim,) if reward_from == "next" else (latent_dim, action_dim)
             self.reward = RewardModel(*inputs)
+        self._on_batch: ModelOnBatch | None = None
         self._seed = seed
         self._generator: th.Generator | None = None
         self._loaded_state: th.Tensor | None = None
@@ -422,31 +486,50 @@ class Representation(nn.Module):
             actions: ``float[B, A]``, one-hot for finite action spaces.
         """
         generator = self._random(batch.z.device)
+        model = self._model_on(batch, actions)
         losses: dict[str, th.Tensor] = {}
         #: The last metric loss, for statistics.
         self.last: PairLoss | None = None
         if self.metric is not None and self.metric_weight > 0:
             other = th.randperm(len(batch.z), generator=generator, device=batch.z.device)
-            self.last = self.metric.pair_loss(batch, actions, other, self.transition, generator)
+            self.last = self.metric.pair_loss(batch, actions, other, model, generator)
             losses["metric_loss"] = self.metric_weight * self.last.loss
             losses |= self.metric.own_losses(batch, actions)
-        if self.transition is not None:
-            trains_encoder = self.self_prediction > 0
-            z = self._modelled(batch.z if trains_encoder else batch.z.detach())
-            likelihood = self.transition.negative_log_likelihood(z, actions, self._modelled(batch.next_z))
+        if model is not None:
+            likelihood = self.transition.negative_log_likelihood_of(model.predicted, self._modelled(batch.next_z))
             losses["transition_loss"] = (self.self_prediction or 1.0) * likelihood
         if self.reward is not None:
             if self.reward_from == "next":
-                assert self.transition is not None
-                predicted = self.reward(self.transition.sample(self._modelled(batch.z), actions, generator))
+                if self.self_prediction > 0:
+                    following = self.transition.sample_from(model.predicted, generator)
+                else:  # the reward's loss trains the encoder, which those predictions leave alone
+                    following = self.transition.sample(self._modelled(batch.z), actions, generator)
+                predicted = self.reward(following)
             else:
                 predicted = self.reward(batch.z, actions)
             losses["reward_loss"] = self.reward_prediction * reward_prediction_loss(predicted, batch.rewards)
+        self._on_batch = None
         return losses
 
     def bonus(self, batch: LatentBatch, actions: th.Tensor) -> th.Tensor | None:
-        """Return ``float[B]`` to add to the rewards, or ``None``."""
-        return None if self.metric is None else self.metric.bonus(batch, actions, self.transition)
+        """Return ``float[B]`` to add to the rewards, or ``None``.
+
+        What it computes of the batch serves :meth:`forward`, if that comes before the next step of an optimiser.
+        """
+        if self.metric is None:
+            return None
+        return self.metric.bonus(batch, actions, self._model_on(batch, actions))
+
+    def _model_on(self, batch: LatentBatch, actions: th.Tensor) -> ModelOnBatch | None:
+        """Return the transition model on a batch, the same whenever the batch is."""
+        if self.metric is not None and self.metric.trains_next and self.metric_weight > 0:
+            batch.next_z = batch.trained_next_z.detach()
+        if self.transition is None:
+            return None
+        z = self._modelled(batch.z if self.self_prediction > 0 else batch.z.detach())
+        if self._on_batch is None or not self._on_batch.is_of(z, actions):
+            self._on_batch = ModelOnBatch(self.transition, z, actions)
+        return self._on_batch
 
     def _modelled(self, z: th.Tensor) -> th.Tensor:
         """Return the part of embeddings that the transition model predicts: the last numbers."""

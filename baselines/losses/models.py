@@ -103,15 +103,20 @@ class TransitionModel(nn.Module):
 
     def members(self, z: th.Tensor, action: th.Tensor, member: th.Tensor | None = None) -> Gaussian:
         """Return what each member predicts, ``float[M, B, D]``, or what those do that ``int64[K]`` names."""
-        check_shape("z", z, (*z.shape[:1], self.latent_dim))
-        _check_action(action, len(z), self.action_dim)
-        x = self.body(th.cat([z, action.to(z.dtype)], dim=1), member)
-        if self.norm is not None:
-            x = self.norm(x, member)
-        x = x.relu()
+        x = self._hidden(z, action, member)
         mean = self.mean(x, member).float()
         std = th.zeros_like(mean) if self.std is None else _squashed(self.std(x, member), self.std_range)
         return Gaussian(mean, std)
+
+    def _hidden(self, z: th.Tensor, action: th.Tensor, member: th.Tensor | None = None) -> th.Tensor:
+        check_shape("z", z, (*z.shape[:1], self.latent_dim))
+        _check_action(action, len(z), self.action_dim)
+        x = self.body(th.cat([z, action.to(z.dtype)], dim=1), member)
+        return (x if self.norm is None else self.norm(x, member)).relu()
+
+    def expected(self, z: th.Tensor, action: th.Tensor) -> th.Tensor:
+        """Return the mean of what :meth:`forward` predicts, ``float[B, D]``, and spare the standard deviation."""
+        return self.mean(self._hidden(z, action)).float().mean(dim=0)
 
     def forward(self, z: th.Tensor, action: th.Tensor) -> Gaussian:
         """Return the predicted next embeddings, mean and standard deviation ``float[B, D]``.
@@ -124,7 +129,11 @@ class TransitionModel(nn.Module):
         Raises:
             ValueError: for other shapes.
         """
-        mean, std = self.members(z, action)
+        return self.mixture(self.members(z, action))
+
+    def mixture(self, members: Gaussian) -> Gaussian:
+        """Return mean and standard deviation, ``float[B, D]``, of what all members predict, ``float[M, B, D]``."""
+        mean, std = members
         if self.num_members == 1:
             return Gaussian(mean[0], std[0])
         middle = mean.mean(dim=0)
@@ -140,13 +149,24 @@ class TransitionModel(nn.Module):
         Args:
             generator: best on the device of the parameters, which saves a copy.
         """
-        member = None
-        if self.num_members > 1:
-            member = th.randint(self.num_members, (1,), generator=generator, device=generator.device).to(z.device)
-        mean, std = (x[0] for x in self.members(z, action, member))
+        member = self._draw_member(z.device, generator)
+        return self._draw(self.members(z, action, member), generator)
+
+    def sample_from(self, members: Gaussian, generator: th.Generator) -> th.Tensor:
+        """Return what :meth:`sample` does, from what all members predict, ``float[M, B, D]``."""
+        member = self._draw_member(members.mean.device, generator)
+        return self._draw(Gaussian(*(_of(x, member) for x in members)), generator)
+
+    def _draw_member(self, device: th.device, generator: th.Generator) -> th.Tensor | None:
+        if self.num_members == 1:
+            return None
+        return th.randint(self.num_members, (1,), generator=generator, device=generator.device).to(device)
+
+    def _draw(self, member: Gaussian, generator: th.Generator) -> th.Tensor:
+        mean, std = (x[0] for x in member)
         if self.kind == "deterministic":
             return mean
-        noise = th.randn(mean.shape, generator=generator, device=generator.device).to(z.device)
+        noise = th.randn(mean.shape, generator=generator, device=generator.device).to(mean.device)
         return mean + std * noise
 
     def negative_log_likelihood(self, z: th.Tensor, action: th.Tensor, next_z: th.Tensor) -> th.Tensor:
@@ -154,15 +174,18 @@ class TransitionModel(nn.Module):
 
         Of an ensemble it is the mean over members. ``next_z``, ``float[B, D]``, gets no gradient; ``z`` does.
         """
-        mean, std = self.members(z, action)
-        check_shape("next_z", next_z, tuple(z.shape))
-        return gaussian_nll(mean, std, next_z.expand_as(mean))
+        return self.negative_log_likelihood_of(self.members(z, action), next_z)
+
+    def negative_log_likelihood_of(self, members: Gaussian, next_z: th.Tensor) -> th.Tensor:
+        """Return what :meth:`negative_log_likelihood` does, from what all members predict, ``float[M, B, D]``."""
+        check_shape("next_z", next_z, tuple(members.mean.shape[1:]))
+        return gaussian_nll(*members, next_z.expand_as(members.mean))
 
     def each_action(self, z: th.Tensor) -> th.Tensor:
         """Return the mean next embeddings under every one-hot action, ``float[A, B, D]``."""
         actions = th.eye(self.action_dim, dtype=z.dtype, device=z.device)
         rows = z.repeat(self.action_dim, 1)
-        return self(rows, actions.repeat_interleave(len(z), dim=0)).mean.view(self.action_dim, *z.shape)
+        return self.expected(rows, actions.repeat_interleave(len(z), dim=0)).view(self.action_dim, *z.shape)
 
 
 class RewardModel(nn.Module):

@@ -11,8 +11,10 @@ from bisimgym.benchmarks.suites.base import Suite
 #: Name of each suite and the module that holds it as ``SUITE``.
 SUITES = {
     "jumping": "bisimgym.benchmarks.suites.jumping",
+    "markov": "bisimgym.benchmarks.suites.markov",
     "noisy-states": "bisimgym.benchmarks.suites.noisy_states",
     "small-images": "bisimgym.benchmarks.suites.small_images",
+    "fidelity": "bisimgym.benchmarks.suites.fidelity",
 }
 
 

@@ -246,8 +246,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
 
 def _reference(spec: Spec) -> Outcome:
-    from bisimgym.baselines.langevin.comparators import GaussianMixtureHMM, KMeansStates
     from bisimgym.baselines.langevin.segmentation import best_permutation, matched_states
+    from bisimgym.benchmarks.comparators import GaussianMixtureHMM, KMeansStates
 
     law = signal_law(spec.task)
     signals, states = test_signals(spec.task)
@@ -367,7 +367,7 @@ class _Clusters:
     """Three clusters of positions, for dynamics without an energy: their number is given, not found."""
 
     def __init__(self, positions: np.ndarray, seed: int):
-        from bisimgym.baselines.langevin.comparators import KMeansStates
+        from bisimgym.benchmarks.comparators import KMeansStates
 
         self._means, self.count = KMeansStates(NUM_STATES, seed).fit(positions), NUM_STATES
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,18 @@ class TestCommand:
     def test_help_names_every_command(self, capsys):
         assert main(["--help"]) == 0
         text = capsys.readouterr().out
-        for command in ("list", "run", "evaluate", "report", "throughput", "heatmaps", "pages", "pictures", "doctor"):
+        for command in (
+            "list",
+            "run",
+            "evaluate",
+            "report",
+            "throughput",
+            "heatmaps",
+            "landscape",
+            "pages",
+            "pictures",
+            "doctor",
+        ):
             assert command in text
             assert main([command, "--help"]) == 0
 
@@ -275,12 +287,18 @@ class TestCommand:
         assert "policy similarity (PSM): up to 1.99, 1068 of 3136 pairs at 0" in capsys.readouterr().out
 
 
-def test_the_readmes_table_is_what_the_committed_rows_generate(tmp_path):
-    readme = Path(__file__).parents[2] / "README.md"
-    copy = tmp_path / "README.md"
-    copy.write_text(readme.read_text())
-    assert main(["report", "--committed", "--out", str(tmp_path / "site"), "--readme", str(copy)]) == 0
-    assert copy.read_text() == readme.read_text()
+def test_the_tables_of_the_pages_are_what_the_committed_rows_generate(tmp_path):
+    root = Path(__file__).parents[2]
+    (line,) = [line for line in (root / "Makefile").read_text().splitlines() if "report --committed" in line]
+    pages = [root / page for page in re.findall(r"--readme (\S+)", line)]
+    copies = [tmp_path / page.name for page in pages]
+    arguments = []
+    for page, copy in zip(pages, copies, strict=True):
+        copy.write_text(page.read_text())
+        arguments += ["--readme", str(copy)]
+    assert main(["report", "--committed", "--out", str(tmp_path / "site"), *arguments]) == 0
+    for page, copy in zip(pages, copies, strict=True):
+        assert copy.read_text() == page.read_text(), page.name
 
 
 def test_the_table_of_metric_speed_is_that_of_the_committed_figures(tmp_path):

@@ -10,9 +10,12 @@ from bisimgym.benchmarks.fidelity import (
     FIDELITY_METRICS,
     Fidelity,
     euclidean,
+    fidelities,
     fidelity,
+    fidelity_envs,
     fidelity_process,
     fidelity_processes,
+    fidelity_transitions,
 )
 from bisimgym.envs.jumping import jumping_mdp
 from bisimgym.envs.nav2d import successor_observations
@@ -148,6 +151,25 @@ def test_the_distance_of_an_encoder_is_used():
     assert fidelity(Manhattan(), points, exact, euclidean).distortion > 0.01
 
 
+def test_several_metrics_at_once_are_as_one_by_one():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(12, 3))
+    exact = {name: distances(rng.normal(size=(12, 2))) for name in "ab"}
+    embedded = []
+
+    def embed(rows):
+        embedded.append(len(rows))
+        return rows
+
+    found = fidelities(embed, points, exact, neighbours=3)
+    assert found == {name: fidelity(identity, points, exact[name], neighbours=3) for name in "ab"}
+    assert embedded == [12]
+    with pytest.raises(ValueError, match="same states"):
+        fidelities(identity, points, {"a": exact["a"], "b": distances(LINE)})
+    with pytest.raises(ValueError, match="at least one"):
+        fidelities(identity, points, {})
+
+
 def test_dictionaries_and_blocks_are_embedded_in_order():
     points = np.random.default_rng(0).normal(size=(300, 2))
     found = fidelity(
@@ -215,6 +237,66 @@ def test_a_jumping_state_counts_once_for_each_of_its_pictures():
     assert exact["policy-similarity"][0, second] > 0
 
 
+def test_the_data_of_a_layout_are_all_its_transitions():
+    observations = fidelity_process("nav2d-8x8", []).observations
+    data = fidelity_transitions("nav2d-8x8")
+    count = len(observations)
+    assert {len(column) for column in data} == {4 * (count + 1)}
+
+    goal = observations[:1].copy()
+    goal[..., 1] = goal[..., 2]
+    every = np.concatenate([observations, goal])
+    np.testing.assert_array_equal(data.observations, np.repeat(every, 4, axis=0))
+    np.testing.assert_array_equal(data.actions, np.tile(np.arange(4), count + 1))
+    following = np.concatenate([successor_observations(observations).reshape(-1, *goal.shape[1:]), *[goal] * 4])
+    np.testing.assert_array_equal(data.next_observations, following)
+    at_goal = (following[..., 1] == following[..., 2]).all(axis=(1, 2))
+    np.testing.assert_array_equal(data.rewards, np.where(at_goal, 0.0, -1.0))
+    np.testing.assert_array_equal(data.dones, at_goal)
+
+
+@pytest.mark.parametrize("name", ["nav2d-8x8", "jumping-25-45"])
+def test_what_happens_in_the_environments_is_in_the_data(name):
+    observations = fidelity_process(name, []).observations
+    data = fidelity_transitions(name)
+    table = {
+        (row[0].tobytes(), int(row[1])): (float(row[2]), row[3].tobytes(), bool(row[4]))
+        for row in zip(*data, strict=True)
+    }
+    assert len(table) == len(data.actions)  # each once
+    makers = fidelity_envs(name)
+    ends = set()
+    rng = np.random.default_rng(0)
+    for make, episode in itertools.product(makers, range(20)):
+        env = make()
+        before, _ = env.reset(seed=episode)
+        assert (before == observations).all(axis=(1, 2, 3)).any()
+        terminated = truncated = False
+        while not (terminated or truncated):
+            action = int(rng.random() < 0.05) if name.startswith("jumping") else int(rng.integers(4))
+            after, reward, terminated, truncated, _ = env.step(action)
+            assert table[before.tobytes(), action] == (reward, after.tobytes(), terminated)
+            before = after
+        if terminated:
+            ends.add(before.tobytes())
+    assert len(ends) >= len(makers)
+    for end, action in itertools.product(ends, range(data.actions.max() + 1)):
+        assert table[end, action] == (0.0, end, True)
+
+
+def test_environments_start_alike_whatever_the_seed():
+    starts = []
+    for make in fidelity_envs("jumping-25-45") + fidelity_envs("jumping-25"):
+        env = make()
+        one, other = env.reset(seed=1)[0], env.reset(seed=2)[0]
+        np.testing.assert_array_equal(one, other)
+        starts.append(one)
+    assert (starts[0] == starts[2]).all()
+    assert (starts[0] != starts[1]).any()
+    layout = fidelity_envs("nav2d-8x8")[0]()
+    np.testing.assert_array_equal(layout.reset(seed=1)[0], layout.reset()[0])
+
+
 def test_processes_are_solved_once_and_cannot_be_spoiled():
     one, other = (fidelity_process("jumping-25", ["policy-similarity"]) for _ in range(2))
     assert one.observations is other.observations
@@ -226,8 +308,9 @@ def test_processes_are_solved_once_and_cannot_be_spoiled():
 
 def test_unknown_names_are_refused():
     assert set(fidelity_processes()) == {"nav2d-8x8", "nav2d-20x20", "jumping-25", "jumping-25-45"}
-    with pytest.raises(ValueError, match="nav2d-8x8"):
-        fidelity_process("nav2d")
+    for function in (fidelity_process, fidelity_transitions, fidelity_envs):
+        with pytest.raises(ValueError, match="nav2d-8x8"):
+            function("nav2d")
     with pytest.raises(ValueError, match="mico-random"):
         fidelity_process("nav2d-8x8", ["mico"])
     with pytest.raises(ValueError, match="discount"):

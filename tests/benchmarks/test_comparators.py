@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from bisimgym.baselines.langevin.comparators import GaussianMixtureHMM, KMeansStates, _expected
+from bisimgym.benchmarks.comparators import GaussianMixtureHMM, KMeansStates, _expected
 from bisimgym.envs.markov_filters import ExactFilter, filter_states
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 

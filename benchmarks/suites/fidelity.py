@@ -1,0 +1,350 @@
+"""The fidelity suite: is the distance that an encoder has learned the metric that it was meant to learn?
+
+Encoders learn from every transition of a small deterministic process, taken equally often: the data of a policy that
+acts uniformly at random. They are trained by one loss each and nothing else (isolated evaluation, Luo et al. 2025), and
+their distances are compared with exact metrics over all pairs of states.
+
+All are scored against one metric, so that scores of methods, and of outside agents, can be compared: on-policy
+bisimulation of the random policy. Under the policy of the data it is the metric of which states behave alike: it is 0
+between those that rewards never tell apart, which MICo's is not. What a loss says that it learns is another number,
+"own metric":
+
+* MICo, SimSR and RAP: the MICo distance, whose recursion they sample. RAP compares expected next states, which in a
+  deterministic process are the next states. SimSR's distance is 0 from a state to itself, the exact one is not.
+* DBC, Robust DBC and AMBS: on-policy bisimulation, the score itself. Their models are asked about the action that was
+  taken, and the actions of a pair are independent: under random actions, what they sample is MICo's recursion too.
+* Recursive similarity: the exact one, from a base that says which actions move the agent. It is defined on Nav2D; on
+  the jumping task, where every action moves it, there is no own metric.
+* Predictions, and outside agents, say nothing about distances.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.fidelity import (
+    FIDELITY_METRICS,
+    embeddings,
+    euclidean,
+    fidelities,
+    fidelity_envs,
+    fidelity_metrics,
+    fidelity_process,
+    fidelity_transitions,
+)
+from bisimgym.benchmarks.suites.base import (
+    Measure,
+    Method,
+    Monitor,
+    Outcome,
+    Preset,
+    Spec,
+    Stopwatch,
+    Suite,
+    Task,
+    from_checkpoint,
+)
+
+#: The metric that all methods are scored against.
+REFERENCE = "bisimulation-random"
+#: The metric that a method's loss says it learns.
+CLAIMS = {
+    "mico": "mico-random",
+    "dbc": "bisimulation-random",
+    "robust-dbc": "bisimulation-random",
+    "rap": "mico-random",
+    "ambs": "bisimulation-random",
+    "simsr": "mico-random",
+    "rss": "recursive-similarity",
+}
+#: Of exact metrics and losses alike.
+DISCOUNT = 0.99
+NUM_ENVS = 8
+#: Updates between two reports of progress.
+_CHUNK = 50
+#: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.fidelity.Fidelity`.
+_COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
+
+TASKS = {
+    "nav2d-8x8": Task("Nav2D, 8 x 8", "A layout with five obstacles: 48 states, four actions"),
+    "nav2d-20x20": Task("Nav2D, 20 x 20", "A layout as registered: 350 states, four actions"),
+    "jumping-25": Task("Jumping task", "The obstacle at 25: 421 pictures, two actions"),
+    "jumping-25-45": Task(
+        "Two jumping tasks", "Obstacles at 25 and 45: 1339 pictures, two actions. Which states of both behave alike?"
+    ),
+}
+
+
+def _method(description: str, metric: str | None = None, **settings: Any) -> Method:
+    shared = {
+        "metric": metric,
+        "metric_settings": {},
+        "metric_weight": 0.5,
+        "self_prediction": 0.0,
+        "reward_prediction": 0.0,
+        "reward_from": "embedding",
+        "encoder": "mlp",
+        "norm": "layer",
+        "features_dim": 50,
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "precision": "auto",
+    }
+    return Method(description, {**shared, **settings})
+
+
+METHODS = {
+    "mico": _method(
+        "MICo: sampled differences of rewards, next embeddings of a target", "mico", metric_settings={"beta": 0.1}
+    ),
+    "dbc": _method("DBC in the form of Luo et al.", "dbc", metric_settings={"form": "study"}),
+    "robust-dbc": _method(
+        "DBC with a bounded norm and inverse dynamics", "robust-dbc", metric_settings={"norm": "huber"}, norm="cap"
+    ),
+    "rap": _method(
+        "RAP: expected next embeddings and the variance of rewards",
+        "rap",
+        metric_settings={"beta": 1e-5},
+        features_dim=100,
+        learning_rate=5e-4,
+    ),
+    "ambs": _method(
+        "AMBS: learned distances of rewards and of dynamics, which count the same",
+        "ambs",
+        metric_weight=1.0,
+        features_dim=100,
+        learning_rate=5e-4,
+    ),
+    "simsr": _method(
+        "SimSR: cosine distances of embeddings of unit length",
+        "simsr",
+        metric_settings={"reward_weight": 1.0},
+        metric_weight=1.0,
+        norm="l2",
+    ),
+    "rss": _method(
+        "Recursive state similarity: what actions do, and no rewards",
+        "recursive-similarity",
+        metric_settings={"reduction": "mean"},
+        metric_weight=1.0,
+        norm="none",
+        features_dim=128,
+    ),
+    "self-prediction": _method("No metric: the next embedding is predicted", self_prediction=1.0),
+    "deepmdp": _method(
+        "No metric: the next embedding and the reward are predicted", self_prediction=1.0, reward_prediction=1.0
+    ),
+    "random": Method(
+        "An encoder that was never trained: the floor",
+        {"metric": None, "encoder": "mlp", "norm": "layer", "features_dim": 50},
+        trains=False,
+    ),
+}
+
+PRESETS = {
+    "smoke": Preset("Seconds: shows that everything runs, scores mean nothing", {"updates": 20, "evaluations": 2}),
+    "short": Preset("3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6}),
+    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20}),
+}
+
+MEASURES = {
+    "own_metric": Measure("own metric", "Rank correlation with the metric that the method's loss says it learns"),
+    "distortion": Measure(
+        "distortion",
+        "Sum of |c d - exact| over the sum of exact distances, for the best factor c: 0 is best, 1 is that of c = 0",
+    ),
+    "neighbour_recall": Measure(
+        "neighbour recall", "Share of a state's five nearest by the exact metric that are among its five nearest"
+    ),
+    "effective_rank": Measure("effective rank", "Dimensions that the embeddings fill: 1 is a line, a collapse", False),
+    **{
+        f"rank_{metric}": Measure(f"with {metric}", f"Rank correlation with {metric}", False)
+        for metric in FIDELITY_METRICS
+        if metric != REFERENCE
+    },
+}
+
+
+def training_envs(task: str, seed: int) -> Any:
+    """Return eight environments of the process, parts in turn, whose episodes all start alike (with time limits)."""
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+    parts = fidelity_envs(task)
+    makers = [parts[i % len(parts)] for i in range(NUM_ENVS)]
+    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+    """Score the distances of an agent's embeddings.
+
+    Args:
+        agent: with ``embed(observation)``, from ``uint8[B, H, W, C]`` to ``float[B, D]``. Embeddings are compared by
+            its ``distance(x, y)``, from two ``float[P, D]`` to ``float[P]``, if it has one, else by their Euclidean
+            distance.
+        task: of the suite.
+        seed: of the run; nothing depends on it.
+
+    Raises:
+        UserError: for an agent without ``embed``.
+    """
+    if not callable(getattr(agent, "embed", None)):
+        raise UserError(
+            f"agent {type(agent).__name__} has no method embed(observation), whose distances this suite scores: from "
+            "uint8[B, H, W, C] to float[B, D]"
+        )
+    return _scored(agent, task, None)
+
+
+def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
+    import torch as th
+
+    from bisimgym.baselines.common.latents import effective_rank
+
+    process = fidelity_process(task, discount=DISCOUNT)
+    z = embeddings(agent, process.observations, len(process.observations))
+    found = fidelities(lambda rows: rows, z, process.distances, getattr(agent, "distance", euclidean))
+    columns = {name: [getattr(values, name) for values in found.values()] for name in _COLUMNS}
+    outcomes = {"metric": list(found), "claimed": [metric == claimed for metric in found], **columns}
+    scores = _scores(outcomes)
+    rank = float(effective_rank(th.as_tensor(np.array(z))))
+    return Outcome(scores.pop("score"), {**scores, "effective_rank": rank}, outcomes)
+
+
+def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
+    rank = dict(zip(outcomes["metric"], outcomes["rank_correlation"], strict=True))
+    own = [rank[metric] for metric, claimed in zip(outcomes["metric"], outcomes["claimed"], strict=True) if claimed]
+    reference = outcomes["metric"].index(REFERENCE)
+    return {
+        "score": rank.pop(REFERENCE),
+        **({"own_metric": own[0]} if own else {}),
+        **{name: outcomes[name][reference] for name in ("distortion", "neighbour_recall")},
+        **{f"rank_{metric}": value for metric, value in rank.items()},
+    }
+
+
+def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+    """Return the scores that follow from stored outcomes.
+
+    Raises:
+        ValueError: if the outcomes are not those of this task, one row for each of its metrics.
+    """
+    metrics = list(fidelity_metrics(task))
+    if outcomes["metric"] != metrics or any(len(outcomes[name]) != len(metrics) for name in ("claimed", *_COLUMNS)):
+        raise ValueError(f"outcomes of {task} have one row for each of {metrics}, got {outcomes['metric']}")
+    return _scores(outcomes)
+
+
+_ENCODERS = ("mlp", "convolutions")
+
+
+def _make(spec: Spec, device: str) -> Any:
+    from bisimgym.baselines.common.extractors import ImageExtractor, MLPExtractor
+    from bisimgym.baselines.isolated import IsolatedRepresentation
+
+    of_training = ("updates", "evaluations", "batch_size", "encoder")
+    settings = {name: value for name, value in spec.settings.items() if name not in of_training}
+    env = fidelity_envs(spec.task)[0]()
+    return IsolatedRepresentation(
+        env.observation_space,
+        env.action_space,
+        extractor_class=MLPExtractor if spec.settings["encoder"] == "mlp" else ImageExtractor,
+        discount=DISCOUNT,
+        seed=spec.seed,
+        device=device,
+        **settings,
+    )
+
+
+def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+    """Train one encoder, from its checkpoint if there is one, and score it.
+
+    Rewards are divided by the largest of the process: losses were made for rewards of about 1, and the scores do not
+    depend on the unit. A run that is cut off goes on from its last checkpoint as the unbroken run did.
+    """
+    from bisimgym.baselines.isolated import IsolatedRepresentation
+
+    checkpoint = Path(monitor.checkpoint, "model.zip")
+    model = from_checkpoint(checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(spec, device)
+    total, evaluations = (spec.settings.get(name, 0) for name in ("updates", "evaluations"))
+    # The last row belongs to the result: a run that was cut off between the two writes it again.
+    curve = monitor.resume_curve("updates", min(model.num_updates, total - 1))
+    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+
+    def log() -> Outcome:
+        with watch.paused():
+            outcome = _scored(model, spec.task, CLAIMS.get(spec.method))
+            row = {"updates": model.num_updates, "score": outcome.score, **outcome.scores, "seconds": watch.seconds()}
+            monitor.log(row)
+            return outcome
+
+    if total:
+        if not curve:
+            log()
+        data = fidelity_transitions(spec.task)
+        data = data._replace(rewards=data.rewards / np.abs(data.rewards).max())
+        every = max(total // evaluations, 1)
+    while model.num_updates < total:
+        monitor.progress(model.num_updates, total)
+        steps = min(_CHUNK, every - model.num_updates % every, total - model.num_updates)
+        model.fit(data, steps, spec.settings["batch_size"])
+        if model.num_updates % every == 0 and model.num_updates < total:
+            log()
+            _save(model, checkpoint)
+    outcome = log()
+    monitor.progress(total, total)
+    _save(model, checkpoint)
+    return outcome
+
+
+def _save(model: Any, checkpoint: Path) -> None:
+    """Write a checkpoint whole or not at all."""
+    checkpoint.parent.mkdir(exist_ok=True)
+    unfinished = checkpoint.with_name("unfinished.zip")
+    model.save(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(checkpoint)
+
+
+def check(spec: Spec) -> None:
+    """Raise ``ValueError`` for settings that cannot be trained with."""
+    settings = spec.settings
+    for name, least in (("updates", 1), ("evaluations", 1), ("batch_size", 2), ("features_dim", 1)):
+        if settings.get(name, least) < least:
+            raise ValueError(f"{name} must be at least {least}, got {settings[name]}")
+    if settings["encoder"] not in _ENCODERS:
+        raise ValueError(f"encoder must be one of {list(_ENCODERS)}, got {settings['encoder']!r}")
+    if spec.variant:  # the suite's own settings are sound, and making networks takes time
+        _make(spec, "cpu")
+
+
+SUITE = Suite(
+    name="fidelity",
+    version=1,
+    title="Fidelity",
+    description=(
+        "An encoder learns from every transition of a small process, by one loss alone. Do its distances say which "
+        "states behave alike under random actions? The score compares their order with that of the exact on-policy "
+        "bisimulation metric."
+    ),
+    score_name="rank correlation",
+    percent=False,
+    lower_is_better=False,
+    x_name="updates",
+    tasks=TASKS,
+    methods=METHODS,
+    presets=PRESETS,
+    measures=MEASURES,
+    published={},
+    train=train,
+    evaluate=evaluate,
+    training_envs=training_envs,
+    check=check,
+    rescore=rescore,
+)
