@@ -309,7 +309,7 @@ def test_the_table_of_metric_speed_is_that_of_the_committed_figures(tmp_path):
     copy = tmp_path / "metrics.md"
     copy.write_text((root / "docs" / "metrics.md").read_text())
     figures = json.loads((root / "benchmarks" / "results" / "metric_speed.json").read_text())
-    write_between_markers(copy, {"metric speed": metric_speed.markdown(figures)})
+    write_between_markers({"metric speed": metric_speed.markdown(figures)}, copy)
     assert copy.read_text() == (root / "docs" / "metrics.md").read_text()
 
 

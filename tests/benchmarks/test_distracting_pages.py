@@ -45,7 +45,7 @@ def test_the_tables_of_the_page_are_those_of_presets_and_committed_figures(tmp_p
         "presets": distracting_pictures.preset_markdown(),
         "distracting speed": distracting_speed.markdown(figures),
     }
-    write_between_markers(copy, tables)
+    write_between_markers(tables, copy)
     assert copy.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
 
 
