@@ -336,10 +336,14 @@ def throughput(
         bool,
         typer.Option("--distracting", help="Measure distracting control instead: renderers, workers, noise (minutes)."),
     ] = False,
+    agents: Annotated[
+        bool,
+        typer.Option("--agents", help="Measure the learners instead: beside stock SB3, method by method (minutes)."),
+    ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     readme: Annotated[
         Path | None,
-        typer.Option(help="With --metrics or --distracting: also write the tables into this Markdown file."),
+        typer.Option(help="With --metrics, --distracting or --agents: also write the tables into this Markdown file."),
     ] = None,
 ) -> None:
     """Measure environment steps per second, single and vector, and updates per second of the learners."""
@@ -349,13 +353,19 @@ def throughput(
     if json_ is not None:
         make_folder(json_.parent)
     console = Console()
-    if metrics and distracting:
-        raise UserError("--metrics and --distracting measure different things: ask for one at a time")
-    if (metrics or distracting) and env_id:
-        option = "--metrics measures no environment" if metrics else "--distracting measures its own environments"
-        raise UserError(f"{option}, but {env_id[0]} was given: ask for one or the other")
-    if readme is not None and not (metrics or distracting):
-        raise UserError("--readme goes with --metrics or --distracting")
+    measures = {
+        "--metrics": (metrics, "no environment"),
+        "--distracting": (distracting, "its own environments"),
+        "--agents": (agents, "its own environments"),
+    }
+    asked = [option for option, (given, _) in measures.items() if given]
+    if len(asked) > 1:
+        raise UserError(f"{' and '.join(asked)} measure different things: ask for one at a time")
+    if asked and env_id:
+        what = measures[asked[0]][1]
+        raise UserError(f"{asked[0]} measures {what}, but {env_id[0]} was given: ask for one or the other")
+    if readme is not None and not asked:
+        raise UserError("--readme goes with --metrics, --distracting or --agents")
     table = {}
     if metrics:
         from bisimgym.benchmarks import metric_speed
@@ -367,6 +377,11 @@ def throughput(
 
         measured = distracting_speed.measure(console, seconds)
         table["distracting speed"] = distracting_speed.markdown(measured)
+    elif agents:
+        from bisimgym.benchmarks import agent_speed
+
+        measured = agent_speed.measure(console, seconds)
+        table |= agent_speed.markdown(measured)
     else:
         measured = measure.measure(env_id or [], seconds, learners, console)
     if json_ is not None:

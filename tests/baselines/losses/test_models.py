@@ -56,6 +56,25 @@ def test_one_member_equals_layers_of_torch(batch):
     assert th.allclose(predicted.std, std, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "deterministic", "ensemble"])
+def test_predictions_can_be_shared(kind, batch, generator):
+    model = TransitionModel(D, A, kind)
+    members = model.members(*batch)
+    next_z = th.randn(B, D, generator=generator)
+    th.testing.assert_close(
+        model.negative_log_likelihood_of(members, next_z), model.negative_log_likelihood(*batch, next_z)
+    )
+    for seed in range(8):  # of an ensemble, several members
+        draws = [th.Generator().manual_seed(seed) for _ in range(2)]
+        th.testing.assert_close(model.sample_from(members, draws[0]), model.sample(*batch, draws[1]))
+        assert th.equal(draws[0].get_state(), draws[1].get_state())
+    for shared, whole in zip(model.mixture(members), model(*batch), strict=True):
+        th.testing.assert_close(shared, whole)
+    th.testing.assert_close(model.expected(*batch), model(*batch).mean)
+    with pytest.raises(ValueError, match="next_z must be"):
+        model.negative_log_likelihood_of(members, next_z[:, :1])
+
+
 def test_an_ensembles_moments_are_those_of_the_mixture(batch, generator):
     model = TransitionModel(D, A, "ensemble", std_range=(0.1, 1.0))
     drawn = th.stack([model.sample(*batch, generator) for _ in range(4000)])
