@@ -410,7 +410,7 @@ def suite_rows(
             few = {"learning_starts": 2 * env.num_envs}
             spec = make_spec(noisy_states.SUITE, SUITE_TASK, method, "short", 1, few)
             # All learners step the same environments in turn: what they have in their replays matters to no time.
-            model = noisy_states._make(spec, "cpu", env)
+            model = noisy_states.make_learner(spec, "cpu", env)
             turns[method] = functools.partial(model.learn, steps, reset_num_timesteps=False, log_interval=None)
         alone.seed(0)
         alone.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -262,6 +263,21 @@ def from_checkpoint(checkpoint: Path, load: Callable[[Path], Model]) -> Model | 
         return load(checkpoint)
     except Exception as error:  # whatever reading a damaged archive raises
         raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
+
+
+def save_whole(model: Any, checkpoint: Path) -> None:
+    """Have a model write itself to a zip file, which is replaced at once and never half written.
+
+    Args:
+        model: with ``save(path)``.
+        checkpoint: of the file, in a folder that is made if it is not there.
+    """
+    checkpoint.parent.mkdir(exist_ok=True)
+    unfinished = checkpoint.with_name("unfinished.zip")
+    model.save(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(checkpoint)
 
 
 class Stopwatch:

@@ -20,7 +20,6 @@ between those that rewards never tell apart, which MICo's is not. What a loss sa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from bisimgym.benchmarks.suites.base import (
     Suite,
     Task,
     from_checkpoint,
+    save_whole,
 )
 
 #: The metric that all methods are scored against.
@@ -295,21 +295,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         model.fit(data, steps, spec.settings["batch_size"])
         if model.num_updates % every == 0 and model.num_updates < total:
             log()
-            _save(model, checkpoint)
+            save_whole(model, checkpoint)
     outcome = log()
     monitor.progress(total, total)
-    _save(model, checkpoint)
+    save_whole(model, checkpoint)
     return outcome
-
-
-def _save(model: Any, checkpoint: Path) -> None:
-    """Write a checkpoint whole or not at all."""
-    checkpoint.parent.mkdir(exist_ok=True)
-    unfinished = checkpoint.with_name("unfinished.zip")
-    model.save(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(checkpoint)
 
 
 def check(spec: Spec) -> None:

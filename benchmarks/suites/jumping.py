@@ -5,7 +5,6 @@ Source of tasks, settings and published numbers: Agarwal et al. (2021), section 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from bisimgym.benchmarks.suites.base import (
     Suite,
     Task,
     from_checkpoint,
+    save_whole,
 )
 from bisimgym.envs.jumping import jumping_union
 from bisimgym.envs.jumping_grids import ALL_TASKS, training_tasks
@@ -390,7 +390,7 @@ def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
                 outcome = evaluate(self.model, spec.task, spec.seed)
                 seconds = before + time.perf_counter() - started
                 monitor.log({"updates": done, "score": outcome.score, **outcome.scores, "seconds": round(seconds, 2)})
-                _save(self.model, checkpoint)
+                save_whole(self.model, checkpoint)
             return True
 
     monitor.progress(model.num_timesteps, total)
@@ -407,7 +407,7 @@ def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         outcome = _outcome({**outcome.outcomes, "paper_rule_solved": np.sum(repeats, axis=0).tolist()})
     row = {key: value for key, value in outcome.scores.items() if key != "paper_rule"}
     monitor.log({"updates": total, "score": outcome.score, **row, "seconds": round(train_seconds, 2)})
-    _save(model, checkpoint)
+    save_whole(model, checkpoint)
     return Outcome(outcome.score, {**outcome.scores, **noise}, outcome.outcomes)
 
 
@@ -424,15 +424,6 @@ def check(spec: Spec) -> None:
         if settings.pop(name) < 1:
             raise ValueError(f"{name} must be at least 1, got {spec.settings[name]}")
     check_settings(**settings)
-
-
-def _save(model: Any, checkpoint: Path) -> None:
-    checkpoint.parent.mkdir(exist_ok=True)
-    unfinished = checkpoint.with_name("unfinished.zip")
-    model.save(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(checkpoint)
 
 
 SUITE = Suite(

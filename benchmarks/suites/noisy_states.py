@@ -238,7 +238,14 @@ def _learners() -> dict[str, Any]:
     }
 
 
-def _make(spec: Spec, device: str, env: Any) -> Any:
+def make_learner(spec: Spec, device: str, env: Any) -> Any:
+    """Return the untrained agent of a run.
+
+    Args:
+        spec: of the run.
+        device: of the networks.
+        env: ten environments of the task, as SB3 takes them.
+    """
     settings = dict(spec.settings)
     episodes = settings.pop("episodes")
     del settings["evaluate_every"]
@@ -271,9 +278,9 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     per_round = NUM_ENVS * steps_per_episode(spec.task)
     checkpoint = Path(monitor.checkpoint)
     algorithm = _learners()[spec.settings["learner"]]
-    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)) or _make(
-        spec, device, env
-    )
+    model = from_checkpoint(
+        checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)
+    ) or make_learner(spec, device, env)
     total = episodes * per_round
     # The last row belongs to the result: a run that was cut off between the two writes it again.
     curve = monitor.resume_curve("transitions", min(model.num_timesteps, total - 1))
