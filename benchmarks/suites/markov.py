@@ -43,6 +43,9 @@ TRAINING_LENGTH = 200
 NAMING_SEQUENCES = 200
 #: Simulated chains: how many, how many frames, how many of these are left out, and how far apart the counted ones are.
 CHAINS, CHAIN_LENGTH, CHAIN_WARM_UP, CHAIN_STRIDE = 2000, 1000, 200, 20
+#: How often an encoded frame counts as a draw from the law at rest in the second refit: once in ten frames, about the
+#: time in which the chains forget (13 frames).
+STATIONARITY = 0.1
 #: The sampler of exp(-beta E), and cells of the quadrature along each axis.
 SAMPLER, CELLS = {"num_chains": 1000, "warm_up": 500, "num_steps": 2000}, 300
 
@@ -114,6 +117,9 @@ _ESTIMATES = {
     "refit_order2": "by depths and curvatures, after energy and beta are refitted to the encoded paths",
     "refit_quadrature": "by quadrature, after the refit",
     "refit_chain": "of the simulated chain of the refitted energy and beta",
+    "stationary_order2": "by depths and curvatures, after a refit where every tenth frame is a draw from exp(-beta E)",
+    "stationary_quadrature": "by quadrature, after the refit with draws from exp(-beta E)",
+    "stationary_chain": "of the simulated chain, after the refit with draws from exp(-beta E)",
 }
 
 MEASURES = {
@@ -124,7 +130,7 @@ MEASURES = {
         f"l1_{name}": Measure(
             f"l1 {name.replace('_', ' ')}",
             f"Error of the occupancy of states, sum |w - pi|, {how}",
-            in_tables=name in ("encoded", "order2", "chain", "refit_chain"),
+            in_tables=name in ("encoded", "order2", "chain", "refit_chain", "stationary_chain"),
             percent=False,
         )
         for name, how in _ESTIMATES.items()
@@ -132,6 +138,9 @@ MEASURES = {
     "lag": Measure("lag", "Frames by which guesses come late: where their accuracy peaks", False, percent=False),
     "beta": Measure("beta", "Learned inverse temperature", False, percent=False),
     "refit_beta": Measure("refitted beta", "Inverse temperature after the refit", False, percent=False),
+    "stationary_beta": Measure(
+        "stationary beta", "Inverse temperature after the refit with draws from exp(-beta E)", False, percent=False
+    ),
 }
 
 
@@ -419,25 +428,29 @@ def _occupancy_errors(
     errors = {f"l1_{name}": matched_l1(w, stationary, matching) for name, w in weights.items()}
     if model.settings["substeps"] > 1:  # what the control does within a frame is not part of a path
         return errors
-    refitted = _refitted(model, model.encode(signals, sample=True, seed=spec.seed))
-    recut = _cells(refitted, encoded[None], spec.seed)
-    errors["refit_beta"] = refitted.beta
-    if recut.count == 0:
-        return errors
-    # The refit moves wells: they are those of the states whose frames flow into them.
-    before, after = cells.labels(encoded), recut.labels(encoded)
+    paths = model.encode(signals, sample=True, seed=spec.seed)
+    before = cells.labels(encoded)
     known = before >= 0
-    rematching = best_permutation(after[None, known], before[None, known], recut.count, cells.count)
-    rematching = np.where(matching >= 0, np.append(rematching, -1)[matching], -1)
-    found = {
-        "refit_order2": laplace_weights(recut.wells, refitted.beta),
-        "refit_quadrature": quadrature_weights(refitted.energy, refitted.beta, recut.wells, CELLS).weights,
-        "refit_chain": chain(refitted, recut),
-    }
-    return {**errors, **{f"l1_{name}": matched_l1(w, stationary, rematching) for name, w in found.items()}}
+    for kind, stationarity in (("refit", 0.0), ("stationary", STATIONARITY)):
+        refitted = _refitted(model, paths, stationarity)
+        errors[f"{kind}_beta"] = refitted.beta
+        recut = _cells(refitted, encoded[None], spec.seed)
+        if recut.count == 0:
+            continue
+        # The refit moves wells: they are those of the states whose frames flow into them.
+        after = recut.labels(encoded)
+        rematching = best_permutation(after[None, known], before[None, known], recut.count, cells.count)
+        rematching = np.where(matching >= 0, np.append(rematching, -1)[matching], -1)
+        found = {
+            "order2": laplace_weights(recut.wells, refitted.beta),
+            "quadrature": quadrature_weights(refitted.energy, refitted.beta, recut.wells, CELLS).weights,
+            "chain": chain(refitted, recut),
+        }
+        errors |= {f"l1_{kind}_{name}": matched_l1(w, stationary, rematching) for name, w in found.items()}
+    return errors
 
 
-def _refitted(model: Any, paths: Any) -> Any:
+def _refitted(model: Any, paths: Any, stationarity: float) -> Any:
     """Return a copy of a model with the energy and beta that sampled paths are most likely under."""
     import torch as th
 
@@ -446,9 +459,10 @@ def _refitted(model: Any, paths: Any) -> Any:
 
     step, friction = model.settings["step"], model.friction
     if paths.momenta is None:
-        energy, beta = refit(model.energy, paths.positions, step, friction)
+        energy, beta = refit(model.energy, paths.positions, step, friction, stationarity=stationarity)
     else:
-        energy, beta = refit_underdamped(model.energy, paths.positions, paths.momenta, step, friction, model.mass)
+        states = (paths.positions, paths.momenta)
+        energy, beta = refit_underdamped(model.energy, *states, step, friction, model.mass, stationarity=stationarity)
     refitted = copy.deepcopy(model)
     refitted.dynamics.energy = energy
     with th.no_grad():

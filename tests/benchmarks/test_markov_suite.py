@@ -79,7 +79,7 @@ def test_models_train_and_are_scored(small, tmp_path, method):
     )
     if method != "nsde":
         estimates = {name for name in SUITE.measures if name.startswith("l1_")}
-        assert estimates | {"beta", "refit_beta"} <= outcome.scores.keys()
+        assert estimates | {"beta", "refit_beta", "stationary_beta"} <= outcome.scores.keys()
         assert all(0 <= outcome.scores[name] <= 2 for name in estimates)
     assert outcome.scores["failed"] == float(outcome.scores["wells"] != 3)
     assert SUITE.rescore("uniform", 1, outcome.outcomes) == {

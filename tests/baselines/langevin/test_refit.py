@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch as th
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 from bisimgym.baselines.langevin.dynamics import Overdamped, Underdamped
 from bisimgym.baselines.langevin.energy import FunctionEnergy, TanhEnergy, frozen, mixture_energy
-from bisimgym.baselines.langevin.landscape import find_wells
-from bisimgym.baselines.langevin.occupancy import quadrature_weights
+from bisimgym.baselines.langevin.landscape import assign_wells, find_wells
+from bisimgym.baselines.langevin.occupancy import empirical_weights, quadrature_weights
 from bisimgym.baselines.langevin.refit import refit, refit_underdamped
 
 MEANS = np.array([[0.0, 1.0], [0.9, -0.5], [-0.9, -0.5]])
@@ -124,6 +126,69 @@ def test_it_is_the_ridge_regression_of_the_formula(three_wells):
     np.testing.assert_allclose(same.a.detach(), a, atol=1e-6)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_stationarity_adds_the_likelihood_of_the_law_at_rest(dim):
+    rng = np.random.default_rng(dim)
+    start = TanhEnergy(dim, units=5, generator=th.Generator().manual_seed(0)).double()
+    paths = simulated_in_a_bowl(rng, dim)
+    ridge, weight = 1e-3, 0.3
+    found, beta = refit(start, paths, 0.1, ridge=ridge, stationarity=weight)
+
+    z, y = paths[:, :-1].reshape(-1, dim), -np.diff(paths, axis=1).reshape(-1, dim) / 0.1
+    w, b, a = (x.detach().numpy() for x in (start.w, start.b, start.a))
+    trained = np.r_[start.confinement.item(), a]
+    slopes = 1 - np.tanh(z @ w.T + b) ** 2
+    design = np.concatenate([np.c_[2 * z[:, i], slopes * w[:, i]] for i in range(dim)])
+    pull = ridge * np.diagonal(design.T @ design).mean()
+    middles = (np.arange(45) + 0.5) / 45 * 12 - 6  # a box and a grid of its own
+    grid = np.stack(np.meshgrid(*[middles] * dim), axis=-1).reshape(-1, dim)
+
+    def features(x):
+        return np.c_[(x**2).sum(axis=1), np.tanh(x @ w.T + b)]
+
+    on_grid, mean = features(grid), features(z).mean(axis=0)
+
+    def loss(x):
+        theta, beta = x[:-1], x[-1]
+        squares = ((y.T.ravel() - design @ theta) ** 2).sum() + pull * ((theta - trained) ** 2).sum()
+        transitions = beta * 0.1 / 2 * squares / len(z) - dim * np.log(beta)
+        return transitions / 2 + weight * (beta * theta @ mean + logsumexp(-beta * on_grid @ theta))
+
+    best = minimize(loss, np.r_[trained, 1.0], method="BFGS", options={"gtol": 1e-7})
+    np.testing.assert_allclose([found.confinement.item(), *found.a.detach()], best.x[:-1], rtol=2e-3, atol=2e-3)
+    assert beta == pytest.approx(best.x[-1], rel=1e-3)
+
+
+def simulated_in_a_bowl(rng, dim):
+    """Paths in an energy |z|^2, whose noise is larger on one side: no Langevin model is right."""
+    z = [0.7 * rng.standard_normal((60, dim))]
+    for _ in range(40):
+        noise = np.sqrt(0.2) * rng.standard_normal((60, dim)) * np.where(z[-1][:, :1] > 0, 1.2, 0.8)
+        z.append(z[-1] - 0.1 * 2 * z[-1] + noise)
+    return np.stack(z, axis=1)
+
+
+def test_with_stationarity_frequencies_are_those_of_the_positions(three_wells):
+    # Paths that have not forgotten where they started, most of them in the rarest well.
+    energy, weights = three_wells
+    paths = simulated(Overdamped(energy, BETA), step=0.05, chains=300, steps=80).numpy()
+    kept = paths[np.r_[np.arange(2, 300, 3), np.arange(30)]]
+    wells = find_wells(energy, MEANS)
+    positions = kept[:, :-1].reshape(-1, 2)
+    seen = empirical_weights(assign_wells(energy, wells, positions), 3)
+    assert np.abs(seen - weights).sum() > 0.4
+
+    def distance(stationarity):
+        found, beta = refit(spoiled(energy), kept, 0.05, stationarity=stationarity)
+        recut = find_wells(found, MEANS)
+        assert len(recut) == 3
+        return np.abs(quadrature_weights(found, beta, recut).weights - seen).sum()
+
+    distances = [distance(x) for x in (0.0, 0.1, 100.0)]
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[2] < 0.15 * distances[0]
+
+
 def test_an_energy_always_confines():
     # Paths that run away from the center would be most likely in an inverted bowl.
     rng = np.random.default_rng(0)
@@ -132,6 +197,9 @@ def test_an_energy_always_confines():
     energy = TanhEnergy(2, units=4, generator=th.Generator().manual_seed(0))
     found, _ = refit(energy, paths, 0.1)
     assert found.confinement.item() == pytest.approx(1e-3, rel=1e-4)
+    # The same with a law at rest of points on the rim alone.
+    found, beta = refit(energy, paths, 0.1, stationarity=10.0)
+    assert beta * found.confinement.item() >= 1e-3 * (1 - 1e-6)
 
 
 def test_bad_input_is_refused(three_wells):
@@ -147,6 +215,10 @@ def test_bad_input_is_refused(three_wells):
         refit(energy, paths, 0.0)
     with pytest.raises(ValueError, match="ridge must be finite and 0 or more"):
         refit(energy, paths, 0.1, ridge=-1.0)
+    with pytest.raises(ValueError, match="stationarity must be finite and 0 or more, got -1"):
+        refit(energy, paths, 0.1, stationarity=-1.0)
+    with pytest.raises(ValueError, match="up to 3 dimensions; this energy has 4: use 0"):
+        refit(TanhEnergy(4), np.random.default_rng(0).standard_normal((3, 5, 4)), 0.1, stationarity=0.1)
     with pytest.raises(ValueError, match="only a TanhEnergy"):
         refit(FunctionEnergy(lambda z: z.square().sum(-1), 2), paths, 0.1)
     with pytest.raises(ValueError, match="must have one shape"):
