@@ -7,6 +7,7 @@ two dimensions they are cut by the plane through three minima.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import pickle
@@ -25,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
+from PIL import Image
 
 from bisimgym.baselines.langevin.energy import frozen
 from bisimgym.baselines.langevin.landscape import Wells, assign_wells, find_wells
@@ -54,7 +56,7 @@ _SPEED = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
 _PALE = ListedColormap(colormaps["Greys_r"](np.linspace(0.45, 1, 256)))
 _SPEED_LABEL = "speed (per time unit)"
 _HEIGHT = r"$\beta E$"
-_INK, _SIZE, _DPI = "#1b2733", (7.2, 5.8), 100
+_INK, _SIZE, _DPI, _COLOURS = "#1b2733", (7.2, 5.8), 100, 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,13 +306,18 @@ def figures(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> 
 def write(pictures: Mapping[str, Figure], folder: Path) -> Iterator[Path]:
     """Write figures into a folder that is there, and yield the paths of the files.
 
+    Files have 128 colours, a quarter of the bytes of all, and look the same.
+
     Args:
         pictures: by the names of their files, without ``.png``.
         folder: of the files.
     """
     for name, figure in pictures.items():
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=_DPI)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=_DPI)
+        with Image.open(drawn) as picture:
+            picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
         yield path
 
 

@@ -5,6 +5,7 @@
     curve.jsonl   one row per evaluation, appended
     result.json   score, further scores, outcomes; written last, under a temporary name, and sealed with a digest
     checkpoint/   what training goes on from
+    pictures/     PNG files for the site, of suites that draw any
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class RunResult:
     run: Mapping[str, Any]
     result: Mapping[str, Any]
 
+    @property
+    def pictures(self) -> list[Path]:
+        """The run's PNG files, in order of their names."""
+        return sorted(p for p in (self.path / "pictures").glob("*.png") if p.is_file() and not p.is_symlink())
+
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value in canonical form."""
@@ -86,6 +92,7 @@ class RunFolder:
         self.path = out / spec.folder
         self.spec = spec
         self.checkpoint = self.path / "checkpoint"
+        self.pictures = self.path / "pictures"
         self._on_progress = on_progress or (lambda done, total: None)
 
     @contextlib.contextmanager

@@ -36,6 +36,25 @@ def copy_runs(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path
     return links
 
 
+def copy_pictures(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path) -> dict[Path, dict[str, str]]:
+    """Copy every run's pictures into the site.
+
+    Args:
+        runs, folders, site: as for :func:`copy_runs`, after it.
+
+    Returns:
+        By ``RunResult.path``, of runs that have any: the address of each picture by its title.
+    """
+    pictures: dict[Path, dict[str, str]] = {}
+    for run in runs:
+        for n, file in enumerate(run.pictures, start=1):
+            title = file.stem.lstrip("0123456789_") or file.stem
+            address = f"{folders[run.path]}/picture-{n}.png"
+            shutil.copyfile(file, site / address)
+            pictures.setdefault(run.path, {})[title.replace("_", " ").capitalize()] = address
+    return pictures
+
+
 def write_csv(runs: Sequence[RunResult], path: Path) -> None:
     """Write one line per run: what it was and every number it came to."""
     measures = list(dict.fromkeys(name for run in runs for name in load_suite(run.spec.suite).measures))

@@ -120,6 +120,7 @@ def _write(runs: Sequence[RunResult], site: Path) -> None:
     """Write every file of the site into an empty folder."""
     addresses = _Addresses.of(runs)
     links = export.copy_runs(runs, addresses.data, site)
+    pictures = export.copy_pictures(runs, addresses.data, site)
     export.write_csv(runs, site / "data" / "runs.csv")
     static = importlib.resources.files("bisimgym.benchmarks.leaderboard") / "static"
     (site / "static").mkdir()
@@ -130,7 +131,7 @@ def _write(runs: Sequence[RunResult], site: Path) -> None:
     by_suite: dict[str, list[Row]] = defaultdict(list)
     for row in summarize(runs):
         by_suite[row.suite].append(row)
-    environment = _environment(addresses, links)
+    environment = _environment(addresses, links, pictures)
     styles = {name: _styles(load_suite(name), rows) for name, rows in by_suite.items()}
     suites = [
         {"suite": (suite := load_suite(name)), "sections": views.sections(suite, rows), "styles": styles[name]}
@@ -181,7 +182,9 @@ def _styles(suite: Suite, rows: Sequence[Row]) -> dict[str, int]:
     return {method: i for i, method in enumerate(ordered)}
 
 
-def _environment(addresses: _Addresses, links: Mapping[Path, Mapping[str, str]]) -> jinja2.Environment:
+def _environment(
+    addresses: _Addresses, links: Mapping[Path, Mapping[str, str]], pictures: Mapping[Path, Mapping[str, str]]
+) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bisimgym.benchmarks.leaderboard", "templates"),
         autoescape=True,
@@ -194,6 +197,7 @@ def _environment(addresses: _Addresses, links: Mapping[Path, Mapping[str, str]])
         "version": bisimgym.__version__,
         "addresses": addresses,
         "links": links,
+        "pictures": pictures,
         "views": views,
         "charts": charts,
         "grids": grids,

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bisimgym.benchmarks.run_folder import RunResult
@@ -147,6 +148,12 @@ def published_text(suite: Suite, published: Published, measure: str = "score") -
 
 def interval_text(suite: Suite, row: Row) -> str:
     return "" if row.interval is None else f"{number(suite, row.interval[0])}–{number(suite, row.interval[1])}"
+
+
+def first_with_pictures(rows: Iterable[Row], pictures: Mapping[Path, Any]) -> list[tuple[Row, RunResult]]:
+    """Return the rows that have runs with pictures, each with the first of these runs by seed."""
+    drawn = [(row, [run for run in row.runs if run.path in pictures]) for row in rows]
+    return [(row, min(runs, key=lambda run: run.spec.seed)) for row, runs in drawn if runs]
 
 
 def sources(rows: Iterable[Row]) -> list[str]:

@@ -80,6 +80,8 @@ class Monitor(Protocol):
     """What a training function sees of its run."""
 
     checkpoint: Path
+    #: A folder, not there at first, for PNG files that the site's page of the task shows.
+    pictures: Path
 
     def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
         """Return the rows logged before the run was cut off, without those beyond its checkpoint."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -318,7 +319,21 @@ def _langevin(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     monitor.log({"updates": updates, "score": outcome.score, **outcome.scores, "seconds": seconds})
     monitor.progress(updates, updates)
     model.save(checkpoint.with_name("model.pt"))
+    _draw(model, spec.task, monitor.pictures)
     return outcome
+
+
+def _draw(model: Any, task: str, folder: Path) -> None:
+    from bisimgym.benchmarks import langevin_pictures
+
+    try:
+        figures = langevin_pictures.figures(model, task)
+    except ValueError as error:  # a model can have too few wells to show; its scores are no worse known for that
+        warnings.warn(f"{folder} has no pictures: {error}", RuntimeWarning, stacklevel=2)
+    else:
+        folder.mkdir(exist_ok=True)
+        for _ in langevin_pictures.write(figures, folder):
+            pass
 
 
 def _finished_updates(checkpoint: Path) -> int:

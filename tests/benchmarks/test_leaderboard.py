@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.leaderboard import build_site, charts, export, grids, views
@@ -237,6 +238,28 @@ def test_raw_files_and_csv(runs, site):
         assert line["variant"] == (json.dumps(dict(run.spec.variant)) if run.spec.variant else "")
         assert not any(re.match(r"[=+@\t\r-]", cell) for cell in line.values())
     assert f"'{FORMULA}" in {line["method"] for line in lines}
+
+
+def test_pictures_of_the_first_seed_that_has_any_are_shown(tmp_path):
+    for seed in (1, 2, 3):
+        write_run(tmp_path / "runs", make_spec(SUITE, "wide", "pse", "paper", seed), 0.5)
+    runs = find_runs([tmp_path / "runs"])
+    with_pictures = runs[1].path / "pictures"
+    for folder in (with_pictures, runs[2].path / "pictures"):
+        folder.mkdir()
+        for name in ("1_drift", "2_<b>wells", "12"):
+            Image.new("RGB", (4, 3)).save(folder / f"{name}.png")
+    (with_pictures / "notes.txt").write_text("no picture")
+    (with_pictures / "link.png").symlink_to(with_pictures / "1_drift.png")
+    site = build_site(runs, tmp_path / "site").parent
+    text = (site / "tasks/jumping/wide.html").read_text()
+    shown = [link for link in Page(site / "tasks/jumping/wide.html").links if link.endswith(".png")]
+    assert len(shown) == 2 * 3  # a picture and a link to it
+    assert all("/seed-2/" in link and (site / "tasks/jumping" / link).resolve().is_file() for link in shown)
+    titles = re.findall("<figcaption>(.*?)</figcaption>", text[text.index("<h3>Pictures") :])
+    assert titles == ["12", "Drift", "&lt;b&gt;wells"]
+    assert len(list(site.rglob("picture-*.png"))) == 6
+    assert "<h3>Pictures" not in (build_site(runs[:1], tmp_path / "site").parent / "tasks/jumping/wide.html").read_text()
 
 
 def test_reproduce_names_task_seeds_and_variant(runs):

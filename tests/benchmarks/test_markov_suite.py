@@ -88,6 +88,16 @@ def test_models_train_and_are_scored(small, tmp_path, method):
     }
     assert [row["updates"] for row in rows_of(folder)] == [20]
     assert (folder.checkpoint / "model.pt").exists()
+    of_energy = [] if method == "nsde" else ["3_surface", "4_contour"]
+    drawn = sorted(path.stem for path in folder.pictures.iterdir())
+    assert drawn == ["1_drift", "2_stream", *of_energy, "7_segmentation", "8_path"]
+
+
+def test_a_model_without_pictures_has_scores(small, tmp_path):
+    with pytest.warns(RuntimeWarning, match="has no pictures: .* latent_dim of 2 or more"):
+        folder, outcome = run("nld-overdamped", tmp_path, **{"model.latent_dim": 1})
+    assert outcome.scores["wells"] >= 0
+    assert not folder.pictures.exists()
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch):
