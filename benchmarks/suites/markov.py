@@ -122,16 +122,18 @@ _ESTIMATES = {
     "stationary_quadrature": "by quadrature, after the refit with draws from exp(-beta E)",
     "stationary_chain": "of the simulated chain, after the refit with draws from exp(-beta E)",
 }
+#: Of these, what tables show; pages show all.
+_SHOWN = ("encoded", "order2", "chain", "refit_chain", "stationary_quadrature", "stationary_chain")
 
 MEASURES = {
     "sampled": Measure("sampled path", "Accuracy along paths drawn from the posterior, as in the paper"),
-    "wells": Measure("wells", "Minima of the energy that hold at least 2 % of the encoded frames", percent=False),
+    "wells": Measure("wells", "Minima of the energy that hold at least 2 % of the encoded frames", False, False),
     "failed": Measure("failed", "Share of seeds whose training diverged, or that found another number of wells than 3"),
     **{
         f"l1_{name}": Measure(
             f"l1 {name.replace('_', ' ')}",
             f"Error of the occupancy of states, sum |w - pi|, {how}",
-            in_tables=name in ("encoded", "order2", "chain", "refit_chain", "stationary_chain"),
+            in_tables=name in _SHOWN,
             percent=False,
         )
         for name, how in _ESTIMATES.items()
