@@ -340,10 +340,14 @@ def throughput(
         bool,
         typer.Option("--agents", help="Measure the learners instead: beside stock SB3, method by method (minutes)."),
     ] = False,
+    langevin: Annotated[
+        bool,
+        typer.Option("--langevin", help="Measure the training of Langevin models instead (a minute)."),
+    ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     readme: Annotated[
         Path | None,
-        typer.Option(help="With --metrics, --distracting or --agents: also write the tables into this Markdown file."),
+        typer.Option(help="With one of the four above: also write the tables into this Markdown file."),
     ] = None,
 ) -> None:
     """Measure environment steps per second, single and vector, and updates per second of the learners."""
@@ -357,6 +361,7 @@ def throughput(
         "--metrics": (metrics, "no environment"),
         "--distracting": (distracting, "its own environments"),
         "--agents": (agents, "its own environments"),
+        "--langevin": (langevin, "its own signals"),
     }
     asked = [option for option, (given, _) in measures.items() if given]
     if len(asked) > 1:
@@ -365,7 +370,7 @@ def throughput(
         what = measures[asked[0]][1]
         raise UserError(f"{asked[0]} measures {what}, but {env_id[0]} was given: ask for one or the other")
     if readme is not None and not asked:
-        raise UserError("--readme goes with --metrics, --distracting or --agents")
+        raise UserError(f"--readme goes with one of {', '.join(measures)}")
     table = {}
     if metrics:
         from bisimgym.benchmarks import metric_speed
@@ -382,6 +387,11 @@ def throughput(
 
         measured = agent_speed.measure(console, seconds)
         table |= agent_speed.markdown(measured)
+    elif langevin:
+        from bisimgym.benchmarks import langevin_speed
+
+        measured = langevin_speed.measure(console, seconds)
+        table["langevin speed"] = langevin_speed.markdown(measured)
     else:
         measured = measure.measure(env_id or [], seconds, learners, console)
     if json_ is not None:

@@ -183,7 +183,7 @@ def test_the_command_writes_figures_and_tables(tmp_path, capsys):
     [
         (["--agents", "--metrics"], "--metrics and --agents measure different things"),
         (["bisimgym/Nav2D-v0", "--agents"], "--agents measures its own environments, but bisimgym/Nav2D-v0 was given"),
-        (["--readme", "x.md"], "--readme goes with --metrics, --distracting or --agents"),
+        (["--readme", "x.md"], "--readme goes with one of --metrics, --distracting, --agents, --langevin"),
     ],
 )
 def test_options_that_do_not_go_together(arguments, expected, error_of):

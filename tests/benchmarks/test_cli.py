@@ -54,7 +54,7 @@ class TestErrors:
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
             (["throughput", "CartPole-v1"], "unknown environment 'CartPole-v1'"),
             (["throughput", "bisimgym/JumpingTask-v0", "--metrics"], "--metrics measures no environment"),
-            (["throughput", "--readme", "x.md"], "--readme goes with --metrics"),
+            (["throughput", "--readme", "x.md"], "--readme goes with one of --metrics"),
             (["heatmaps", "--discount", "1"], "discount must be in [0, 1), got 1.0"),
             (["heatmaps", "--obstacles", "25", "99"], "obstacle_position must be"),
             (["heatmaps", "--out", "picture.xyz"], "must end in one of"),
