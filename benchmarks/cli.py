@@ -286,13 +286,17 @@ def report(
         by_suite = defaultdict(list)
         for row in summary.summarize(runs):
             by_suite[row.suite].append(row)
-        write_between_markers({name: tables.markdown_table(rows) for name, rows in by_suite.items()}, *readme)
+        write_between_markers(
+            {name: tables.markdown_table(rows) for name, rows in by_suite.items()},
+            *readme,
+            further={f"measures of {name}": tables.measures_table(rows) for name, rows in by_suite.items()},
+        )
 
 
-def write_between_markers(texts: dict[str, str], *paths: Path) -> None:
+def write_between_markers(texts: dict[str, str], *paths: Path, further: dict[str, str] | None = None) -> None:
     """Replace what stands between ``<!-- results NAME -->`` and ``<!-- end results -->`` in Markdown files.
 
-    Each text goes to all files that have its marker.
+    Each text goes to all files that have its marker. Those of ``further`` may have none.
 
     Raises:
         UserError: if a file is missing, or a marker is in none of them. Nothing has been written then.
@@ -305,7 +309,8 @@ def write_between_markers(texts: dict[str, str], *paths: Path) -> None:
             contents[path] = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"--readme: {path} is not UTF-8 text ({error})") from None
-    for name, table in texts.items():
+    further = further or {}
+    for name, table in {**texts, **further}.items():
         start, end = f"<!-- results {name} -->", "<!-- end results -->"
         places = 0
         for path, content in contents.items():
@@ -314,7 +319,7 @@ def write_between_markers(texts: dict[str, str], *paths: Path) -> None:
             if found and closed:
                 contents[path] = f"{head}{start}\n\n{table}\n{end}{tail}"
                 places += 1
-        if not places:
+        if not places and name not in further:
             raise UserError(f"--readme: {', '.join(map(str, paths))} needs the lines {start} and {end}")
     for path, content in contents.items():
         temporary = path.with_name(f".{path.name}.tmp")

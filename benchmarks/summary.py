@@ -90,7 +90,9 @@ def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
 def number(suite: Suite, value: float, measure: str = "score") -> str:
     """Return a score, or a further measure of a suite, as text in its unit."""
     percent = None if measure == "score" else suite.measures[measure].percent
-    return f"{100 * value:.1f}" if (suite.percent if percent is None else percent) else f"{value:.4g}"
+    if suite.percent if percent is None else percent:
+        return f"{100 * value:.1f}"
+    return f"{value:.4g}" if abs(value) >= 10 or value == round(value) else f"{value:.3f}"
 
 
 def unit(suite: Suite) -> str:

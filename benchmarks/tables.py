@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from statistics import stdev
 
 from rich import box
 from rich.table import Table
@@ -73,3 +74,41 @@ def markdown_table(rows: Sequence[Row]) -> str:
         *([row.task, row.preset, *line] for row, line in zip(rows, cells, strict=True)),
     ]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def measures_table(rows: Sequence[Row]) -> str:
+    """Return every measure of one suite's learners as Markdown: a table per task and preset, a column per method.
+
+    Cells are the mean over seeds and their standard deviation; a published number follows in parentheses.
+    """
+    suite = load_suite(rows[0].suite)
+    learners = [row for row in rows if row.preset != EXTERNAL and suite.methods[row.runs[0].spec.method].trains]
+    texts = []
+    for (task, preset), group in groupby(
+        sorted(learners, key=_task_and_preset), key=lambda row: (row.task, row.preset)
+    ):
+        columns = sorted(group, key=lambda row: list(suite.methods).index(row.runs[0].spec.method))
+        names = [name for name in suite.measures if any(name in row.measures for row in columns)]
+        heads = ["measure", *(f"{row.method} ({len(row.runs)})" for row in columns)]
+        lines = [
+            heads,
+            ["---", *["---:"] * len(columns)],
+            *([suite.measures[name].title, *(_measured(row, name) for row in columns)] for name in names),
+        ]
+        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        texts.append(f"**{task}, {preset}** (seeds in parentheses)\n\n{body}\n")
+    return "\n".join(texts)
+
+
+def _measured(row: Row, name: str) -> str:
+    if name not in row.measures:
+        return ""
+    suite = load_suite(row.suite)
+    values = [run.scores[name] for run in row.runs if name in run.scores]
+    text = number(suite, row.measures[name], name)
+    if len(values) > 1:
+        text += f" ± {number(suite, stdev(values), name)}"
+    if name in row.published and not row.runs[0].spec.variant:
+        published = row.published[name]
+        text += f" (paper: {number(suite, published.score, name)} ± {number(suite, published.spread, name)})"
+    return text

@@ -138,7 +138,7 @@ def test_a_diverged_training_is_reported_as_failed(small, tmp_path, monkeypatch)
 
 def test_measures_have_units_of_their_own():
     assert [number(SUITE, 0.955), number(SUITE, 0.955, "sampled")] == ["95.5", "95.5"]
-    assert [number(SUITE, 3.0, "wells"), number(SUITE, 0.0402, "l1_order2")] == ["3", "0.0402"]
+    assert [number(SUITE, 3.0, "wells"), number(SUITE, 0.0402, "l1_order2")] == ["3", "0.040"]
 
 
 def test_mistakes_are_named(small):
