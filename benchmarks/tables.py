@@ -27,7 +27,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             ("" if measure == "score" else f"{measure} ")
             + f"{number(suite, value.score, measure)} ± {number(suite, value.spread, measure)}"
             for measure, value in row.published.items()
-            if row.preset != EXTERNAL
+            if row.preset != EXTERNAL and not row.runs[0].spec.variant
         )
         cells.append(
             [
@@ -87,7 +87,7 @@ def measures_table(rows: Sequence[Row]) -> str:
     for (task, preset), group in groupby(
         sorted(learners, key=_task_and_preset), key=lambda row: (row.task, row.preset)
     ):
-        columns = sorted(group, key=lambda row: list(suite.methods).index(row.runs[0].spec.method))
+        columns = sorted(group, key=_standard_first)
         names = [name for name in suite.measures if any(name in row.measures for row in columns)]
         heads = ["measure", *(f"{row.method} ({len(row.runs)})" for row in columns)]
         lines = [
@@ -98,6 +98,11 @@ def measures_table(rows: Sequence[Row]) -> str:
         body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         texts.append(f"**{task}, {preset}** (seeds in parentheses)\n\n{body}\n")
     return "\n".join(texts)
+
+
+def _standard_first(row: Row) -> tuple[int, bool, str]:
+    spec = row.runs[0].spec
+    return list(load_suite(row.suite).methods).index(spec.method), bool(spec.variant), row.method
 
 
 def _measured(row: Row, name: str) -> str:
