@@ -20,6 +20,7 @@ from torch import nn
 from bisimgym.baselines.langevin.energy import NetworkEnergy
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 from bisimgym.benchmarks import machine
+from bisimgym.benchmarks.tables import pipe_table
 from bisimgym.benchmarks.throughput import median_seconds
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 
@@ -59,10 +60,10 @@ def measure(console: Console, seconds: float = 1.0) -> dict[str, Any]:
     finally:
         th.set_num_threads(threads)
     figures["load_after"] = os.getloadavg()[0]
-    for title, heads, rows in _tables(figures):
+    for title, heads, rows, texts in _tables(figures):
         table = Table(title=title, title_justify="left")
         for n, head in enumerate(heads):
-            table.add_column(head, justify="left" if n == 0 else "right")
+            table.add_column(head, justify="left" if n < texts else "right")
         for row in rows:
             table.add_row(*row)
         console.print(table)
@@ -115,7 +116,8 @@ def _times(trainings: Sequence[Any], seconds: float) -> list[float]:
     return [1000 * time / _UPDATES for time in median_seconds(trainings, seconds)]
 
 
-Rows = tuple[str, list[str], list[list[str]]]
+#: Title, heads, lines, and how many columns are texts.
+Rows = tuple[str, list[str], list[list[str]], int]
 
 
 def _tables(figures: Mapping[str, Any]) -> list[Rows]:
@@ -134,20 +136,18 @@ def _tables(figures: Mapping[str, Any]) -> list[Rows]:
             f"Milliseconds per update, batches of {BATCH_SIZE}, one thread",
             ["dynamics", *heads, f"{last} to {first}, over {int(last) // int(first)}"],
             lengths,
+            1,
         ),
         (
             f"The same with options, {figures['options'][0]['frames']} frames",
             ["option", "dynamics", "without", "with", "ratio"],
             options,
+            2,
         ),
     ]
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
     """Return the figures of :func:`measure` as Markdown tables."""
-    texts = []
-    for title, heads, rows in _tables(figures):
-        rule = [" --- " if head in ("dynamics", "option") else " ---: " for head in heads]
-        lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rule)}|", *(f"| {' | '.join(row)} |" for row in rows)]
-        texts.append(f"**{title}**\n\n" + "\n".join(lines) + "\n")
+    texts = [f"**{title}**\n\n{pipe_table(heads, rows, texts)}" for title, heads, rows, texts in _tables(figures)]
     return "\n".join(texts)

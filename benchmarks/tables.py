@@ -68,12 +68,15 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """Return one suite's rows as a Markdown table."""
     rows = sorted(rows, key=_task_and_preset)
     heads, cells = _cells(rows)
-    lines = [
-        ["task", "preset", *heads],
-        ["---"] * 3 + ["---:"] * (len(heads) - 1),
-        *([row.task, row.preset, *line] for row, line in zip(rows, cells, strict=True)),
-    ]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    lines = [[row.task, row.preset, *line] for row, line in zip(rows, cells, strict=True)]
+    return pipe_table(["task", "preset", *heads], lines, texts=3)
+
+
+def pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """Return a Markdown table whose first columns are texts, and all others numbers."""
+    rule = ["---"] * texts + ["---:"] * (len(heads) - texts)
+    every = [heads, rule, *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in every) + "\n"
 
 
 def measures_table(rows: Sequence[Row]) -> str:
@@ -90,13 +93,8 @@ def measures_table(rows: Sequence[Row]) -> str:
         columns = sorted(group, key=_standard_first)
         names = [name for name in suite.measures if any(name in row.measures for row in columns)]
         heads = ["measure", *(f"{row.method} ({len(row.runs)})" for row in columns)]
-        lines = [
-            heads,
-            ["---", *["---:"] * len(columns)],
-            *([suite.measures[name].title, *(_measured(row, name) for row in columns)] for name in names),
-        ]
-        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        texts.append(f"**{task}, {preset}** (seeds in parentheses)\n\n{body}\n")
+        lines = [[suite.measures[name].title, *(_measured(row, name) for row in columns)] for name in names]
+        texts.append(f"**{task}, {preset}** (seeds in parentheses)\n\n{pipe_table(heads, lines)}")
     return "\n".join(texts)
 
 
