@@ -47,15 +47,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,test]'
 	@touch $@
 
-# The page is tested in headless Chromium.
+# The page is tested in headless Chromium, which is installed where that is possible.
 browser:
-	@if command -v chromedriver >/dev/null && { command -v chromium || command -v google-chrome; } >/dev/null; then :; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	@found() { command -v chromedriver && { command -v chromium || command -v google-chrome; }; }; \
+	if ! found >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
-	else \
+	fi; \
+	found >/dev/null || { \
 	  echo "note: no Chromium with chromedriver found: the tests of the page in a browser are skipped"; \
 	  echo "      (Debian: apt-get install chromium chromium-driver)"; \
-	fi
+	}
 
 readme: $(VENV)/.installed
 	$(BIN)/bisimgym report --committed --out site/committed --readme README.md --readme docs/control.md --readme docs/fidelity.md --readme docs/langevin.md
