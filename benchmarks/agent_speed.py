@@ -21,7 +21,6 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from rich.console import Console
-from rich.table import Table
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -48,6 +47,7 @@ from bisimgym.baselines.simsr import SimSRSAC
 from bisimgym.benchmarks import machine
 from bisimgym.benchmarks.suites import noisy_states
 from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.benchmarks.tables import FigureTable
 from bisimgym.benchmarks.throughput import median_seconds
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
@@ -123,8 +123,8 @@ def measure(console: Console, seconds: float = 1.0) -> dict[str, Any]:
             status.update(f"measuring: {part}")
             figures[part] = figures.get(part, []) + _in_fresh_process(compare, arguments)
     figures["load_after"] = os.getloadavg()[0]
-    for title, heads, rows in _rows(figures).values():
-        console.print(_table(title, heads, rows))
+    for table in _tables(figures).values():
+        console.print(table.terminal())
     console.print(
         f"Load of the machine, mean of a minute: {figures['load_before']:.2f} before, {figures['load_after']:.2f} after"
     )
@@ -433,11 +433,8 @@ def suite_rows(
     return rows
 
 
-Rows = tuple[str, list[str], list[list[str]]]
-
-
-def _rows(figures: Mapping[str, Any]) -> dict[str, Rows]:
-    """Return title, heads and rows of each table, by the name of its marker."""
+def _tables(figures: Mapping[str, Any]) -> dict[str, FigureTable]:
+    """Return the tables, by the names of their markers."""
 
     def ms(value: float | None) -> str:
         return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
@@ -488,7 +485,7 @@ def _rows(figures: Mapping[str, Any]) -> dict[str, Rows]:
     ]
     threads = figures["methods"][0]["threads"]
     return {
-        "speed of parents": (
+        "speed of parents": FigureTable(
             "Milliseconds per update on pictures, and how many times the updates of stock SB3",
             [
                 "algorithm",
@@ -503,18 +500,20 @@ def _rows(figures: Mapping[str, Any]) -> dict[str, Rows]:
                 "bfloat16: times stock",
             ],
             parents,
+            texts=2,
         ),
-        "speed of methods": (
+        "speed of methods": FigureTable(
             f"Milliseconds per update, batches of {METHOD_BATCH}, threads: {threads}",
             ["parent", "observations", "method", "ms", "parent's ms", "ratio", "encoder work"],
             methods,
+            texts=3,
         ),
-        "memory of replays": (
+        "memory of replays": FigureTable(
             "Bytes per transition in a replay",
             ["environment", "transitions", "SB3", "computed", "allocated", "of SB3's"],
             replays,
         ),
-        "speed of noisy-states": (
+        "speed of noisy-states": FigureTable(
             f"{SUITE_TASK}, {noisy_states.NUM_ENVS} environments, threads: {figures['suite'][0]['threads']}",
             ["method", "steps/s", "updates/s", "of sac"],
             suite,
@@ -522,23 +521,6 @@ def _rows(figures: Mapping[str, Any]) -> dict[str, Rows]:
     }
 
 
-_TEXT_HEADS = ("algorithm", "pictures", "parent", "observations", "method", "environment")
-
-
-def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for head in heads:
-        table.add_column(head, justify="left" if head in _TEXT_HEADS else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def markdown(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return the figures of :func:`measure` as Markdown tables, by the names of their markers."""
-    texts = {}
-    for name, (title, heads, rows) in _rows(figures).items():
-        rule = [" --- " if head in _TEXT_HEADS else " ---: " for head in heads]
-        lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rule)}|", *(f"| {' | '.join(row)} |" for row in rows)]
-        texts[name] = f"**{title}**\n\n" + "\n".join(lines) + "\n"
-    return texts
+    return {name: table.markdown() for name, table in _tables(figures).items()}

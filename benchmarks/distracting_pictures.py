@@ -18,6 +18,7 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.tables import pipe_table
 from bisimgym.envs.distractions.presets import DISTRACTION_SCALES, PRESETS, preset_table
 
 if TYPE_CHECKING:
@@ -198,12 +199,12 @@ def preset_markdown() -> str:
     """Return the presets as a Markdown table: settings that are not those of ``clean``."""
     rows = preset_table()
     plain = rows[0]
-    lines = ["| preset | source | settings |", "| --- | --- | --- |"]
+    lines = []
     for row in rows:
         settings = {name: value for name, value in row.items() if name not in ("preset", "source")}
         changed = [f"`{name}={_python(value)}`" for name, value in settings.items() if value != plain[name]]
-        lines.append(f"| `{row['preset']}` | {row['source']} | {', '.join(changed)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([f"`{row['preset']}`", row["source"], ", ".join(changed)])
+    return pipe_table(["preset", "source", "settings"], lines, texts=3)
 
 
 def _python(value: Any) -> str:

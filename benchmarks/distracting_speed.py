@@ -20,11 +20,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks import machine
 from bisimgym.benchmarks.distracting_pictures import RENDERERS, TASKS
+from bisimgym.benchmarks.tables import FigureTable
 from bisimgym.benchmarks.throughput import median_seconds, turns
 from bisimgym.envs.distractions.noise import ObservationNoise
 from bisimgym.envs.distractions.presets import Distraction, distraction
@@ -79,7 +79,7 @@ def measure(console: Console, seconds: float = 1.0) -> dict[str, Any]:
             figures[name] = part()
     figures["load_after"] = os.getloadavg()[0]
     for table in _tables(figures):
-        console.print(table)
+        console.print(table.terminal())
     console.print(
         f"Load of the machine, mean of a minute: {figures['load_before']:.2f} before, {figures['load_after']:.2f} after"
     )
@@ -279,8 +279,7 @@ def _samplers(seconds: float) -> Iterator[dict[str, Any]]:
         yield {"task": _SAMPLER_TASK, "what": what, "count": _OBSERVATIONS, "ms": 1e3 * took}
 
 
-def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Yield title, heads and rows of each table."""
+def _tables(figures: dict[str, Any]) -> Iterator[FigureTable]:
     names = list(figures["frames"][0]["frame_ms"])
     ratios = {"standard / raycast": "standard_over_raycast", "standard / fast": "standard_over_fast"}
     ratios = ratios if "opengl" in names else {}
@@ -291,8 +290,8 @@ def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[s
             + [f"{row[key]:.1f}" for key in shown.values()]
             for row in figures["frames"]
         ]
-        yield title, ["task", "preset", *names, *shown], rows
-    yield (
+        yield FigureTable(title, ["task", "preset", *names, *shown], rows, texts=2)
+    yield FigureTable(
         "A video in the picture, raycast",
         ["task", "preset", "ms per frame", "of it the video", "share"],
         [
@@ -305,9 +304,10 @@ def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[s
             ]
             for r in figures["backgrounds"]
         ],
+        texts=2,
     )
     workers = figures["workers"]
-    yield (
+    yield FigureTable(
         f"Worker processes, {workers['num_envs']} environments, {workers['task']}, {workers['preset']}: the fastest of "
         f"{workers['turns']} turns",
         ["workers", "steps/s", "ratio", "median steps/s", "median ratio"],
@@ -321,37 +321,20 @@ def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[s
             ]
             for count in ("1", "2")
         ],
+        texts=0,
     )
-    yield (
+    yield FigureTable(
         "Noise, microseconds per step",
         ["what", "added", "the step without"],
         [[r["what"], f"{r['added_us']:.2g}", f"{r['step_us']:.0f}" if r["step_us"] else ""] for r in figures["noise"]],
     )
-    yield (
+    yield FigureTable(
         f"New observations of one clean state, {figures['samplers'][0]['task']}",
         ["what", "observations", "ms"],
         [[r["what"], str(r["count"]), f"{r['ms']:.3g}"] for r in figures["samplers"]],
     )
 
 
-_TEXT_HEADS = ("task", "preset", "what")
-
-
-def _tables(figures: dict[str, Any]) -> Iterator[Table]:
-    for title, heads, rows in _rows(figures):
-        table = Table(title=title, title_justify="left")
-        for head in heads:
-            table.add_column(head, justify="left" if head in _TEXT_HEADS else "right")
-        for row in rows:
-            table.add_row(*row)
-        yield table
-
-
 def markdown(figures: dict[str, Any]) -> str:
     """Return the figures of :func:`measure` as Markdown tables."""
-    parts = []
-    for title, heads, rows in _rows(figures):
-        rule = [" --- " if head in _TEXT_HEADS else " ---: " for head in heads]
-        lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rule)}|", *(f"| {' | '.join(row)} |" for row in rows)]
-        parts.append(f"**{title}**\n\n" + "\n".join(lines) + "\n")
-    return "\n".join(parts)
+    return "\n".join(table.markdown() for table in _tables(figures))

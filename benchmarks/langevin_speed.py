@@ -14,13 +14,12 @@ from typing import Any
 
 import torch as th
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from bisimgym.baselines.langevin.energy import NetworkEnergy
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 from bisimgym.benchmarks import machine
-from bisimgym.benchmarks.tables import pipe_table
+from bisimgym.benchmarks.tables import FigureTable
 from bisimgym.benchmarks.throughput import median_seconds
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 
@@ -60,13 +59,8 @@ def measure(console: Console, seconds: float = 1.0) -> dict[str, Any]:
     finally:
         th.set_num_threads(threads)
     figures["load_after"] = os.getloadavg()[0]
-    for title, heads, rows, texts in _tables(figures):
-        table = Table(title=title, title_justify="left")
-        for n, head in enumerate(heads):
-            table.add_column(head, justify="left" if n < texts else "right")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    for table in _tables(figures):
+        console.print(table.terminal())
     console.print(
         f"Load of the machine, mean of a minute: {figures['load_before']:.2f} before, {figures['load_after']:.2f} after"
     )
@@ -116,11 +110,7 @@ def _times(trainings: Sequence[Any], seconds: float) -> list[float]:
     return [1000 * time / _UPDATES for time in median_seconds(trainings, seconds)]
 
 
-#: Title, heads, lines, and how many columns are texts.
-Rows = tuple[str, list[str], list[list[str]], int]
-
-
-def _tables(figures: Mapping[str, Any]) -> list[Rows]:
+def _tables(figures: Mapping[str, Any]) -> list[FigureTable]:
     lengths = [
         [row["dynamics"], *(f"{ms:.3g}" for ms in row["ms"].values()), f"{row['times_linear']:.2f}"]
         for row in figures["lengths"]
@@ -132,22 +122,20 @@ def _tables(figures: Mapping[str, Any]) -> list[Rows]:
     heads = [f"{frames} frames" for frames in figures["lengths"][0]["ms"]]
     first, last = heads[0].split()[0], heads[-1].split()[0]
     return [
-        (
+        FigureTable(
             f"Milliseconds per update, batches of {BATCH_SIZE}, one thread",
             ["dynamics", *heads, f"{last} to {first}, over {int(last) // int(first)}"],
             lengths,
-            1,
         ),
-        (
+        FigureTable(
             f"The same with options, {figures['options'][0]['frames']} frames",
             ["option", "dynamics", "without", "with", "ratio"],
             options,
-            2,
+            texts=2,
         ),
     ]
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
     """Return the figures of :func:`measure` as Markdown tables."""
-    texts = [f"**{title}**\n\n{pipe_table(heads, rows, texts)}" for title, heads, rows, texts in _tables(figures)]
-    return "\n".join(texts)
+    return "\n".join(table.markdown() for table in _tables(figures))

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from bisimgym.baselines import metrics
 from bisimgym.benchmarks import machine, metric_reference
+from bisimgym.benchmarks.tables import FigureTable
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.jumping import jumping_union
 from bisimgym.envs.jumping_grids import ALL_TASKS
@@ -36,27 +36,16 @@ def measure(console: Console, scale: float = 1.0) -> dict[str, Any]:
     figures: dict[str, Any] = {"machine": {"processor": machine.processor(), "cores": machine.cores()}}
     figures["versions"] = machine.versions()
     figures["settings"] = {"discount": DISCOUNT, "tolerance": TOLERANCE, "scale": scale}
-    table = Table(title="Exact metrics against plain fixed-point iteration", title_justify="left")
-    for head in ("what", "seconds", "reference", "its seconds", "times faster"):
-        table.add_column(head, justify="left" if head in ("what", "reference") else "right")
     figures["rows"] = rows = []
     with console.status("") as status:
         for part in (_trajectories, _deterministic, _weighted, _independent, _stochastic):
             status.update(f"measuring: {part.__name__.lstrip('_')}")
             for row in part(scale):
                 rows.append(row)
-                ratio = row["reference_seconds"] / row["seconds"]
-                row["times_faster"] = ratio
-                table.add_row(
-                    row["what"],
-                    f"{row['seconds']:.3g}",
-                    row["reference"],
-                    f"{row['reference_seconds']:,.3g}",
-                    f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}",
-                )
+                row["times_faster"] = row["reference_seconds"] / row["seconds"]
         status.update("measuring: memory")
         figures["memory"] = _in_fresh_process(scale)
-    console.print(table)
+    console.print(_table(figures).terminal())
     memory = figures["memory"]
     console.print(
         f"PSM of all {memory['states']:,} states that optimal policies visit in {memory['tasks']} jumping tasks: "
@@ -65,16 +54,24 @@ def measure(console: Console, scale: float = 1.0) -> dict[str, Any]:
     return figures
 
 
+def _table(figures: dict[str, Any]) -> FigureTable:
+    lines = [
+        [
+            row["what"],
+            row["reference"],
+            f"{row['seconds']:.3g}",
+            f"{row['reference_seconds']:,.3g}",
+            f"{row['times_faster']:,.0f}" if row["times_faster"] >= 10 else f"{row['times_faster']:.2g}",
+        ]
+        for row in figures["rows"]
+    ]
+    heads = ["what", "reference", "seconds", "the reference's", "times faster"]
+    return FigureTable("Exact metrics against plain fixed-point iteration", heads, lines, texts=2)
+
+
 def markdown(figures: dict[str, Any]) -> str:
     """Return the figures of :func:`measure` as a Markdown table."""
-    lines = ["| what | seconds | reference | its seconds | times faster |", "| --- | ---: | --- | ---: | ---: |"]
-    for row in figures["rows"]:
-        ratio = row["times_faster"]
-        lines.append(
-            f"| {row['what']} | {row['seconds']:.3g} | {row['reference']} | {row['reference_seconds']:,.3g} | "
-            f"{f'{ratio:,.0f}' if ratio >= 10 else f'{ratio:.2g}'} |"
-        )
-    return "\n".join(lines) + "\n"
+    return _table(figures).markdown()
 
 
 def _timed(function: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:

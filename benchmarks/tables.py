@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from statistics import stdev
+from typing import NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -77,6 +78,28 @@ def pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]], texts: int 
     rule = ["---"] * texts + ["---:"] * (len(heads) - texts)
     every = [heads, rule, *lines]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in every) + "\n"
+
+
+class FigureTable(NamedTuple):
+    """A table of measured figures: its first ``texts`` columns are texts, and all others numbers."""
+
+    title: str
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    texts: int = 1
+
+    def markdown(self) -> str:
+        """Return title and table as Markdown."""
+        return f"**{self.title}**\n\n{pipe_table(self.heads, self.lines, self.texts)}"
+
+    def terminal(self) -> Table:
+        """Return the table for a terminal."""
+        table = Table(title=self.title, title_justify="left")
+        for i, head in enumerate(self.heads):
+            table.add_column(head, justify="left" if i < self.texts else "right")
+        for line in self.lines:
+            table.add_row(*line)
+        return table
 
 
 def measures_table(rows: Sequence[Row]) -> str:
