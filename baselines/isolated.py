@@ -137,7 +137,7 @@ class IsolatedRepresentation:
         self_prediction: float = 0.0,
         reward_prediction: float = 0.0,
         reward_from: str = "next",
-        model_kind: str = "gaussian",
+        model_kind: str | None = None,
         norm: str = "layer",
         features_dim: int = 50,
         extractor_class: type[BaseFeaturesExtractor] | None = None,

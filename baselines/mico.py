@@ -41,7 +41,7 @@ class MICoSAC(MetricSAC):
 
 
 class MICoDQN(MetricDQN):
-    """DQN with the MICo loss on all pairs of the batch, one side detached, as in its Atari agents.
+    """DQN with the MICo loss on all pairs of a batch, the second side embedded by the target, as in its Atari agents.
 
     Args:
         policy, env, learning_rate: as of :class:`MetricDQN`.
@@ -66,6 +66,6 @@ class MICoDQN(MetricDQN):
             learning_rate,
             metric="mico",
             metric_weight=metric_weight,
-            metric_settings={"all_pairs": True, "detach_other": True, **(metric_settings or {})},
+            metric_settings={"all_pairs": True, "second": "target", **(metric_settings or {})},
             **kwargs,
         )

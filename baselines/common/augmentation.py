@@ -70,6 +70,8 @@ def random_shift(images: th.Tensor, generator: th.Generator, pad: int = 4) -> th
     """
     if pad < 0:
         raise ValueError(f"pad must be at least 0, got {pad}")
+    if images.ndim != 4:
+        raise ValueError(f"random_shift is for pictures float[B, C, H, W], got observations of shape {images.shape}")
     batch, _, height, width = images.shape
     offsets = th.randint(-pad, pad + 1, (2, batch, 1), generator=generator, device=images.device)
     rows = (th.arange(height, device=images.device) + offsets[0]).clamp(0, height - 1)

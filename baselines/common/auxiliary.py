@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples, RolloutReturn
 from torch import nn
@@ -13,12 +15,21 @@ from torch import nn
 from bisimgym.baselines.common.latents import LatentBatch
 from bisimgym.baselines.common.loss_log import LossLog
 from bisimgym.baselines.common.precision import autocast, resolve_precision
+from bisimgym.baselines.common.random_stream import RandomStream
 
 #: Updates between looks at what is dear to compute.
 STATISTICS_EVERY = 100
 
 #: A function of ``float[B, C, H, W]`` pictures in [0, 1] and a generator on their device.
 Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
+
+
+def fused_where_possible(
+    optimizer_class: type[th.optim.Optimizer], optimizer_kwargs: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return arguments of an optimiser, which ask for its fused implementation where it has one."""
+    has_fused = "fused" in inspect.signature(optimizer_class).parameters
+    return {**({"fused": True} if has_fused else {}), **(optimizer_kwargs or {})}
 
 
 class AuxiliaryLosses:
@@ -46,7 +57,7 @@ class AuxiliaryLosses:
             raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
         super().__init__(*args, _init_setup_model=False, **kwargs)
         self.encoder_tau, self.augmentation = encoder_tau, augmentation
-        self.precision = resolve_precision(precision, self.device)
+        self._asked_precision, self._saved_by = precision, type(self).__name__
         self._losses = LossLog()
         #: Whether statistics of this update are recorded.
         self.looks = False
@@ -54,9 +65,20 @@ class AuxiliaryLosses:
             self._setup_model()
 
     def _setup_model(self) -> None:
+        if self._saved_by != type(self).__name__:  # SB3 would fill this class with what the other one was told
+            raise ValueError(
+                f"the file was saved by {self._saved_by}: load it with that class, not {type(self).__name__}"
+            )
+        # Here, so that a model that is loaded on another device takes what is fast there.
+        self.precision = resolve_precision(self._asked_precision, self.device)
+        if self.augmentation is not None and not callable(self.augmentation):
+            raise ValueError(f"augmentation must be a function such as random_shift or None, got {self.augmentation!r}")
+        if self.augmentation is not None and isinstance(self.observation_space, spaces.Dict):
+            raise ValueError(
+                "augmentation is for observations of one array, got a dictionary: leave it out, or augment in a wrapper"
+            )
         super()._setup_model()
-        self._augmentation_rng = th.Generator(self.device)
-        self._augmentation_rng.manual_seed(0 if self.seed is None else int(self.seed))
+        self.augmentation_stream = RandomStream(0 if self.seed is None else int(self.seed))
 
     def encoders(self) -> tuple[nn.Module, nn.Module]:
         """Return the encoder and its slowly moving copy."""
@@ -124,7 +146,7 @@ class AuxiliaryLosses:
         """Return a sample of the replay with its embeddings."""
         space, scaled = self.policy.observation_space, self.policy.normalize_images
         clean = tuple(preprocess_obs(o, space, scaled) for o in (data.observations, data.next_observations))
-        augmentation, rng = self.augmentation, self._augmentation_rng
+        augmentation, rng = self.augmentation, self.augmentation_stream.on(self.device)
 
         def view() -> tuple[PyTorchObs, PyTorchObs]:
             return clean if augmentation is None else tuple(augmentation(o, rng) for o in clean)
@@ -164,17 +186,8 @@ class AuxiliaryLosses:
             optimizer.step()
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_losses", "_augmentation_rng"]
+        return [*super()._excluded_save_params(), "_losses"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, variables = super()._get_torch_save_params()
-        return state_dicts, [*variables, "augmentation_state"]
-
-    @property
-    def augmentation_state(self) -> th.Tensor:
-        """State of the augmentation's generator, which ``save`` keeps."""
-        return self._augmentation_rng.get_state()
-
-    @augmentation_state.setter
-    def augmentation_state(self, state: th.Tensor) -> None:
-        self._augmentation_rng.set_state(state.cpu())
+        return [*state_dicts, "augmentation_stream"], variables

@@ -14,7 +14,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.baselines.common.auxiliary import AuxiliaryLosses
+from bisimgym.baselines.common.auxiliary import AuxiliaryLosses, fused_where_possible
 from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
 
 
@@ -23,7 +23,7 @@ class EncoderDQNPolicy(DQNPolicy):
 
     Args:
         features_extractor_class: the encoder; the other arguments are those of SB3's policy.
-        optimizer_kwargs: of Adam, whose fused implementation is used unless this says otherwise.
+        optimizer_kwargs: of the optimiser; its fused implementation, if it has one, is used unless this says otherwise.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class EncoderDQNPolicy(DQNPolicy):
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         features_extractor_class: type[BaseFeaturesExtractor] = MLPExtractor,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
@@ -40,7 +41,8 @@ class EncoderDQNPolicy(DQNPolicy):
             action_space,
             lr_schedule,
             features_extractor_class=features_extractor_class,
-            optimizer_kwargs={"fused": True, **(optimizer_kwargs or {})},
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=fused_where_possible(optimizer_class, optimizer_kwargs),
             **kwargs,
         )
 

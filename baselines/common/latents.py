@@ -85,8 +85,11 @@ class LatentBatch:
 def effective_rank(z: th.Tensor) -> th.Tensor:
     """Return how many dimensions embeddings ``float[B, D]`` fill: the exponential of their spectrum's entropy.
 
-    1 means that all lie on a line: a collapse. Source: Roy and Vetterli (2007), "The effective rank".
+    1 means that all lie on a line: a collapse. NaN if an embedding is not finite. Source: Roy and Vetterli (2007), "The
+    effective rank".
     """
+    if not th.isfinite(z).all():  # which the decomposition refuses
+        return z.new_tensor(float("nan"))
     values = th.linalg.svdvals((z - z.mean(dim=0)).float())
     share = values / values.sum().clamp_min(1e-12)
     return th.exp(-(share * th.log(share.clamp_min(1e-12))).sum())

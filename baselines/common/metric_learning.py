@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch as th
@@ -60,13 +60,30 @@ def named_metric(name: str, settings: Mapping[str, Any]) -> Metric:
     Raises:
         ValueError: for an unknown name, or settings that its class does not take.
     """
-    if name not in METRICS:
-        raise ValueError(f"metric must be None or one of {list(METRICS)}, got {name!r}")
+    if not isinstance(name, str) or name not in METRICS:
+        raise ValueError(f"metric must be None or one of {list(METRICS)}, got {name!r}; for your own see make_metric()")
     known = list(inspect.signature(METRICS[name]).parameters)
     unknown = [key for key in settings if key not in known]
     if unknown:
         raise ValueError(f"metric_settings of {name!r} are {known}, got {unknown}")
+    for key, hint in get_type_hints(METRICS[name].__init__).items():
+        if key in settings and get_origin(hint) is Literal and settings[key] not in get_args(hint):
+            raise ValueError(f"metric_settings[{key!r}] must be one of {list(get_args(hint))}, got {settings[key]!r}")
     return METRICS[name](**settings)
+
+
+def _check_extractor(extractor: type[nn.Module] | None) -> None:
+    """Raise ``ValueError`` if a feature extractor does not take what :class:`MetricLearning` hands to it."""
+    if extractor is None:
+        return
+    parameters = inspect.signature(extractor).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    missing = [name for name in ("features_dim", "norm") if name not in parameters]
+    if missing and not takes_all:
+        raise ValueError(
+            f"features_extractor_class must take features_dim and norm, got {extractor.__name__} without {missing}: "
+            "see those of bisimgym.baselines.common.extractors"
+        )
 
 
 class MetricLearning:
@@ -83,7 +100,7 @@ class MetricLearning:
         self_prediction: weight of predicting the next embedding; 0 is off.
         reward_prediction: weight of predicting the reward; 0 is off.
         reward_from: "next" or "embedding", see the representation.
-        model_kind: of the transition model where the metric asks for no other.
+        model_kind: of the transition model, see the representation.
         model_weight_decay: of the models' optimiser.
         **kwargs: of the parent.
     """
@@ -102,7 +119,7 @@ class MetricLearning:
         self_prediction: float = 0.0,
         reward_prediction: float = 0.0,
         reward_from: str = "next",
-        model_kind: str = "gaussian",
+        model_kind: str | None = None,
         model_weight_decay: float = 1e-7,
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
@@ -119,17 +136,14 @@ class MetricLearning:
         }
         self.model_weight_decay = model_weight_decay
         policy_kwargs = dict(policy_kwargs or {})
+        _check_extractor(policy_kwargs.get("features_extractor_class"))
+        max_reward = self.metric_settings.get("max_reward", 1.0)
         policy_kwargs["features_extractor_kwargs"] = {
             "norm": norm,
             "features_dim": features_dim,
-            **({"cap_radius": norm_radius(kwargs.get("gamma", 0.99))} if norm == "cap" else {}),
+            **({"cap_radius": norm_radius(kwargs.get("gamma", 0.99), max_reward)} if norm == "cap" else {}),
             **policy_kwargs.get("features_extractor_kwargs", {}),
         }
-        if kwargs.get("n_steps", 1) > 1 and (metric is not None or self_prediction > 0 or reward_prediction > 0):
-            raise ValueError(
-                f"n_steps must be 1 with a metric or predictions, got {kwargs['n_steps']}: they compare rewards and "
-                "next states of single steps"
-            )
         super().__init__(policy, env, learning_rate, policy_kwargs=policy_kwargs, **kwargs)
 
     def make_metric(self) -> Metric | None:
@@ -140,6 +154,12 @@ class MetricLearning:
         if self.replay_buffer_class is None and self.n_steps == 1:
             self.replay_buffer_class = _replay_for(self.observation_space)
         super()._setup_model()
+        metric, predictions = self.make_metric(), ("self_prediction", "reward_prediction")
+        if self.n_steps > 1 and (metric is not None or any(self.representation_settings[name] for name in predictions)):
+            raise ValueError(
+                f"n_steps must be 1 with a metric or predictions, got {self.n_steps}: they compare rewards and next "
+                "states of single steps"
+            )
         space = self.action_space
         if self.metric == "recursive-similarity" and not isinstance(space, spaces.Discrete):
             raise ValueError(f"recursive similarity is for finite action spaces, got {space}")
@@ -149,7 +169,7 @@ class MetricLearning:
             action_dim,
             self.gamma,
             self.policy.make_features_extractor,
-            metric=self.make_metric(),
+            metric=metric,
             seed=0 if self.seed is None else int(self.seed),
             **self.representation_settings,
         ).to(self.device)

@@ -16,9 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from bisimgym.baselines.common.latents import LatentBatch
+from bisimgym.baselines.common.random_stream import RandomStream
 from bisimgym.baselines.losses.ambs import ambs_loss, two_view_distances
 from bisimgym.baselines.losses.dbc import dbc_loss
-from bisimgym.baselines.losses.distances import PairLoss
+from bisimgym.baselines.losses.distances import PairLoss, check_option
 from bisimgym.baselines.losses.mico import mico_loss
 from bisimgym.baselines.losses.models import (
     Gaussian,
@@ -157,17 +158,25 @@ class MICo(Metric):
         beta: weight of the angle.
         norm_factor: of the sum of squared norms: 0.5 (the paper) or 1 (Luo et al. 2025).
         all_pairs: compare all rows of a batch, not each with one other.
-        detach_other: let gradients flow through one side of a pair only.
+        second: embeddings that a pair's second side has: "online", of the encoder, which learns from both sides;
+            "detached", the same without gradient; or "target", of the target encoder, as in the authors' Atari agents
+            and in Luo et al. (2025).
     """
 
     def __init__(
-        self, beta: float = 0.1, norm_factor: float = 0.5, all_pairs: bool = False, detach_other: bool = False
+        self,
+        beta: float = 0.1,
+        norm_factor: float = 0.5,
+        all_pairs: bool = False,
+        second: Literal["online", "detached", "target"] = "online",
     ):
         super().__init__()
+        check_option("second", second, ("online", "detached", "target"))
         self.beta, self.norm_factor = beta, norm_factor
-        self.all_pairs, self.detach_other = all_pairs, detach_other
+        self.all_pairs, self.second = all_pairs, second
 
     def pair_loss(self, batch, actions, other, model, generator):
+        second = {"online": lambda: None, "detached": lambda: batch.z, "target": lambda: batch.target_z}[self.second]()
         return mico_loss(
             batch.z,
             batch.rewards,
@@ -176,7 +185,7 @@ class MICo(Metric):
             self.discount,
             beta=self.beta,
             norm_factor=self.norm_factor,
-            detach_other=self.detach_other,
+            second_z=second,
         )
 
 
@@ -210,6 +219,7 @@ class RobustDBC(Metric):
         inverse_weight: of the inverse dynamics' loss.
         bonus_weight, bonus_cap: of the intrinsic reward. It is computed when a transition is sampled, with the model
             as it is then; the published code computes it once, when the transition is stored.
+        max_reward: largest difference of two rewards, by which the bound of the norm grows.
     """
 
     model_kind = "gaussian"
@@ -221,14 +231,16 @@ class RobustDBC(Metric):
         inverse_weight: float = 0.05,
         bonus_weight: float = 1.0,
         bonus_cap: float = 0.1,
+        max_reward: float = 1.0,
     ):
         super().__init__()
+        self.max_reward = max_reward
         self.norm, self.inverse_weight = norm, inverse_weight
         self.bonus_weight, self.bonus_cap = bonus_weight, bonus_cap
 
     def build(self, latent_dim, action_dim, discount, make_encoder):
         super().build(latent_dim, action_dim, discount, make_encoder)
-        self.radius = norm_radius(discount)
+        self.radius = norm_radius(discount, self.max_reward)
         self.inverse = InverseModel(latent_dim, action_dim)
 
     def pair_loss(self, batch, actions, other, model, generator):
@@ -428,7 +440,8 @@ class Representation(nn.Module):
         reward_prediction: weight of predicting the reward; 0 is off.
         reward_from: whether the reward is predicted from a sample of the predicted "next" embedding (DBC and its
             family) or from "embedding" and action (DeepMDP).
-        model_kind: of the transition model where no metric asks for another.
+        model_kind: of the transition model: "gaussian", "deterministic" or "ensemble". ``None``: what the metric asks
+            for, or else "gaussian".
         seed: of pairs and samples.
     """
 
@@ -443,7 +456,7 @@ class Representation(nn.Module):
         self_prediction: float = 0.0,
         reward_prediction: float = 0.0,
         reward_from: Literal["next", "embedding"] = "next",
-        model_kind: ModelKind = "gaussian",
+        model_kind: ModelKind | None = None,
         seed: int = 0,
     ):
         super().__init__()
@@ -462,21 +475,21 @@ class Representation(nn.Module):
         self.reward_from = reward_from
         if metric is not None:
             metric.build(latent_dim, action_dim, discount, make_encoder)
-        kind = metric.model_kind if metric is not None and metric.model_kind else model_kind
+        required = None if metric is None else metric.model_kind
+        if None not in (required, model_kind) and required != model_kind:
+            raise ValueError(f"model_kind must be {required!r} with {type(metric).__name__}, got {model_kind!r}")
+        kind = required or model_kind or "gaussian"
         self._model_dim = latent_dim if metric is None else metric.model_dim(latent_dim)
-        asked = metric is not None and metric.model_kind is not None
         predicts_from_next = reward_prediction > 0 and reward_from == "next"
         self.transition: TransitionModel | None = None
-        if asked or self_prediction > 0 or predicts_from_next:
+        if required is not None or self_prediction > 0 or predicts_from_next:
             self.transition = TransitionModel(self._model_dim, action_dim, kind=kind)
         self.reward: RewardModel | None = None
         if reward_prediction > 0:
             inputs = (self._model_dim,) if reward_from == "next" else (latent_dim, action_dim)
             self.reward = RewardModel(*inputs)
         self._on_batch: ModelOnBatch | None = None
-        self._seed = seed
-        self._generator: th.Generator | None = None
-        self._loaded_state: th.Tensor | None = None
+        self.random = RandomStream(seed)
 
     def forward(self, batch: LatentBatch, actions: th.Tensor) -> dict[str, th.Tensor]:
         """Return the weighted losses of a batch, by name.
@@ -485,7 +498,7 @@ class Representation(nn.Module):
             batch: with its embeddings.
             actions: ``float[B, A]``, one-hot for finite action spaces.
         """
-        generator = self._random(batch.z.device)
+        generator = self.random.on(batch.z.device)
         model = self._model_on(batch, actions)
         losses: dict[str, th.Tensor] = {}
         #: The last metric loss, for statistics.
@@ -516,7 +529,7 @@ class Representation(nn.Module):
 
         What it computes of the batch serves :meth:`forward`, if that comes before the next step of an optimiser.
         """
-        if self.metric is None:
+        if self.metric is None or self.metric_weight == 0:
             return None
         return self.metric.bonus(batch, actions, self._model_on(batch, actions))
 
@@ -534,20 +547,3 @@ class Representation(nn.Module):
     def _modelled(self, z: th.Tensor) -> th.Tensor:
         """Return the part of embeddings that the transition model predicts: the last numbers."""
         return z[:, z.shape[1] - self._model_dim :]
-
-    def _random(self, device: th.device) -> th.Generator:
-        if self._generator is None or self._generator.device != device:
-            self._generator = th.Generator(device)
-            self._generator.manual_seed(self._seed)
-            if self._loaded_state is not None:
-                self._generator.set_state(self._loaded_state)
-                self._loaded_state = None
-        return self._generator
-
-    # The generator's state goes with the weights, so that a loaded model draws on. Its device is known when it draws.
-
-    def get_extra_state(self) -> th.Tensor | None:
-        return self._loaded_state if self._generator is None else self._generator.get_state()
-
-    def set_extra_state(self, state: th.Tensor | None) -> None:
-        self._generator, self._loaded_state = None, None if state is None else state.cpu()

@@ -19,7 +19,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.baselines.common.auxiliary import AuxiliaryLosses
+from bisimgym.baselines.common.auxiliary import AuxiliaryLosses, fused_where_possible
 from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
 from bisimgym.baselines.losses import Balance
 
@@ -33,7 +33,7 @@ class EncoderSACPolicy(SACPolicy):
 
     Args:
         features_extractor_class: the encoder; ``net_arch`` and the other arguments are those of SB3's policy.
-        optimizer_kwargs: of Adam, whose fused implementation is used unless this says otherwise.
+        optimizer_kwargs: of the optimiser; its fused implementation, if it has one, is used unless this says otherwise.
         balanced: whether the critic sees the two halves of an embedding with learned weights (AMBS). The weights belong
             to the encoder; the actor sees embeddings without them.
     """
@@ -47,6 +47,7 @@ class EncoderSACPolicy(SACPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule,
         features_extractor_class: type[BaseFeaturesExtractor] = MLPExtractor,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         share_features_extractor: bool = False,
         balanced: bool = False,
@@ -60,7 +61,8 @@ class EncoderSACPolicy(SACPolicy):
             action_space,
             lr_schedule,
             features_extractor_class=features_extractor_class,
-            optimizer_kwargs={"fused": True, **(optimizer_kwargs or {})},
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=fused_where_possible(optimizer_class, optimizer_kwargs),
             **kwargs,
         )
 

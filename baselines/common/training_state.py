@@ -84,7 +84,8 @@ def load_checkpoint(
     Args:
         algorithm: the class of the model.
         folder: of the checkpoint.
-        device: to put the networks on. On another device than before, results differ in rounding.
+        device: to put the networks on. On another device than before, results differ in rounding, and pairs,
+            samples and augmentations are drawn from their seeds anew.
         env: new environments, for a checkpoint without.
 
     Raises:

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import bisimgym  # noqa: F401
@@ -14,6 +15,8 @@ from bisimgym.baselines.ambs import AMBSSAC
 from bisimgym.baselines.common.augmentation import random_shift
 from bisimgym.baselines.common.loss_log import DivergedError
 from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.common.random_stream import RandomStream
+from bisimgym.baselines.common.representation import MICo
 from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC
@@ -184,24 +187,80 @@ def test_dictionaries():
     assert model.predict(env.reset(seed=0)[0], deterministic=True)[0] in range(4)
 
 
+class Picture(gym.Env):
+    """Pictures of noise, continuous actions."""
+
+    observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    action_space = gym.spaces.Box(-1, 1, (2,))
+
+    def _picture(self):
+        return self.np_random.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._picture(), {}
+
+    def step(self, action):
+        return self._picture(), float(action[0]), False, bool(self.np_random.random() < 0.1), {}
+
+
 def test_pictures_with_continuous_actions_and_two_views():
-    class Picture(gym.Env):
-        observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
-        action_space = gym.spaces.Box(-1, 1, (2,))
-
-        def reset(self, *, seed=None, options=None):
-            super().reset(seed=seed)
-            return self.observation_space.sample(), {}
-
-        def step(self, action):
-            return self.observation_space.sample(), float(action[0]), False, bool(self.np_random.random() < 0.1), {}
-
     model = make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
     model.learn(24)
     batch = model.encoded(model.replay_buffer.sample(4))
     assert not th.equal(batch.observations, batch.other.observations)
-    loaded_state = model.augmentation_state
-    assert loaded_state.dtype == th.uint8
+
+
+def test_a_run_with_augmentation_resumes_exactly(tmp_path):
+    def start():
+        return make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
+
+    unbroken = start().learn(28)
+    save_checkpoint(start().learn(24), tmp_path / "checkpoint")
+    resumed = load_checkpoint(AMBSSAC, tmp_path / "checkpoint", device="cpu")
+    resumed.learn(4, reset_num_timesteps=False)
+    for (name, one), two in zip(parameters(resumed).items(), parameters(unbroken).values(), strict=True):
+        assert th.equal(one, two), name
+
+
+def test_random_streams_of_another_kind_of_device_start_anew():
+    model = make(MICoSAC)
+    model.learn(22)
+    state = th.zeros(16, dtype=th.uint8)  # as long as CUDA's
+    model.representation.random.set_extra_state(state)
+    model.learn(2, reset_num_timesteps=False)
+    fresh = th.Generator().manual_seed(2)
+    stream = RandomStream(2)
+    stream.set_extra_state(state)
+    assert th.equal(stream.on(th.device("cpu")).get_state(), fresh.get_state())
+    stream.set_extra_state(model.representation.random.get_extra_state())
+    assert not th.equal(stream.on(th.device("cpu")).get_state(), fresh.get_state())
+
+
+def test_a_file_of_another_class_is_refused(tmp_path):
+    make(MICoSAC).save(tmp_path / "mico")
+    with pytest.raises(ValueError, match="saved by MICoSAC: load it with that class, not DBCSAC"):
+        DBCSAC.load(tmp_path / "mico")
+
+
+def test_the_second_side_of_mico():
+    model = make(MICoDQN)
+    model.learn(40)
+    model.encoders()[1].load_state_dict({k: v + 0.1 for k, v in model.encoders()[1].state_dict().items()})
+    data = model.replay_buffer.sample(16)
+    losses = {}
+    for second in ("online", "detached", "target"):
+        model.representation.metric.second = second
+        losses[second] = model.auxiliary_losses(model.encoded(data))["metric_loss"].item()
+    assert losses["online"] == losses["detached"] != losses["target"]
+    assert MICoDQN("MlpPolicy", env_of(MICoDQN)).representation.metric.second == "target"
+
+
+def test_any_optimizer_is_taken():
+    for method in (MICoSAC, MICoDQN):
+        model = make(method, policy_kwargs={"optimizer_class": th.optim.RMSprop})
+        model.learn(22)
+        assert isinstance(model.main_optimizers()[0], th.optim.RMSprop)
 
 
 def test_switches_combine_freely():
@@ -275,6 +334,12 @@ def test_a_metric_loss_that_is_no_number_is_named():
         ({"metric_weight": -1.0, "metric": "mico"}, "metric_weight must be a weight of at least 0, got -1.0"),
         ({"reward_from": "state"}, "reward_from must be 'next' or 'embedding'"),
         ({"norm": "batch"}, "norm must be one of"),
+        ({"metric": MICo}, r"metric must be None or one of .*make_metric"),
+        ({"metric": "dbc", "model_kind": "ensemble"}, "model_kind must be 'gaussian' with DBC, got 'ensemble'"),
+        ({"metric": "dbc", "metric_settings": {"form": "orig"}}, r"'form'\] must be one of .*'study'.*got 'orig'"),
+        ({"metric": "rap", "metric_settings": {"outer": "abs"}}, r"'outer'\] must be one of .*got 'abs'"),
+        ({"metric": "mico", "metric_settings": {"second": "other"}}, r"'second'\] must be one of .*got 'other'"),
+        ({"augmentation": "random_shift"}, "augmentation must be a function"),
         ({"metric": "ambs", "features_dim": 7}, "features_dim must be even, got 7"),
         (
             {"metric": "mico", "metric_settings": {"betta": 1}},
@@ -297,6 +362,19 @@ def test_ambs_needs_its_policy():
 def test_settings_that_mean_nothing_are_errors():
     with pytest.raises(ValueError, match="n_steps must be 1 .*got 3"):
         make(MICoSAC, n_steps=3)
+
+    class Own(MetricSAC):
+        def make_metric(self):
+            return MICo()
+
+    with pytest.raises(ValueError, match="n_steps must be 1 .*got 3"):
+        make(Own, env_of(MICoSAC), n_steps=3)
+    with pytest.raises(ValueError, match="must take features_dim and norm, got FlattenExtractor"):
+        make(MICoSAC, policy_kwargs={"features_extractor_class": FlattenExtractor})
+    with pytest.raises(ValueError, match="augmentation .* got a dictionary"):
+        make(MICoDQN, gym.make("bisimgym/Nav2DGoal-v0"), "MultiInputPolicy", augmentation=random_shift)
+    with pytest.raises(ValueError, match=r"pictures .* got observations of shape .*16, 3"):
+        make(MICoSAC, augmentation=random_shift).learn(22)
     with pytest.raises(ValueError, match="finite action spaces"):
         make(MetricSAC, metric="recursive-similarity")
 
@@ -307,5 +385,8 @@ def test_robust_dbc_bounds_embeddings_by_the_discount():
         extractor = model.encoders()[0]
         for parameter in extractor.net[-1].parameters():
             parameter.data *= 1e6
+        assert model.representation.metric.radius == pytest.approx(radius)
+        wider = make(RobustDBCSAC, gamma=gamma, metric_settings={"max_reward": 8.0})
+        assert wider.representation.metric.radius == wider.encoders()[0].norm.radius == pytest.approx(8 * radius)
         z = extractor(th.randn(8, 3))
         th.testing.assert_close(z.norm(dim=1), th.full((8,), radius), rtol=1e-4, atol=0)
