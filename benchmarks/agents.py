@@ -14,6 +14,18 @@ from typing import Any
 from bisimgym.benchmarks.errors import UserError
 
 GROUP = "bisimgym.agents"
+#: Modules of this package that define algorithms.
+_METHODS = (
+    "ambs",
+    "dbc",
+    "deepmdp",
+    "mico",
+    "rap",
+    "recursive_similarity",
+    "robust_dbc",
+    "self_prediction",
+    "simsr",
+)
 _FORMS = "give package.module:factory, sb3:ALGO:FILE.zip, or a name of the entry-point group 'bisimgym.agents'"
 
 
@@ -22,7 +34,8 @@ def resolve_agent(spec: str) -> Any:
 
     * ``package.module:factory``: the factory is called without arguments. Modules are also looked for in the current
       folder.
-    * ``sb3:ALGO:FILE.zip``: a saved Stable-Baselines3 model, such as ``sb3:PPO:model.zip``.
+    * ``sb3:ALGO:FILE.zip``: a saved model of Stable-Baselines3 or of this package, such as ``sb3:PPO:model.zip`` or
+      ``sb3:MICoDQN:model.zip``.
     * a name: an entry point of the group ``bisimgym.agents``, called without arguments.
 
     Raises:
@@ -52,13 +65,16 @@ def check_agent(agent: Any, needs_learn: bool = False) -> None:
         )
     if needs_learn and not callable(getattr(agent, "learn", None)):
         raise UserError(f"agent {type(agent).__name__} has no learn(envs, budget, seed), which --budget needs")
+    if needs_learn and any(base.__module__.startswith("stable_baselines3.") for base in type(agent).__mro__):
+        raise UserError(
+            f"--budget needs learn(envs, budget, seed), and that of {type(agent).__name__} is Stable-Baselines3's: "
+            "train the model first, or wrap it in an agent of your own"
+        )
 
 
 def _import_factory(spec: str) -> Callable[[], Any]:
     module_name, _, name = spec.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _find_modules_here()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -78,6 +94,12 @@ def _import_factory(spec: str) -> Callable[[], Any]:
     return factory
 
 
+def _find_modules_here() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
 def _call(factory: Callable[[], Any], spec: str) -> Any:
     try:
         agent = factory()
@@ -88,27 +110,40 @@ def _call(factory: Callable[[], Any], spec: str) -> Any:
 
 
 def _load_sb3(spec: str) -> Any:
-    import stable_baselines3
-    from stable_baselines3.common.base_class import BaseAlgorithm
-
     parts = spec.split(":", 2)
     if len(parts) != 3 or not parts[1] or not parts[2]:
         raise UserError(f"agent {spec!r}: an SB3 model is given as sb3:ALGO:FILE.zip, such as sb3:PPO:model.zip")
     _, algorithm, file = parts
-    known = {
-        name: value
-        for name, value in vars(stable_baselines3).items()
-        if inspect.isclass(value) and issubclass(value, BaseAlgorithm)
-    }
+    known = _algorithms()
     if algorithm not in known:
-        raise UserError(f"agent {spec!r}: unknown algorithm {algorithm!r}; Stable-Baselines3 has {', '.join(known)}")
+        raise UserError(
+            f"agent {spec!r}: unknown algorithm {algorithm!r}; known are {', '.join(known)} (another one needs a "
+            "factory of yours that loads it)"
+        )
     path = Path(file)
     if not path.is_file():
         raise UserError(f"agent {spec!r}: there is no file {file}")
     warnings.warn(
         f"loading {file} runs code that is stored in it: only load models whose origin you trust", stacklevel=2
     )
+    _find_modules_here()  # the model's own networks may be defined there
+    # No transition is needed to act: a replay of hindsight would ask for an environment, a large one for memory.
+    without_replay = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1000}
     try:
-        return known[algorithm].load(path, device="auto")
+        return known[algorithm].load(path, device="auto", custom_objects=without_replay)
     except Exception as error:
-        raise UserError(f"agent {spec!r}: {file} is not a saved {algorithm} model: {error}") from error
+        raise UserError(f"agent {spec!r}: {file} does not load as {algorithm}: {error}") from error
+
+
+def _algorithms() -> dict[str, type]:
+    """Return the algorithms of Stable-Baselines3 and of this package by name."""
+    import stable_baselines3
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    modules = [stable_baselines3, *(importlib.import_module(f"bisimgym.baselines.{name}") for name in _METHODS)]
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, BaseAlgorithm)
+    }

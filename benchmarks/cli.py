@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
@@ -249,7 +250,10 @@ def evaluate(
     for one in tasks:  # before an agent learns on the first task for hours
         runner.check_free(chosen, one, shown, seed, out)
     for one in tasks:
-        scored = runner.evaluate_agent(resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}")
+        command = shlex.join(["bisimgym", *sys.argv[1:]])
+        scored = runner.evaluate_agent(
+            resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}", command
+        )
         further = ", ".join(
             f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()
         )

@@ -42,6 +42,11 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
+def host() -> dict[str, object]:
+    """Return what this computer is, whatever runs on it."""
+    return {"system": f"{platform.system()} {platform.machine()}", "processor": processor(), "cores": cores()}
+
+
 def machine(device: str, threads: int, precision: str | None) -> dict[str, object]:
     """Return the machine's description for ``run.json``.
 
@@ -57,9 +62,7 @@ def machine(device: str, threads: int, precision: str | None) -> dict[str, objec
 
     resolved = get_device(device)
     return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": cores(),
+        **host(),
         "device": th.cuda.get_device_name(resolved) if resolved.type == "cuda" else resolved.type,
         "threads": threads,
         "precision": "float64" if precision is None else resolve_precision(precision, resolved),

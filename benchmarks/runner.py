@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import shlex
 import sys
+import sysconfig
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,6 +108,7 @@ def evaluate_agent(
     seed: int = 1,
     budget: int = 0,
     description: str = "",
+    command: str = "",
 ) -> Outcome:
     """Score an outside agent on one task, and store the result if ``out`` is given.
 
@@ -114,8 +116,10 @@ def evaluate_agent(
         agent: follows the agent protocol: ``predict(observation, state, episode_start, deterministic)``.
         name: shown in tables and used as a folder: letters, digits and ``._+-``.
         seed: names the run; the random grid of the jumping suite depends on it.
-        budget: environment steps to learn for first, with the agent's ``learn(envs, budget, seed)``.
+        budget: environment steps to learn for first, with the agent's ``learn(envs, budget, seed)``. An agent that also
+            has ``save(path)`` is kept as ``checkpoint/agent`` in the run's folder.
         description: shown on the agent's page.
+        command: that the result was made with, stored with it.
 
     Raises:
         UserError: for unknown tasks, bad names, agents that break the protocol, and results that are already there.
@@ -140,25 +144,36 @@ def evaluate_agent(
     except UserError:
         raise
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
-            f"the agent failed on {suite.name}/{task}: {type(error).__name__}: {error} "
-            f"({where.filename}:{where.lineno})"
+            f"the agent failed on {suite.name}/{task}: {type(error).__name__}: {error} ({_where(error)})"
         ) from error
     if folder is not None:
         with folder.lock():
-            folder.start(
-                {"versions": machine.versions(), "machine": {"cores": machine.cores()}, "description": description}
-            )
+            here = {"versions": machine.versions(), "machine": machine.host()}
+            folder.start({**here, "command": command, "description": description})
+            if budget and callable(getattr(agent, "save", None)):
+                checkpoint = Path(folder.checkpoint)
+                checkpoint.mkdir(exist_ok=True)
+                agent.save(checkpoint / "agent")
             folder.finish(outcome, suite.lower_is_better, {})
     return outcome
+
+
+def _where(error: Exception) -> str:
+    """Return file and line of an agent's failure: the deepest in code that is neither installed nor of this package."""
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
+    libraries.append(str(Path(__file__).resolve().parents[1]))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(library) for library in libraries)]
+    where = (own or frames)[-1]
+    return f"{where.filename}:{where.lineno}"
 
 
 def check_free(suite: Suite, task: str, name: str, seed: int, out: Path) -> None:
     """Raise ``UserError`` if there is a result of this agent already: results are never written over."""
     path = out / _external_spec(suite, task, name, seed, 0).folder
     if is_finished(path):
-        raise UserError(f"{path} holds a result already: give another --name, --seed or --out")
+        raise UserError(f"{path} holds a result already: give another --name, --seed or --out, or delete the folder")
 
 
 def _external_spec(suite: Suite, task: str, name: str, seed: int, budget: int) -> Spec:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from bisimgym.benchmarks.errors import UserError, unknown
 
 Model = TypeVar("Model")
@@ -251,6 +253,24 @@ def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, A
 def _plain(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
     return "".join(c if c.isalnum() or c in "._-+" else "_" for c in text)
+
+
+def discrete_actions(returned: Any, rows: int, count: int) -> np.ndarray:
+    """Return what an agent's ``predict`` returned as ``int64[rows]``.
+
+    Raises:
+        ValueError: for another shape, for what is no integer, or for an action out of range.
+    """
+    action = np.asarray(returned)
+    expected = f"predict() must return one action per row, integers from 0 to {count - 1} of shape {(rows,)}"
+    if action.shape != (rows,):
+        raise ValueError(f"{expected}, got shape {action.shape}")
+    if not np.issubdtype(action.dtype, np.integer):
+        raise ValueError(f"{expected}, got {action.dtype}")
+    wrong = action[(action < 0) | (action >= count)]
+    if len(wrong):
+        raise ValueError(f"{expected}, got {wrong[0]}")
+    return action.astype(np.int64)
 
 
 def from_checkpoint(checkpoint: Path, load: Callable[[Path], Model]) -> Model | None:

@@ -24,6 +24,7 @@ from bisimgym.benchmarks.suites.base import (
     Spec,
     Suite,
     Task,
+    discrete_actions,
     from_checkpoint,
     save_whole,
 )
@@ -231,11 +232,7 @@ def solved_tasks(agent: Any, task: str) -> np.ndarray:
     for step in range(settled_at.max() + 1):
         action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
         best = envs.unwrapped.optimal_action()
-        action = np.asarray(action)
-        if action.shape != best.shape:
-            raise ValueError(
-                f"the agent's predict() must return one action per environment, shape {best.shape}, got {action.shape}"
-            )
+        action = discrete_actions(action, len(best), int(envs.single_action_space.n))
         solved &= (action == best) | (step > settled_at)
         if not (solved & (step < settled_at)).any():
             break  # every task is settled

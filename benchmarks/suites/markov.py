@@ -29,6 +29,7 @@ from bisimgym.benchmarks.suites.base import (
     Stopwatch,
     Suite,
     Task,
+    discrete_actions,
     from_checkpoint,
 )
 from bisimgym.envs.markov_filters import filter_states, frame_states, smooth_states
@@ -185,7 +186,7 @@ def training_envs(task: str, seed: int) -> Any:
     return gym.make_vec("bisimgym/MarkovSignal-v0", num_envs=16, experiment=task)
 
 
-def online_guesses(agent: Any, signals: np.ndarray) -> np.ndarray:
+def online_guesses(agent: Any, signals: np.ndarray, num_states: int) -> np.ndarray:
     """Return what an agent of ``MarkovSignal-v0`` says of each frame, ``int64[N, T]``, one frame at a time.
 
     Guesses have no influence on what is shown, so that signals need not come from an environment.
@@ -195,12 +196,7 @@ def online_guesses(agent: Any, signals: np.ndarray) -> np.ndarray:
     for step in range(signals.shape[1]):
         frames = np.ascontiguousarray(signals[:, step])
         action, state = agent.predict(frames, state=state, episode_start=episode_start, deterministic=True)
-        action = np.asarray(action)
-        if action.shape != (len(signals),):
-            raise ValueError(
-                f"the agent's predict() must return one guess per signal, shape {(len(signals),)}, got {action.shape}"
-            )
-        guesses[:, step] = action
+        guesses[:, step] = discrete_actions(action, len(signals), num_states)
         episode_start = np.zeros(len(signals), dtype=bool)
     return guesses
 
@@ -208,7 +204,7 @@ def online_guesses(agent: Any, signals: np.ndarray) -> np.ndarray:
 def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     """Score an agent's guesses, which are numbers of hidden states."""
     signals, states = test_signals(task)
-    return _outcome(task, online_guesses(agent, signals), states)
+    return _outcome(task, online_guesses(agent, signals, signal_law(task).num_states), states)
 
 
 def _outcome(task: str, guesses: np.ndarray, states: np.ndarray, sampled: np.ndarray | None = None) -> Outcome:

@@ -177,6 +177,8 @@ def episode_returns(agent: Any, task: str, seed: int, start: int, **arguments: A
             raise ValueError(
                 f"the agent's predict() must return actions of shape {envs.action_space.shape}, got {action.shape}"
             )
+        if not np.isfinite(action).all():
+            raise ValueError("the agent's predict() must return finite actions, got NaN or infinity")
         observation, reward, _, _, _ = envs.step(action)
         total += reward
         episode_start[:] = False

@@ -26,6 +26,7 @@ from bisimgym.benchmarks.suites.base import (
     Stopwatch,
     Suite,
     Task,
+    discrete_actions,
     from_checkpoint,
 )
 
@@ -171,11 +172,7 @@ def solved_layouts(agent: Any, task: str) -> np.ndarray:
     state, episode_start = None, np.ones(LAYOUTS, dtype=bool)
     while playing.any():  # environments that are done start anew, and no longer count
         action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
-        action = np.asarray(action)
-        if action.shape != (LAYOUTS,):
-            raise ValueError(
-                f"the agent's predict() must return one action per environment, shape {(LAYOUTS,)}, got {action.shape}"
-            )
+        action = discrete_actions(action, LAYOUTS, int(envs.single_action_space.n))
         observation, _, terminated, truncated, _ = envs.step(action)
         solved |= playing & terminated
         playing &= ~(terminated | truncated)

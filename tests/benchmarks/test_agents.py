@@ -1,5 +1,8 @@
+import importlib
 import json
+import shlex
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -7,6 +10,8 @@ import pytest
 from stable_baselines3 import PPO
 
 import bisimgym  # noqa: F401
+from bisimgym.baselines.common.frame_replay import HerFrameReplayBuffer
+from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.agents import resolve_agent
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
@@ -26,9 +31,25 @@ class Learner(Right):
         self.seen = budget, seed, observation.shape
         print("learned", self.seen)
 
+    def save(self, path):
+        path.write_text(str(self.seen))
+
 class Scalar:
     def predict(self, observation, **_):
         return 0, None
+
+class Wrong(Right):
+    action = 2
+
+    def predict(self, observation, **_):
+        return np.full(len(observation), self.action), None
+
+class Half(Wrong):
+    action = 0.5
+
+class Deep:
+    def predict(self, observation, **_):
+        return np.mean(observation, axis=9), None
 
 class Broken:
     def predict(self, observation, **_):
@@ -74,6 +95,11 @@ def test_an_agent_may_learn_first(capsys):
     arguments = ["evaluate", "jumping", "--task", "wide", "--budget", "64", "--seed", "3"]
     assert main([*arguments, "--agent", "their_agents:Learner"]) == 0
     assert "learned (64, 3, (16, 60, 60, 2))" in capsys.readouterr().out
+    run = Path("runs/jumping/wide/Learner/external/seed-3")
+    assert (run / "checkpoint/agent").read_text() == "(64, 3, (16, 60, 60, 2))"
+    record = json.loads((run / "run.json").read_text())
+    assert record["command"] == shlex.join(["bisimgym", *sys.argv[1:]])
+    assert {"processor", "cores", "system"} <= record["machine"].keys()
     assert main([*arguments, "--agent", "their_agents:Right"]) == 2
     assert "has no learn(envs, budget, seed), which --budget needs" in capsys.readouterr().err
 
@@ -84,6 +110,40 @@ def test_an_sb3_model_is_scored_with_a_warning(tmp_path, capsys):
         assert main(["evaluate", "jumping", "--agent", "sb3:PPO:model.zip", "--task", "wide"]) == 0
     assert "jumping wide model: unseen tasks solved" in capsys.readouterr().out
     assert (tmp_path / "runs/jumping/wide/model/external/seed-1/result.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:loading")
+def test_a_model_of_this_package_is_an_agent_without_its_replay(tmp_path, capsys):
+    (tmp_path / "own_net.py").write_text(
+        "from bisimgym.baselines.common.extractors import GoalPlaneExtractor\nclass Own(GoalPlaneExtractor): pass"
+    )
+    sys.path.insert(0, str(tmp_path))
+    own = importlib.import_module("own_net").Own
+    sys.path.remove(str(tmp_path))
+    model = MICoDQN(
+        "MultiInputPolicy",
+        gym.make("bisimgym/Nav2DGoal-v0", size=8, num_obstacles=5, obstacle_size=1, min_goal_distance=4),
+        replay_buffer_class=HerFrameReplayBuffer,
+        replay_buffer_kwargs={"n_sampled_goal": 1},
+        buffer_size=2000,
+        policy_kwargs={"features_extractor_class": own, "features_extractor_kwargs": {"architecture": "minatar"}},
+        device="cpu",
+    )
+    model.save("her")
+    sys.modules.pop("own_net")
+    arguments = ["evaluate", "small-images", "--task", "nav2d-8x8", "--agent"]
+    assert main([*arguments, "sb3:MICoDQN:her.zip"]) == 0
+    assert "nav2d-8x8 her: unseen tasks solved" in capsys.readouterr().out
+    assert main([*arguments, "sb3:DBCDQN:her.zip", "--name", "dbc-agent"]) == 2
+    assert "saved by MICoDQN: load it with that class, not DBCDQN" in capsys.readouterr().err
+    assert main([*arguments, "sb3:MICoDQN:her.zip", "--name", "more", "--budget", "8"]) == 2
+    assert "is Stable-Baselines3's: train the model first" in capsys.readouterr().err
+
+
+def test_a_failure_is_placed_in_the_agents_own_code(tmp_path, capsys):
+    assert main(["evaluate", "jumping", "--agent", "their_agents:Deep", "--task", "wide"]) == 2
+    line = next(i for i, text in enumerate(MODULE.splitlines(), 1) if "np.mean" in text)
+    assert f"({tmp_path / 'their_agents.py'}:{line})" in capsys.readouterr().err
 
 
 def test_an_entry_point_is_found_by_name(tmp_path):
@@ -113,10 +173,15 @@ def test_an_entry_point_is_found_by_name(tmp_path):
         (":agent", "agent ':agent'"),
         ("nobody", "agent 'nobody' is not known"),
         ("sb3:PPO", "sb3:ALGO:FILE.zip"),
-        ("sb3:SARSA:model.zip", "unknown algorithm 'SARSA'; Stable-Baselines3 has"),
+        ("sb3:SARSA:model.zip", "unknown algorithm 'SARSA'; known are A2C"),
         ("sb3:PPO:gone.zip", "there is no file gone.zip"),
-        ("sb3:PPO:their_agents.py", "is not a saved PPO model"),
-        ("their_agents:Scalar", r"must return one action per environment, shape (286,), got ()"),
+        ("sb3:PPO:their_agents.py", "does not load as PPO"),
+        (
+            "their_agents:Scalar",
+            "one action per row, integers from 0 to 1 of shape (286,), got shape ()",
+        ),
+        ("their_agents:Wrong", "integers from 0 to 1 of shape (286,), got 2"),
+        ("their_agents:Half", "integers from 0 to 1 of shape (286,), got float64"),
         ("their_agents:Broken", "the agent failed on jumping/wide: AttributeError"),
     ],
 )

@@ -119,7 +119,7 @@ def test_mistakes_are_named(small, tmp_path):
         spec_of(transitions=0)
     with pytest.raises(ValueError, match="200 entries|10 entries"):
         SUITE.rescore("nav2d-8x8", 1, {"solved": [True]})
-    with pytest.raises(ValueError, match="one action per environment"):
+    with pytest.raises(ValueError, match="one action per row"):
         SUITE.evaluate(type("Bad", (), {"predict": lambda *a, **k: (np.zeros(3), None)})(), "nav2d-8x8", 1)
     folder = folder_of(tmp_path, spec := spec_of())
     folder.checkpoint.mkdir()
