@@ -285,7 +285,8 @@ def report(
         own = {run.spec.folder for run in runs}
         runs += [run for run in committed_runs() if run.spec.folder not in own]
     index = build_site(runs, out)
-    Console(highlight=False, soft_wrap=True).print(f"{len(runs)} runs: {index.resolve()}", markup=False)
+    counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
     if readme:
         by_suite = defaultdict(list)
         for row in summary.summarize(runs):
@@ -466,7 +467,7 @@ def pages(
     out: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/envs"),
     pictures: Annotated[bool, typer.Option(help="Also draw the animations.")] = True,
 ) -> None:
-    """Write one documentation page per environment, with an animation of its oracle."""
+    """Write one documentation page per environment, with an animation: its oracle, or actions that sway."""
     from bisimgym.benchmarks import env_pages
     from bisimgym.benchmarks.run_folder import make_folder
 

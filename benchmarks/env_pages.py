@@ -1,4 +1,4 @@
-"""One documentation page per environment: its docstring, its spaces and an animation of its oracle.
+"""One documentation page per environment: its docstring, its spaces and an animation.
 
 Some ids are another one with arguments: their pages are short and link to the page of the other. Environments without
 an oracle are shown with actions that sway.

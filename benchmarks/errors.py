@@ -7,4 +7,7 @@ class UserError(Exception):
 
 def unknown(kind: str, name: str, known: object) -> UserError:
     """Return the error for a name that is not among ``known``."""
-    return UserError(f"unknown {kind} {name!r}: choose from {', '.join(map(str, known))}")
+    choices = ", ".join(map(str, known))
+    return UserError(
+        f"unknown {kind} {name!r}: " + (f"choose from {choices}" if choices else "there is none to choose")
+    )

@@ -469,7 +469,7 @@ class DistractingControlEnv(DistractedEnv):
 
     ## Arguments
 
-    - ``domain``, ``task``: of dm_control's suite, as in ``suite.load``.
+    - ``domain``, ``task``: of dm_control's suite, as in ``suite.load``; cartpole, swingup by default.
     - ``observation``: "pixels" or "state".
     - ``preset``: see above, "dcs-easy-dynamic" by default. Any setting of it can be changed: ``background``, ``camera``
       and ``color`` (strengths in [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the picture),

@@ -22,7 +22,7 @@ class SB3VecEnv(VecEnv):
         envs: with ``SAME_STEP`` autoreset, as ``gym.make_vec`` makes the native ones of bisimgym by default.
 
     Raises:
-        ValueError: for another autoreset mode, which SB3 cannot work with.
+        ValueError: for a single environment, or another autoreset mode, which SB3 cannot work with.
 
     Example:
         >>> import gymnasium as gym, bisimgym
@@ -33,6 +33,8 @@ class SB3VecEnv(VecEnv):
     """
 
     def __init__(self, envs: VectorEnv):
+        if not isinstance(envs, VectorEnv):
+            raise ValueError(f"SB3VecEnv needs a vector environment, such as gym.make_vec makes, got {envs!r}")
         mode = envs.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -124,6 +125,10 @@ class MetricLearning:
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
+        if isinstance(env, gym.vector.VectorEnv):
+            raise ValueError(
+                "a vector environment of Gymnasium must be wrapped: bisimgym.wrappers.sb3_vec_env.SB3VecEnv(envs)"
+            )
         if metric is not None:
             named_metric(metric, metric_settings or {})  # mistakes are told before anything is built
         self.metric, self.metric_settings = metric, dict(metric_settings or {})

@@ -126,7 +126,7 @@ class Metric(nn.Module):
             model: the transition model, if the metric asks for one.
             generator: of what is drawn.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no pair_loss(batch, actions, other, model, generator)")
 
     def own_losses(self, batch: LatentBatch, actions: th.Tensor) -> dict[str, th.Tensor]:
         """Return the losses that train the metric's own networks, by name and weighted."""
@@ -506,6 +506,11 @@ class Representation(nn.Module):
         if self.metric is not None and self.metric_weight > 0:
             other = th.randperm(len(batch.z), generator=generator, device=batch.z.device)
             self.last = self.metric.pair_loss(batch, actions, other, model, generator)
+            if not isinstance(self.last, PairLoss):
+                raise TypeError(
+                    f"pair_loss of {type(self.metric).__name__} must return pair_loss(loss, distance, target) of "
+                    f"bisimgym.baselines.losses.distances, got {type(self.last).__name__}"
+                )
             losses["metric_loss"] = self.metric_weight * self.last.loss
             losses |= self.metric.own_losses(batch, actions)
         if model is not None:

@@ -16,7 +16,7 @@ from bisimgym.baselines.common.augmentation import random_shift
 from bisimgym.baselines.common.loss_log import DivergedError
 from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
 from bisimgym.baselines.common.random_stream import RandomStream
-from bisimgym.baselines.common.representation import MICo
+from bisimgym.baselines.common.representation import Metric, MICo
 from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC
@@ -256,6 +256,20 @@ def test_the_second_side_of_mico():
     assert MICoDQN("MlpPolicy", env_of(MICoDQN)).representation.metric.second == "target"
 
 
+def test_what_a_metric_of_ones_own_must_have():
+    class Scalar(Metric):
+        def pair_loss(self, batch, actions, other, model, generator):
+            return batch.z.square().mean()
+
+    for metric, error, message in (
+        (Scalar, TypeError, r"pair_loss of Scalar must return pair_loss\(loss, distance, target\) .* got Tensor"),
+        (Metric, NotImplementedError, "Metric has no pair_loss"),
+    ):
+        model = make(type("Own", (MetricSAC,), {"make_metric": lambda self, m=metric: m()}), env_of(MICoSAC))
+        with pytest.raises(error, match=message):
+            model.learn(22)
+
+
 def test_any_optimizer_is_taken():
     for method in (MICoSAC, MICoDQN):
         model = make(method, policy_kwargs={"optimizer_class": th.optim.RMSprop})
@@ -371,6 +385,8 @@ def test_settings_that_mean_nothing_are_errors():
         make(Own, env_of(MICoSAC), n_steps=3)
     with pytest.raises(ValueError, match="must take features_dim and norm, got FlattenExtractor"):
         make(MICoSAC, policy_kwargs={"features_extractor_class": FlattenExtractor})
+    with pytest.raises(ValueError, match=r"must be wrapped: .*SB3VecEnv"):
+        make(MICoSAC, gym.make_vec("Pendulum-v1", num_envs=2))
     with pytest.raises(ValueError, match="augmentation .* got a dictionary"):
         make(MICoDQN, gym.make("bisimgym/Nav2DGoal-v0"), "MultiInputPolicy", augmentation=random_shift)
     with pytest.raises(ValueError, match=r"pictures .* got observations of shape .*16, 3"):
