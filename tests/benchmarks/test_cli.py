@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bisimgym
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.run_folder import RunFolder, write_json
@@ -327,3 +328,8 @@ def test_the_pages_of_the_environments_are_what_their_docstrings_say(tmp_path):
         assert len(picture) < 2_000_000
     env_pages.animation("bisimgym/Nav2DCorridor-v0", tmp_path / "corridor.gif")
     assert (tmp_path / "corridor.gif").stat().st_size > 1000
+
+
+def test_the_version_is_shown(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bisimgym {bisimgym.__version__}\n"
