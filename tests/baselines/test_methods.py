@@ -335,6 +335,15 @@ def test_logs(tmp_path):
         assert f"train/{name}" in header, name
 
 
+def test_divergence_is_named_though_the_embeddings_are_looked_at_first():
+    model = make(MICoDQN, learning_starts=0, batch_size=8)
+    model.learn(31)
+    model.dump_logs()
+    model.representation.metric.beta = float("nan")
+    with pytest.raises(DivergedError, match=r"metric_loss is nan at update 31"):
+        model.learn(200, reset_num_timesteps=False)
+
+
 def test_a_metric_loss_that_is_no_number_is_named():
     model = make(MICoSAC, metric_settings={"beta": float("nan")})
     with pytest.raises(DivergedError, match="metric_loss is nan at update 0"):
