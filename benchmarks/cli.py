@@ -264,7 +264,7 @@ def evaluate(
     make_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     for one in tasks:  # before an agent learns on the first task for hours
-        runner.check_free(chosen, one, shown, seed, out)
+        runner.check_free(chosen, one, shown, seed, budget, out)
     for one in tasks:
         command = shlex.join(["bisimgym", *sys.argv[1:]])
         scored = runner.evaluate_agent(

@@ -136,7 +136,7 @@ def evaluate_agent(
     spec = _external_spec(suite, task, name, seed, budget)
     folder = None if out is None else RunFolder(out, spec)
     if out is not None:
-        check_free(suite, task, name, seed, out)
+        check_free(suite, task, name, seed, budget, out)
     try:
         if budget:
             agent.learn(suite.training_envs(task, seed), budget, seed)
@@ -151,12 +151,21 @@ def evaluate_agent(
         with folder.lock():
             here = {"versions": machine.versions(), "machine": machine.host()}
             folder.start({**here, "command": command, "description": description})
-            if budget and callable(getattr(agent, "save", None)):
-                checkpoint = Path(folder.checkpoint)
-                checkpoint.mkdir(exist_ok=True)
-                agent.save(checkpoint / "agent")
             folder.finish(outcome, suite.lower_is_better, {})
+            if budget and callable(getattr(agent, "save", None)):
+                _save(agent, folder.checkpoint)
     return outcome
+
+
+def _save(agent: Any, checkpoint: Path) -> None:
+    checkpoint.mkdir(exist_ok=True)
+    try:
+        agent.save(checkpoint / "agent")
+    except Exception as error:
+        raise UserError(
+            f"the score is stored, but the agent is not: its save(path) failed: {type(error).__name__}: {error} "
+            f"({_where(error)})"
+        ) from error
 
 
 def _where(error: Exception) -> str:
@@ -169,9 +178,12 @@ def _where(error: Exception) -> str:
     return f"{where.filename}:{where.lineno}"
 
 
-def check_free(suite: Suite, task: str, name: str, seed: int, out: Path) -> None:
-    """Raise ``UserError`` if there is a result of this agent already: results are never written over."""
-    path = out / _external_spec(suite, task, name, seed, 0).folder
+def check_free(suite: Suite, task: str, name: str, seed: int, budget: int, out: Path) -> None:
+    """Raise ``UserError`` if there is a result of this agent, or a run of other settings: nothing is written over."""
+    spec = _external_spec(suite, task, name, seed, budget)
+    path = out / spec.folder
+    if (path / "run.json").exists() and not is_finished(path):
+        RunFolder(out, spec).start({})
     if is_finished(path):
         raise UserError(f"{path} holds a result already: give another --name, --seed or --out, or delete the folder")
 

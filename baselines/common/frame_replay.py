@@ -47,6 +47,8 @@ from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from bisimgym.baselines.metrics.memory import free_memory
+
 #: Entries of a dictionary smaller than this many bytes are stored twice, as SB3 does: row numbers would cost as much.
 SMALLEST_FRAME = 64
 
@@ -668,7 +670,7 @@ def _num_steps(buffer_size: int, n_envs: int) -> int:
 
 def _available_bytes(device: th.device | None) -> int:
     if device is None or device.type != "cuda":
-        return psutil.virtual_memory().available
+        return min(psutil.virtual_memory().available, free_memory())  # the latter knows the limits of containers
     free, _ = th.cuda.mem_get_info(device)
     # PyTorch keeps memory of freed tensors to use it again.
     return free + th.cuda.memory_reserved(device) - th.cuda.memory_allocated(device)

@@ -23,12 +23,15 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 
 _MODEL, _REST = "model.zip", "rest.pkl.gz"
+_OLD = "-old"
 
 
 def save_checkpoint(
     model: OffPolicyAlgorithm, folder: str | os.PathLike[str], with_env: bool = True, compress: bool = False
 ) -> None:
-    """Write all that training goes on from into a folder, which is replaced at once and never half written.
+    """Write all that training goes on from into a folder, which is replaced as a whole and never half written.
+
+    A kill at the wrong moment leaves hidden folders beside it: :func:`recover_checkpoint` puts them in order.
 
     Args:
         model: between two steps of training: after ``learn``, or in a callback's ``_on_rollout_start``.
@@ -58,8 +61,11 @@ def save_checkpoint(
         model.save(temporary / _MODEL)
         with gzip.open(temporary / _REST, "wb", compresslevel=1 if compress else 0) as file:
             cloudpickle.dump(rest, file)
+        for name in (_MODEL, _REST):  # on the disk before what they replace is gone
+            with (temporary / name).open("rb") as file:
+                os.fsync(file.fileno())
         if folder.exists():
-            old = temporary.with_name(temporary.name + "-old")
+            old = temporary.with_name(temporary.name + _OLD)
             folder.rename(old)
             temporary.rename(folder)
             shutil.rmtree(old)
@@ -67,6 +73,23 @@ def save_checkpoint(
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_checkpoint(folder: str | os.PathLike[str]) -> None:
+    """Undo what a kill within :func:`save_checkpoint` left: afterwards there is the last whole checkpoint, or none.
+
+    Args:
+        folder: of the checkpoint, which nobody else may be writing.
+    """
+    folder = Path(folder)
+    hidden = [path for path in folder.parent.glob(f".{folder.name}-*") if path.is_dir()]
+    for old in hidden:
+        # The one that was there moves away when the new one is whole.
+        if old.name.endswith(_OLD) and not folder.exists():
+            new = old.with_name(old.name.removesuffix(_OLD))
+            (new if new.exists() else old).rename(folder)
+    for path in hidden:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def load_checkpoint(

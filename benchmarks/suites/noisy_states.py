@@ -272,13 +272,14 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
+    from bisimgym.baselines.common.training_state import load_checkpoint, recover_checkpoint, save_checkpoint
     from bisimgym.benchmarks.denoising import denoising_factor
 
     episodes, every = spec.settings["episodes"], spec.settings["evaluate_every"]
     env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed)] * NUM_ENVS)
     per_round = NUM_ENVS * steps_per_episode(spec.task)
     checkpoint = Path(monitor.checkpoint)
+    recover_checkpoint(checkpoint)
     algorithm = _learners()[spec.settings["learner"]]
     model = from_checkpoint(
         checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)

@@ -38,6 +38,10 @@ class Scalar:
     def predict(self, observation, **_):
         return 0, None
 
+class Unsaved(Learner):
+    def save(self, path):
+        raise TypeError("cannot pickle")
+
 class Wrong(Right):
     action = 2
 
@@ -100,6 +104,16 @@ def test_an_agent_may_learn_first(capsys):
     record = json.loads((run / "run.json").read_text())
     assert record["command"] == shlex.join(["bisimgym", *sys.argv[1:]])
     assert {"processor", "cores", "system"} <= record["machine"].keys()
+    assert main([*arguments, "--agent", "their_agents:Unsaved"]) == 2
+    assert "the score is stored, but the agent is not: its save(path) failed: TypeError" in capsys.readouterr().err
+    run = Path("runs/jumping/wide/Unsaved/external/seed-3")
+    assert "score" in json.loads((run / "result.json").read_text())
+    (run / "result.json").unlink()  # as if cut off before
+    arguments[arguments.index("64")] = "128"
+    assert main([*arguments, "--agent", "their_agents:Unsaved"]) == 2
+    told = capsys.readouterr()
+    assert "holds a run with other settings" in told.err
+    assert "learned" not in told.out
     assert main([*arguments, "--agent", "their_agents:Right"]) == 2
     assert "has no learn(envs, budget, seed), which --budget needs" in capsys.readouterr().err
 

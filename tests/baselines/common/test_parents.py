@@ -1,5 +1,8 @@
 """The parents of all methods: with nothing added they are SB3's algorithms, to the bit."""
 
+import shutil
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from bisimgym.baselines.common.sac import (
     EncoderMultiInputPolicy,
     EncoderSACPolicy,
 )
-from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
+from bisimgym.baselines.common.training_state import load_checkpoint, recover_checkpoint, save_checkpoint
 
 NAV2D = {"size": 8, "num_obstacles": 3, "min_goal_distance": 3}
 
@@ -34,6 +37,37 @@ def trained(algorithm, policy, env, updates=200, **arguments):
 
 def parameters(model):
     return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+def test_a_checkpoint_is_recovered_wherever_a_kill_fell(tmp_path, monkeypatch):
+    model = AuxiliarySAC("MlpPolicy", "Pendulum-v1", learning_starts=5, batch_size=4, seed=0, device="cpu").learn(10)
+    folder = tmp_path / "checkpoint"
+    recover_checkpoint(folder)
+    assert not folder.exists()
+    save_checkpoint(model, folder)
+    model.learn(10, reset_num_timesteps=False)
+    rename = Path.rename
+    for fails_at, kept in ((1, 10), (2, 20)):
+        copy = tmp_path / str(fails_at) / "checkpoint"
+        shutil.copytree(folder, copy)
+        calls = []
+
+        def kill(path, target, calls=calls, fails_at=fails_at):
+            calls.append(path)
+            if len(calls) == fails_at:
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", kill)
+            patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)  # a kill runs no clean-up
+            with pytest.raises(KeyboardInterrupt):
+                save_checkpoint(model, copy)
+        assert copy.exists() == (fails_at == 1)
+        assert len(list(copy.parent.iterdir())) == 2
+        recover_checkpoint(copy)
+        assert list(copy.parent.iterdir()) == [copy]
+        assert load_checkpoint(AuxiliarySAC, copy, device="cpu").num_timesteps == kept
 
 
 def assert_equal(one, two):
