@@ -109,7 +109,7 @@ PRESETS = {
         "40 episodes in each of 10 environments: minutes per run on one core", {"episodes": 40, "evaluate_every": 10}
     ),
     "paper": Preset(
-        "A million transitions, as many as the study reports first", {"episodes": 800, "evaluate_every": 20}
+        "800 episodes in each of 10 environments: a million transitions on the cart and pole", {"episodes": 800, "evaluate_every": 20}
     ),
 }
 
