@@ -109,7 +109,8 @@ PRESETS = {
         "40 episodes in each of 10 environments: minutes per run on one core", {"episodes": 40, "evaluate_every": 10}
     ),
     "paper": Preset(
-        "800 episodes in each of 10 environments: a million transitions on the cart and pole", {"episodes": 800, "evaluate_every": 20}
+        "800 episodes in each of 10 environments: a million transitions on the cart and pole",
+        {"episodes": 800, "evaluate_every": 20},
     ),
 }
 
