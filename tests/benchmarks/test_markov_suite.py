@@ -65,7 +65,7 @@ def test_the_uniform_answer_has_no_error_where_it_is_true(small, tmp_path):
 def test_agents_of_the_protocol_are_scored_as_the_references_are(small, tmp_path):
     for agent, method in ((ExactFilter, "exact-filter"), (FrameMAP, "frame-map")):
         assert SUITE.evaluate(agent(signal_law("skewed")), "skewed", 1) == run(method, tmp_path, "skewed")[1]
-    with pytest.raises(ValueError, match="one guess per signal"):
+    with pytest.raises(ValueError, match="one action per row, integers from 0 to 2"):
         SUITE.evaluate(type("Bad", (), {"predict": lambda *a, **k: (np.zeros(3), None)})(), "uniform", 1)
 
 
