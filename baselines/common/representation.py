@@ -176,7 +176,7 @@ class MICo(Metric):
         self.all_pairs, self.second = all_pairs, second
 
     def pair_loss(self, batch, actions, other, model, generator):
-        second = {"online": lambda: None, "detached": lambda: batch.z, "target": lambda: batch.target_z}[self.second]()
+        second = None if self.second == "online" else batch.z if self.second == "detached" else batch.target_z
         return mico_loss(
             batch.z,
             batch.rewards,
