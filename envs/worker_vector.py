@@ -375,7 +375,7 @@ class _Workers:
             raise
 
     def _start(self, context: Any, rows: range, autoreset_mode: AutoresetMode) -> None:
-        handle, path = tempfile.mkstemp(prefix="bisimgym-crash-")
+        handle, path = tempfile.mkstemp(prefix=f"bisimgym-{os.getpid()}-crash-")
         os.close(handle)
         crash_log = open(path, errors="replace")  # noqa: SIM115 - close() closes it
         pipe, far_end = context.Pipe()
@@ -696,7 +696,7 @@ def _shared_file(size: int) -> str:
     """
     memory = "/dev/shm"
     roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > size
-    handle, path = tempfile.mkstemp(prefix="bisimgym-", dir=memory if roomy else None)
+    handle, path = tempfile.mkstemp(prefix=f"bisimgym-{os.getpid()}-", dir=memory if roomy else None)
     try:
         os.ftruncate(handle, size)
         if hasattr(os, "posix_fallocate"):

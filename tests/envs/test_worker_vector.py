@@ -183,10 +183,10 @@ def alive(pid):
     return True
 
 
-def leftovers(before=frozenset()):
-    """Return our files in the folders for temporary files and for shared memory."""
-    files = {path for folder in ("/dev/shm", tempfile.gettempdir()) for path in glob.glob(f"{folder}/bisimgym-*")}
-    return files - set(before)
+def leftovers():
+    """Return this process's files in the folders for temporary files and for shared memory."""
+    folders = ("/dev/shm", tempfile.gettempdir())
+    return {path for folder in folders for path in glob.glob(f"{folder}/bisimgym-{os.getpid()}-*")}
 
 
 def wait_until(condition, seconds=5):
@@ -392,7 +392,7 @@ def test_failures_and_deaths_in_a_step_are_worker_errors(make, failure, message)
     began = time.monotonic()
     with pytest.raises(WorkerError, match=r"^worker 1 \(sub-environments 1 to 2\) " + message) as caught:
         envs.step(envs.action_space.sample())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     if "SIGKILL" not in message and "exit code" not in message:
         assert "self.failure()" in str(caught.value) or "in step" in str(caught.value)
     assert envs.closed
@@ -413,13 +413,13 @@ def test_the_death_of_a_worker_does_not_wait_for_the_others(make):
     began = time.monotonic()
     with pytest.raises(WorkerError, match=r"worker 1 \(sub-environments 1\) was killed by SIGKILL"):
         envs.step(envs.action_space.sample())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def test_a_death_shows_though_a_forked_process_holds_the_pipe(make):
     def fork_and_exit():
         if os.fork() == 0:
-            time.sleep(5)
+            time.sleep(12)
         os._exit(7)
 
     envs = make(functools.partial(Failing, 0, fork_and_exit), 2, 2)
@@ -427,7 +427,7 @@ def test_a_death_shows_though_a_forked_process_holds_the_pipe(make):
     began = time.monotonic()
     with pytest.raises(WorkerError, match="ended with exit code 7"):
         envs.step(envs.action_space.sample())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
 
 
 def test_a_worker_that_died_in_between_is_told_of(make):
@@ -457,20 +457,19 @@ def test_closing_leaves_nothing(make, tmp_path):
         def close(self):
             (tmp_path / f"{os.getpid()}-{id(self)}").touch()
 
-    left_behind = functools.partial(leftovers, leftovers())
     envs = make(Tidy, 3, 2)
-    assert left_behind() == set()  # nor would be if all were killed now
+    assert leftovers() == set()  # nor would be if all were killed now
     workers = pids(envs)
     envs.reset(seed=0)
     began = time.monotonic()
     envs.close()
     envs.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4  # the time that workers are given is 5 s
     assert len(os.listdir(tmp_path)) == 3
     assert not any(map(alive, workers))
     with pytest.raises(WorkerError):
         WorkerVectorEnv(functools.partial(os._exit, 3), 2, 2)
-    assert left_behind() == set()
+    assert leftovers() == set()
 
 
 def test_collection_of_garbage_closes():
@@ -499,7 +498,7 @@ def _interrupt(make):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         envs.step(envs.action_space.sample())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert envs.closed
     assert not any(map(alive, workers))
 
