@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,16 +32,18 @@ from bisimgym.envs.jumping_dynamics import (
     optimal_action,
     overlaps,
     transition,
+    transition_to_ground,
 )
 from bisimgym.envs.jumping_grids import GRIDS, split_tasks
 from bisimgym.envs.words import first_uniforms
 
 
-def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white") -> FiniteMDP:
+def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white", skip_air: bool = False) -> FiniteMDP:
     """Return every reachable state of one task as a deterministic :class:`FiniteMDP`.
 
     States are (x, height, phase, touched), the start first and one absorbing, reward-free terminal state last. The
-    floor height moves the picture only, never the dynamics.
+    floor height moves the picture only, never the dynamics. With ``skip_air`` a jump is one step, and all states but
+    the last are on the ground.
 
     Raises:
         ValueError: for a task outside the class's range or an unknown color.
@@ -58,7 +60,11 @@ def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white")
         x, height, phase, touched = state_key
         return f"x={x} h={height} {('ground', 'up', 'down')[phase]}" + (" touched" if touched else "")
 
-    return enumerate_deterministic(start, transition, key, name, num_actions=2)
+    return enumerate_deterministic(start, _dynamics(skip_air), key, name, num_actions=2)
+
+
+def _dynamics(skip_air: bool) -> Callable[[JumpingState, np.ndarray], tuple[JumpingState, np.ndarray, np.ndarray]]:
+    return transition_to_ground if skip_air else transition
 
 
 def jumping_union(tasks: Sequence[tuple[int, int] | tuple[int, int, str]]) -> FiniteMDP:
@@ -100,8 +106,10 @@ class JumpingTask:
         grid: str | None,
         split: str | None,
         grid_seed: int | None,
+        skip_air: bool,
         colors: Sequence[int],
     ):
+        self.skip_air = bool(skip_air)
         self.colors = tuple(colors)
         self.channels = 1 if self.colors == (WHITE,) else 3
         if (obstacle_position is None) != (floor_height is None):
@@ -151,7 +159,7 @@ class JumpingTask:
         return np.array([COLORS.index(name) for name in names])
 
     def transition(self, state: JumpingState, action: np.ndarray):
-        following, reward, terminated = transition(state, action)
+        following, reward, terminated = _dynamics(self.skip_air)(state, action)
         return following, reward, terminated, np.zeros_like(terminated)
 
     def observe(self, state: JumpingState) -> np.ndarray:
@@ -244,6 +252,8 @@ class JumpingTaskEnv(BatchedEnv):
     * ``obstacle_position`` (14 to 47) and ``floor_height`` (0 to 40), pixels: one fixed task; or
     * ``grid``: "wide", "narrow", "random" or "all" (default), and ``split``: "train" (default), "validation", "test" or
       "all": every episode draws one of these tasks uniformly. ``grid_seed`` seeds the random grid (default 1).
+    * ``skip_air``: True makes a jump one step, with the rewards of its steps in the air added up. The policies are the
+      same and so are their returns; discounts count decisions then.
     * ``render_mode``: "rgb_array" or "human".
 
     ``reset(options={"obstacle_position": p, "floor_height": f})`` plays one task once. ``reset`` reports the task in
@@ -265,16 +275,18 @@ class JumpingTaskEnv(BatchedEnv):
         grid: str | None = None,
         split: str | None = None,
         grid_seed: int | None = None,
+        skip_air: bool = False,
         render_mode: str | None = None,
     ):
-        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, colors=[WHITE])
+        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, skip_air, colors=[WHITE])
         super().__init__(task, render_mode)
 
     def mdp(self) -> FiniteMDP:
         """Return the current task as arrays (see :func:`jumping_mdp`)."""
         self._require_reset("mdp")
         state = self.state
-        return jumping_mdp(int(state.obstacle_position[0]), int(state.floor_height[0]), COLORS[int(state.color[0])])
+        position, floor, color = (int(a[0]) for a in (state.obstacle_position, state.floor_height, state.color))
+        return jumping_mdp(position, floor, COLORS[color], self.task.skip_air)
 
 
 class JumpingTaskVectorEnv(BatchedVectorEnv):
@@ -288,10 +300,11 @@ class JumpingTaskVectorEnv(BatchedVectorEnv):
         grid: str | None = None,
         split: str | None = None,
         grid_seed: int | None = None,
+        skip_air: bool = False,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     ):
-        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, colors=[WHITE])
+        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, skip_air, colors=[WHITE])
         super().__init__(task, num_envs, render_mode, autoreset_mode)
 
 
@@ -336,10 +349,11 @@ class JumpingTaskColorsEnv(JumpingTaskEnv):
         grid: str | None = None,
         split: str | None = None,
         grid_seed: int | None = None,
+        skip_air: bool = False,
         color: str = "both",
         render_mode: str | None = None,
     ):
-        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, _colors(color))
+        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, skip_air, _colors(color))
         BatchedEnv.__init__(self, task, render_mode)
 
 
@@ -354,11 +368,12 @@ class JumpingTaskColorsVectorEnv(BatchedVectorEnv):
         grid: str | None = None,
         split: str | None = None,
         grid_seed: int | None = None,
+        skip_air: bool = False,
         color: str = "both",
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     ):
-        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, _colors(color))
+        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, skip_air, _colors(color))
         super().__init__(task, num_envs, render_mode, autoreset_mode)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from bisimgym.envs.batched import put, select
+
 SCREEN = 60
 AGENT_WIDTH, AGENT_HEIGHT = 5, 10
 OBSTACLE_WIDTH, OBSTACLE_HEIGHT = 9, 10
@@ -96,6 +98,20 @@ def transition(state: JumpingState, action: np.ndarray) -> tuple[JumpingState, n
         touched_on_floor=state.touched_on_floor | (first_touch & (phase == GROUND)),
     )
     return following, reward, collision | exited
+
+
+def transition_to_ground(state: JumpingState, action: np.ndarray) -> tuple[JumpingState, np.ndarray, np.ndarray]:
+    """Return what :func:`transition` does, and the steps in the air that follow, where actions do nothing, as one step.
+
+    The reward is the sum of theirs, not discounted.
+    """
+    following, reward, terminated = transition(state, action)
+    while len(flying := np.flatnonzero((following.phase != GROUND) & ~terminated)):
+        landing, earned, ended = transition(select(following, flying), np.zeros_like(flying))
+        following = put(following, flying, landing)
+        reward[flying] += earned
+        terminated[flying] = ended
+    return following, reward, terminated
 
 
 def optimal_action(state: JumpingState) -> np.ndarray:

@@ -1,8 +1,9 @@
 """The small-images suite: DQN with metric losses on the pictures of Nav2D and of the jumping task.
 
 Nav2D is learned as in its paper (recursive state similarity, section V-B): double DQN with hindsight experience replay
-of ``Nav2DGoal``. The jumping task is learned by trial and error, where its paper imitates. All methods share network,
-replay, exploration and rates; they differ in the loss that is added.
+of ``Nav2DGoal``. The jumping task is learned by trial and error, where its paper imitates: a jump is one step there,
+and the bonus of the exit the unit of rewards. All methods share network, replay, exploration and rates; they differ in
+the loss that is added.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers.vector import TransformReward
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites import jumping
@@ -29,6 +31,7 @@ from bisimgym.benchmarks.suites.base import (
     discrete_actions,
     from_checkpoint,
 )
+from bisimgym.envs.jumping_dynamics import EXIT_BONUS
 
 NUM_ENVS = 8
 #: Held-out layouts of Nav2D that agents are scored on.
@@ -107,12 +110,12 @@ def _method(description: str, learner: str, **settings: Any) -> Method:
         "batch_size": 32,
         "updates_per_transition": 0.25,
         "discount": 0.99,
-        "tau": 0.01,
+        "tau": 0.02,
         "learning_starts": 1000,
         "buffer_size": 100_000,
-        "exploration_initial_eps": 0.3,
-        "exploration_fraction": 0.3,
-        "exploration_final_eps": 0.02,
+        "exploration_initial_eps": 0.5,
+        "exploration_fraction": 0.5,
+        "exploration_final_eps": 0.05,
         "hindsight_goals": 0,
         "hindsight_strategy": "",
         "precision": "auto",
@@ -156,9 +159,14 @@ MEASURES = {
 
 
 def make_envs(task: str, num_envs: int) -> Any:
-    """Return native environments of a task; those of the jumping task draw from its training tasks."""
+    """Return native environments of a task; those of the jumping task draw from its training tasks, and skip the air.
+
+    In the air actions do nothing, and values would have to come back through all of its 32 steps.
+    """
     if task in _GRIDS:
-        return gym.make_vec("bisimgym/JumpingTask-v0", num_envs=num_envs, grid=_GRIDS[task], split="train")
+        return gym.make_vec(
+            "bisimgym/JumpingTask-v0", num_envs=num_envs, grid=_GRIDS[task], split="train", skip_air=True
+        )
     return gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=num_envs, **_LAYOUTS[task])
 
 
@@ -204,6 +212,10 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     return {"score": float(np.mean(outcomes["solved"]))}
 
 
+def _in_exit_bonuses(reward: np.ndarray) -> np.ndarray:
+    return reward / EXIT_BONUS
+
+
 def _learners() -> dict[str, Any]:
     from bisimgym.baselines.common.metric_learning import MetricDQN
     from bisimgym.baselines.dbc import DBCDQN
@@ -232,9 +244,12 @@ def _make(spec: Spec, device: str) -> Any:
             "recompute_dones": True,
         }
     goal_conditioned = spec.task not in _GRIDS
+    envs = training_envs(spec.task, spec.seed)
+    if not goal_conditioned:
+        envs = TransformReward(envs, _in_exit_bonuses)
     return _learners()[settings.pop("learner")](
         "MultiInputPolicy" if goal_conditioned else "CnnPolicy",
-        SB3VecEnv(training_envs(spec.task, spec.seed)),
+        SB3VecEnv(envs),
         buffer_size=min(settings.pop("buffer_size"), transitions),
         gamma=discount,
         train_freq=1,

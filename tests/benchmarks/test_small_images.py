@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from bisimgym.baselines.common.training_state import load_checkpoint
+from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.run_folder import RunFolder
 from bisimgym.benchmarks.suites import load_suite, small_images
@@ -85,14 +87,21 @@ def test_the_jumping_task_is_scored_on_unseen_tasks(small, tmp_path):
     envs = SUITE.training_envs("jumping-narrow", 1)
     envs.reset(seed=0)
     assert set(envs.unwrapped.state.obstacle_position) <= {28, 30, 32, 34, 36, 38}
+    # A jump is one step for learners, with the 32 pixels or the exit that it earns, in units of the exit's bonus.
+    assert envs.step(np.ones(2, dtype=int))[1].min() > 10
+    stored = load_checkpoint(MICoDQN, folder.checkpoint, "cpu").replay_buffer.rewards[:20]
+    assert 0.1 < stored.max() < 1.5
+    assert np.isclose(stored, 0.01).any()
 
 
-@pytest.mark.parametrize("method", ["self-prediction", "rss"])
-def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch, method):
+@pytest.mark.parametrize(
+    ("method", "task"), [("self-prediction", "nav2d-8x8"), ("rss", "nav2d-8x8"), ("double-dqn", "jumping-wide")]
+)
+def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch, method, task):
     class Killed(Exception):
         pass
 
-    spec = spec_of(method, learning_rate=1e-2)
+    spec = spec_of(method, task, learning_rate=1e-2)
     whole, parted = folder_of(tmp_path / "whole", spec), folder_of(tmp_path / "parted", spec)
     expected = SUITE.train(spec, whole, "cpu")
     progress = parted.progress

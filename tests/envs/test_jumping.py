@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 import bisimgym  # noqa: F401
 from bisimgym.envs import jumping
 from bisimgym.envs import jumping_dynamics as dynamics
+from bisimgym.envs.batched import select
 from bisimgym.envs.jumping_grids import ALL_TASKS, split_tasks, training_tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -250,10 +251,11 @@ class TestOracle:
 
 
 class TestFiniteMDP:
+    @pytest.mark.parametrize("skip_air", [False, True])
     @pytest.mark.parametrize("color", ["white", "green"])
-    def test_rollouts_follow_the_arrays(self, color):
+    def test_rollouts_follow_the_arrays(self, color, skip_air):
         env_id, extra = (PLAIN, {}) if color == "white" else (COLORS, {"color": color})
-        env = gym.make(env_id, obstacle_position=33, floor_height=11, **extra)
+        env = gym.make(env_id, obstacle_position=33, floor_height=11, skip_air=skip_air, **extra)
         env.reset(seed=0)
         mdp = env.unwrapped.mdp()
         assert mdp.deterministic
@@ -271,6 +273,51 @@ class TestFiniteMDP:
                 expected = f"x={state.x[0]} h={state.height[0]}"
                 assert mdp.state_names[index].startswith(expected) or terminated
             assert mdp.terminal[index]
+
+
+class TestSkipAir:
+    @pytest.mark.parametrize("color", ["white", "red", "green"])
+    def test_a_step_is_all_steps_up_to_the_next_decision(self, color):
+        rng = np.random.default_rng(3)
+        state = dynamics.initial_state(
+            rng.integers(14, 48, 64), rng.integers(0, 41, 64), np.full(64, dynamics.COLORS.index(color))
+        )
+        jumps = 0
+        while len(state.x):
+            action = (rng.random(len(state.x)) < 0.1).astype(int)
+            following, reward, terminated = dynamics.transition_to_ground(state, action)
+            for i in range(len(state.x)):
+                one, earned, ended = dynamics.transition(select(state, [i]), action[i : i + 1])
+                jumps += one.phase[0] != dynamics.GROUND
+                while one.phase[0] != dynamics.GROUND and not ended[0]:
+                    one, further, ended = dynamics.transition(one, rng.integers(2, size=1))
+                    earned = earned + further
+                assert (earned[0], ended[0]) == (reward[i], terminated[i])
+                for field in dataclasses.fields(one):
+                    assert getattr(one, field.name)[0] == getattr(following, field.name)[i], field.name
+            state = select(following, ~terminated)
+        assert jumps > 32
+
+    def test_environments_show_the_ground_and_sum_rewards(self):
+        envs = gym.make_vec(PLAIN, num_envs=2, obstacle_position=30, floor_height=10, skip_air=True)
+        envs.reset()
+        for _ in range(16):
+            envs.step([0, 0])
+        observation, reward, terminated, _, infos = envs.step([1, 0])
+        assert reward.tolist() == [32, 1]
+        state = dataclasses.replace(
+            dynamics.initial_state(30, 10), x=np.array([48]), height=np.array([0]), previous_height=np.array([1])
+        )
+        np.testing.assert_array_equal(observation[0], dynamics.observe(state, 1)[0])
+        for _ in range(8):
+            _, reward, terminated, _, infos = envs.step([0, 1])
+        assert (reward[0], terminated[0], infos["final_info"]["is_success"][0]) == (101, True, True)
+
+    def test_the_process_has_only_states_on_the_ground(self):
+        mdp = jumping.jumping_mdp(45, 10, skip_air=True)
+        assert all(name.endswith("ground") for name in mdp.state_names[:-1])
+        assert mdp.optimal_values(discount=1.0)[0] == 156
+        assert mdp.num_states == 42  # x = 0 to 31 by walking, 32 to 40 also after a jump, and the end
 
 
 class TestArguments:
