@@ -310,7 +310,7 @@ def method_rows(
     on_pictures = observations == "pictures"
     policy, space = ("CnnPolicy", pictures("nav2d")) if on_pictures else ("MlpPolicy", states())
     methods = {name: trainable(cls, policy, space) for name, cls in METHODS[parent].items()}
-    networks = {name: model.policy_kwargs["features_extractor_kwargs"] for name, model in methods.items()}
+    networks = {name: model.policy.features_extractor_kwargs for name, model in methods.items()}
     plain: dict[str, Any] = {}
     for network in networks.values():
         if str(network) not in plain:

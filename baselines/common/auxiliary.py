@@ -6,10 +6,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples, RolloutReturn
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from bisimgym.baselines.common.latents import LatentBatch
@@ -27,9 +30,19 @@ Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
 def fused_where_possible(
     optimizer_class: type[th.optim.Optimizer], optimizer_kwargs: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return arguments of an optimiser, which ask for its fused implementation where it has one."""
+    """Return arguments of an optimiser, which ask for its fused implementation where it has one and no other is."""
+    asked = dict(optimizer_kwargs or {})
     has_fused = "fused" in inspect.signature(optimizer_class).parameters
-    return {**({"fused": True} if has_fused else {}), **(optimizer_kwargs or {})}
+    if has_fused and not asked.get("foreach") and not asked.get("differentiable"):
+        asked.setdefault("fused", True)
+    return asked
+
+
+def move_target(online: nn.Module, target: nn.Module, rate: float) -> None:
+    """Move a target network's parameters a part of the way to the online network's, and its statistics all of it."""
+    polyak_update(online.parameters(), target.parameters(), rate)
+    for statistic, kept in zip(online.buffers(), target.buffers(), strict=True):  # of BatchNorm, as SB3 does
+        kept.copy_(statistic)
 
 
 class AuxiliaryLosses:
@@ -57,12 +70,22 @@ class AuxiliaryLosses:
             raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
         super().__init__(*args, _init_setup_model=False, **kwargs)
         self.encoder_tau, self.augmentation = encoder_tau, augmentation
-        self._asked_precision, self._saved_by = precision, type(self).__name__
+        self._asked_precision = precision
+        # A file of this package fills it in, one of SB3 does not.
+        self._saved_by = type(self).__name__ if _init_setup_model else "another algorithm"
         self._losses = LossLog()
         #: Whether statistics of this update are recorded.
         self.looks = False
         if _init_setup_model:
             self._setup_model()
+
+    @classmethod
+    def _wrap_env(cls, env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, gym.vector.VectorEnv):
+            raise ValueError(
+                "a vector environment of Gymnasium must be wrapped: bisimgym.wrappers.sb3_vec_env.SB3VecEnv(envs)"
+            )
+        return super()._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
         if self._saved_by != type(self).__name__:  # SB3 would fill this class with what the other one was told
@@ -100,8 +123,16 @@ class AuxiliaryLosses:
         """Return the optimisers of what auxiliary losses train beside the encoder."""
         return []
 
+    def learn(self, *args: Any, **kwargs: Any) -> Any:
+        """As SB3's; losses of the last updates are recorded at the end."""
+        learned = super().learn(*args, **kwargs)
+        self._losses.flush(self.logger)
+        return learned
+
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """Do some gradient updates. Losses are recorded, and looked at for divergence, every 100 updates or dump.
+        """Do some gradient updates. Losses are recorded, and looked at for divergence, every 100 updates.
+
+        So they are in :meth:`dump_logs` and at the end of :meth:`learn`. In between they stay on the device.
 
         Raises:
             DivergedError: if a loss is not finite.

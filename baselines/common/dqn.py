@@ -14,8 +14,8 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.baselines.common.auxiliary import AuxiliaryLosses, fused_where_possible
-from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
+from bisimgym.baselines.common.auxiliary import AuxiliaryLosses, fused_where_possible, move_target
+from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor, extractor_settings
 
 
 class EncoderDQNPolicy(DQNPolicy):
@@ -32,6 +32,8 @@ class EncoderDQNPolicy(DQNPolicy):
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         features_extractor_class: type[BaseFeaturesExtractor] = MLPExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
@@ -41,6 +43,10 @@ class EncoderDQNPolicy(DQNPolicy):
             action_space,
             lr_schedule,
             features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=extractor_settings(
+                features_extractor_class, features_extractor_kwargs, normalize_images
+            ),
+            normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             optimizer_kwargs=fused_where_possible(optimizer_class, optimizer_kwargs),
             **kwargs,
@@ -119,6 +125,5 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
         total = sum(auxiliary.values(), start=losses["loss"])
         self.descend(total, [self.policy.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
         if self.encoder_tau is not None:
-            encoder, target = self.encoders()
-            polyak_update(encoder.parameters(), target.parameters(), self.encoder_tau)
+            move_target(*self.encoders(), self.encoder_tau)
         return losses | auxiliary

@@ -114,6 +114,11 @@ class ImageExtractor(BaseFeaturesExtractor):
             "jumping" (Agarwal et al. 2021, appendix G), "minatar" (one 3 x 3 layer of 16 channels, for grids of a few
             cells; Young and Tian 2019), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
             family), or "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
+        normalized_image: whether pictures are scaled already, so that they may be of any type and range. SB3's name;
+            policies with ``normalize_images=False`` say so by themselves.
+
+    Raises:
+        ValueError: for a space that is not one of pictures, channels first.
     """
 
     def __init__(
@@ -123,12 +128,16 @@ class ImageExtractor(BaseFeaturesExtractor):
         norm: str = "layer",
         architecture: str = "auto",
         cap_radius: float = CAP_RADIUS,
+        normalized_image: bool = False,
     ):
-        if not is_image_space(observation_space, normalized_image=True) and not is_image_space(observation_space):
+        if not is_image_space(observation_space, normalized_image=normalized_image):
             raise ValueError(
-                f"ImageExtractor needs pictures, uint8[C, H, W] in [0, 255], got {observation_space}: use "
-                "MLPExtractor (policy 'MlpPolicy') for vectors"
+                f"ImageExtractor needs pictures, uint8[C, H, W] in [0, 255], got {observation_space}: use MLPExtractor "
+                "(policy 'MlpPolicy') for vectors, and policy_kwargs={'normalize_images': False} for pictures that are "
+                "scaled already, such as float32[C, H, W]"
             )
+        if normalized_image and np.argmin(observation_space.shape) == 2:
+            raise ValueError(f"pictures must have their channels first, [C, H, W], got {observation_space}")
         channels, height, width = observation_space.shape
         convolutions = _convolutions(_architecture_for(architecture, height, width), (channels, height, width))
         with th.no_grad():
@@ -153,6 +162,7 @@ class DictExtractor(BaseFeaturesExtractor):
         norm: of the embedding, one of :data:`NORMS`.
         cap_radius: largest norm under "cap".
         architecture: as of :class:`ImageExtractor`, for every picture.
+        normalized_image: as of :class:`ImageExtractor`; if so, all arrays of three axes are pictures.
     """
 
     def __init__(
@@ -162,13 +172,14 @@ class DictExtractor(BaseFeaturesExtractor):
         norm: str = "layer",
         architecture: str = "auto",
         cap_radius: float = CAP_RADIUS,
+        normalized_image: bool = False,
     ):
         super().__init__(observation_space, features_dim)
         parts: dict[str, nn.Module] = {}
         count = 0
         for key, space in observation_space.spaces.items():
-            if is_image_space(space):
-                part = ImageExtractor(space, None, "none", architecture)
+            if is_image_space(space, normalized_image=normalized_image):
+                part = ImageExtractor(space, None, "none", architecture, normalized_image=normalized_image)
                 count += part.features_dim
             else:
                 part = nn.Flatten()
@@ -216,6 +227,16 @@ class GoalPlaneExtractor(BaseFeaturesExtractor):
         plane = th.zeros_like(pictures[:, :1])
         plane[th.arange(len(plane), device=plane.device), 0, rows, columns] = 1
         return self.image(th.cat([pictures, plane], dim=1))
+
+
+def extractor_settings(
+    extractor: type[BaseFeaturesExtractor], settings: dict[str, Any] | None, normalize_images: bool
+) -> dict[str, Any]:
+    """Return arguments of an extractor, told whether pictures are scaled already, as SB3's policies tell their own."""
+    settings = dict(settings or {})
+    if not normalize_images and issubclass(extractor, ImageExtractor | DictExtractor):
+        settings["normalized_image"] = True
+    return settings
 
 
 def _architecture_for(architecture: str, height: int, width: int) -> str:

@@ -480,7 +480,8 @@ class _FramesOnce(BaseBuffer):
         single = not isinstance(observation_space, spaces.Dict)
         rest = {key: _NOTHING if key in layouts else part for key, part in _subspaces(observation_space).items()}
         allocated = _NOTHING if single else spaces.Dict(rest)
-        super().__init__(buffer_size, allocated, action_space, device=device, n_envs=n_envs, **sb3_arguments)
+        transitions = _num_steps(buffer_size, n_envs) * n_envs
+        super().__init__(transitions, allocated, action_space, device=device, n_envs=n_envs, **sb3_arguments)
         self.observation_space = observation_space
         self.obs_shape = get_obs_shape(observation_space)
         for key, layout in layouts.items():
@@ -544,7 +545,7 @@ class FrameReplayBuffer(_FramesOnce, ReplayBuffer):
     Give it to an algorithm as ``replay_buffer_class``, its own arguments as ``replay_buffer_kwargs``.
 
     Args:
-        buffer_size: transitions of all environments together, at least 2 for each.
+        buffer_size: transitions of all environments together; 2 for each are the fewest that are kept.
         observation_space: any that SB3 takes and that is no dictionary.
         action_space: any that SB3 takes.
         device: of samples.
@@ -662,10 +663,8 @@ def _layouts(
 
 
 def _num_steps(buffer_size: int, n_envs: int) -> int:
-    """Return the steps that are kept of each environment, rounded as SB3 does."""
-    if buffer_size // n_envs < 2:
-        raise ValueError(f"buffer_size must be at least 2 for each of {n_envs} environments, got {buffer_size}")
-    return buffer_size // n_envs
+    """Return the steps that are kept of each environment, rounded as SB3 does, but at least 2."""
+    return max(buffer_size // n_envs, 2)
 
 
 def _available_bytes(device: th.device | None) -> int:

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -125,9 +124,12 @@ class MetricLearning:
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
-        if isinstance(env, gym.vector.VectorEnv):
+        base = self.policy_aliases["MlpPolicy"]
+        loading = not kwargs.get("_init_setup_model", True)
+        if not loading and isinstance(policy, type) and not issubclass(policy, base):
             raise ValueError(
-                "a vector environment of Gymnasium must be wrapped: bisimgym.wrappers.sb3_vec_env.SB3VecEnv(envs)"
+                f"policy must be one of {list(self.policy_aliases)} or a subclass of {base.__name__}, whose encoder "
+                f"losses can shape; got {policy.__module__}.{policy.__name__}"
             )
         if metric is not None:
             named_metric(metric, metric_settings or {})  # mistakes are told before anything is built
@@ -140,15 +142,8 @@ class MetricLearning:
             "model_kind": model_kind,
         }
         self.model_weight_decay = model_weight_decay
-        policy_kwargs = dict(policy_kwargs or {})
-        _check_extractor(policy_kwargs.get("features_extractor_class"))
-        max_reward = self.metric_settings.get("max_reward", 1.0)
-        policy_kwargs["features_extractor_kwargs"] = {
-            "norm": norm,
-            "features_dim": features_dim,
-            **({"cap_radius": norm_radius(kwargs.get("gamma", 0.99), max_reward)} if norm == "cap" else {}),
-            **policy_kwargs.get("features_extractor_kwargs", {}),
-        }
+        self.norm, self.features_dim = norm, features_dim
+        _check_extractor((policy_kwargs or {}).get("features_extractor_class"))
         super().__init__(policy, env, learning_rate, policy_kwargs=policy_kwargs, **kwargs)
 
     def make_metric(self) -> Metric | None:
@@ -158,7 +153,12 @@ class MetricLearning:
     def _setup_model(self) -> None:
         if self.replay_buffer_class is None and self.n_steps == 1:
             self.replay_buffer_class = _replay_for(self.observation_space)
+        # What the policy is told beside what the user says is not stored with the latter: files load as SB3's do.
+        given = self.policy_kwargs
+        self.policy_kwargs = {**given, "features_extractor_kwargs": self._extractor_settings()}
         super()._setup_model()
+        self.policy_kwargs = given
+        self._last_z: th.Tensor | None = None
         metric, predictions = self.make_metric(), ("self_prediction", "reward_prediction")
         if self.n_steps > 1 and (metric is not None or any(self.representation_settings[name] for name in predictions)):
             raise ValueError(
@@ -190,6 +190,12 @@ class MetricLearning:
                 parameters, lr=self.lr_schedule(1), weight_decay=self.model_weight_decay, fused=True
             )
 
+    def _extractor_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"norm": self.norm, "features_dim": self.features_dim}
+        if self.norm == "cap":
+            settings["cap_radius"] = norm_radius(self.gamma, self.metric_settings.get("max_reward", 1.0))
+        return {**settings, **self.policy_kwargs.get("features_extractor_kwargs", {})}
+
     def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
         return [] if self.representation_optimizer is None else [self.representation_optimizer]
 
@@ -203,22 +209,30 @@ class MetricLearning:
         return batch
 
     def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
+        metric = self.representation.metric
+        if metric is not None and metric.discount != self.gamma:
+            raise ValueError(
+                f"gamma was set to {self.gamma} after the metric had been built with {metric.discount}: metrics keep "
+                "their discount; give gamma at construction or to load()"
+            )
         losses = self.representation(batch, self._action_features(batch.actions))
         if self.looks:
             self._last_z = batch.z.detach()
         return losses
 
     def statistics(self) -> dict[str, th.Tensor]:
-        z, pairs = self._last_z, self.representation.last
-        found = {
-            **super().statistics(),
+        found, z = super().statistics(), self._last_z
+        if z is None:  # a subclass that leaves these losses out
+            return found
+        pairs = self.representation.last
+        found |= {
             "embedding_norm": z.norm(dim=1).mean(),
             "effective_rank": effective_rank(z),
         }
         if pairs is not None:
             found |= {
                 "distance_mean": pairs.distance.mean(),
-                "distance_std": pairs.distance.std(),
+                "distance_std": pairs.distance.std(correction=0),
                 "target_mean": pairs.target.mean(),
             }
         return found

@@ -505,13 +505,14 @@ class Representation(nn.Module):
         self.last: PairLoss | None = None
         if self.metric is not None and self.metric_weight > 0:
             other = th.randperm(len(batch.z), generator=generator, device=batch.z.device)
-            self.last = self.metric.pair_loss(batch, actions, other, model, generator)
-            if not isinstance(self.last, PairLoss):
+            pairs = self.metric.pair_loss(batch, actions, other, model, generator)
+            if not isinstance(pairs, PairLoss):
                 raise TypeError(
                     f"pair_loss of {type(self.metric).__name__} must return pair_loss(loss, distance, target) of "
-                    f"bisimgym.baselines.losses.distances, got {type(self.last).__name__}"
+                    f"bisimgym.baselines.losses.distances, got {type(pairs).__name__}"
                 )
-            losses["metric_loss"] = self.metric_weight * self.last.loss
+            losses["metric_loss"] = self.metric_weight * pairs.loss
+            self.last = pairs._replace(loss=pairs.loss.detach())  # without the graph, which cannot be copied
             losses |= self.metric.own_losses(batch, actions)
         if model is not None:
             likelihood = self.transition.negative_log_likelihood_of(model.predicted, self._modelled(batch.next_z))

@@ -19,8 +19,8 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.baselines.common.auxiliary import AuxiliaryLosses, fused_where_possible
-from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
+from bisimgym.baselines.common.auxiliary import AuxiliaryLosses, fused_where_possible, move_target
+from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor, extractor_settings
 from bisimgym.baselines.losses import Balance
 
 
@@ -47,6 +47,8 @@ class EncoderSACPolicy(SACPolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule,
         features_extractor_class: type[BaseFeaturesExtractor] = MLPExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         share_features_extractor: bool = False,
@@ -61,6 +63,10 @@ class EncoderSACPolicy(SACPolicy):
             action_space,
             lr_schedule,
             features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=extractor_settings(
+                features_extractor_class, features_extractor_kwargs, normalize_images
+            ),
+            normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             optimizer_kwargs=fused_where_possible(optimizer_class, optimizer_kwargs),
             **kwargs,
@@ -236,5 +242,5 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             if self._encodes:
                 rate = self.tau if self.encoder_tau is None else self.encoder_tau
                 for online, target in self.policy.encoder_parts():
-                    polyak_update(online.parameters(), target.parameters(), rate)
+                    move_target(online, target, rate)
         return losses

@@ -7,6 +7,8 @@ of their episodes and all random streams as well; these functions keep them too.
 from __future__ import annotations
 
 import gzip
+import inspect
+import io
 import os
 import random
 import shutil
@@ -18,7 +20,7 @@ import cloudpickle
 import numpy as np
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 
@@ -50,11 +52,11 @@ def save_checkpoint(
         "streams": _streams(model.device),
     }
     try:
-        rest["env"] = cloudpickle.dumps(_without_transposition(model.env)) if with_env else None
+        rest["env"] = _pickled(model.env) if with_env else None
     except Exception as error:
         raise TypeError(
             f"the environments of this model cannot be pickled ({error}): an exact checkpoint needs that. Use "
-            "model.save() and model.save_replay_buffer(), which go on from new episodes"
+            "with_env=False, which goes on from new episodes"
         ) from error
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -137,11 +139,26 @@ def load_checkpoint(
     return model
 
 
-def _without_transposition(env: VecEnv) -> VecEnv:
-    """Return environments without the wrapper that SB3 puts around pictures: it cannot be pickled, and comes again."""
-    while isinstance(env, VecTransposeImage):
-        env = env.venv
-    return env
+class _EnvPickler(cloudpickle.Pickler):
+    """Pickles wrappers of SB3 with all that they hold: by themselves some cannot be, and others leave out the rest."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, VecEnvWrapper):
+            state = {key: value for key, value in vars(obj).items() if key != "class_attributes"}
+            return _wrapper_of, (type(obj), state)
+        return super().reducer_override(obj)
+
+
+def _wrapper_of(kind: type[VecEnvWrapper], state: dict[str, Any]) -> VecEnvWrapper:
+    wrapper = kind.__new__(kind)
+    wrapper.__dict__.update(state, class_attributes=dict(inspect.getmembers(kind)))
+    return wrapper
+
+
+def _pickled(env: VecEnv) -> bytes:
+    stream = io.BytesIO()
+    _EnvPickler(stream).dump(env)
+    return stream.getvalue()
 
 
 def _streams(device: th.device) -> dict[str, Any]:

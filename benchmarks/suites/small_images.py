@@ -99,7 +99,9 @@ _PAPER_NAV2D = {
 _PREDICTIONS = {"self_prediction": 0.1}
 
 
-def _method(description: str, learner: str, **settings: Any) -> Method:
+def _method(
+    description: str, learner: str, jumping_settings: Mapping[str, Any] | None = None, **settings: Any
+) -> Method:
     shared = {
         "learner": learner,
         "double_q": True,
@@ -123,7 +125,7 @@ def _method(description: str, learner: str, **settings: Any) -> Method:
     return Method(
         description,
         {**shared, **settings},
-        {"nav2d-8x8": _SMALL_NAV2D, "nav2d-20x20": _PAPER_NAV2D},
+        {"nav2d-8x8": _SMALL_NAV2D, "nav2d-20x20": _PAPER_NAV2D} | dict.fromkeys(_GRIDS, jumping_settings or {}),
     )
 
 
@@ -131,12 +133,18 @@ METHODS = {
     "dqn": _method("DQN: the target network both chooses and values the next action", "dqn", double_q=False),
     "double-dqn": _method("Double DQN, the parent of all methods below", "dqn"),
     "self-prediction": _method(
-        "Predicts the next embedding: the baseline that metrics have to beat", "dqn", **_PREDICTIONS
+        "Predicts the next embedding: the baseline that metrics have to beat",
+        "dqn",
+        # Nothing in the jumping task is random: the likelihood of a Gaussian has no bound there, and its gradient
+        # collapses embeddings even with a tenth of this weight.
+        {"model_kind": "deterministic"},
+        **_PREDICTIONS,
     ),
     "mico": _method("MICo on all pairs of a batch, with the weight of its Atari agents", "mico"),
     "dbc": _method(
         "DBC: bisimulation with a Gaussian model, which also trains the encoder",
         "dbc",
+        {"self_prediction": 0.0},  # as above; the Gaussian model that it needs learns from detached embeddings
         reward_prediction=0.1,
         **_PREDICTIONS,
     ),

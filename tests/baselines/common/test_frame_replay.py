@@ -642,7 +642,6 @@ def test_the_side_store_grows_with_short_episodes_up_to_its_bound(monkeypatch):
         ({"frame_stack": 3, "stack_axis": 3}, "stack_axis must be an axis"),
         ({"frame_stack": {"image": 3}}, "must be numbers"),
         ({"mean_episode_length": 0.5}, "at least 1 step"),
-        ({"buffer_size": 5, "n_envs": 3}, "at least 2 for each of 3 environments, got 5"),
     ],
 )
 def test_wrong_arguments(arguments, message):
