@@ -242,7 +242,7 @@ class JumpingTaskEnv(BatchedEnv):
 
     ## Reward
     +1 per step; +101 on the step that reaches the exit (x = 56); -1 on the step that touches the obstacle.
-    The best return is 156 on every task with an obstacle position up to 45.
+    The best return is 156 on every task.
 
     ## Start and end
     The agent starts on the floor at x = 0. The episode terminates at the exit (``info["is_success"]`` is True) or when
