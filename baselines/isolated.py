@@ -28,14 +28,15 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from stable_baselines3.common.save_util import load_from_zip_file, save_to_zip_file
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
-from stable_baselines3.common.utils import get_device, polyak_update
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecTransposeImage
-from torch.nn import functional as F
 
+from bisimgym.baselines.common.actions import action_dim, action_features
+from bisimgym.baselines.common.auxiliary import move_target
 from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
-from bisimgym.baselines.common.latents import LatentBatch
+from bisimgym.baselines.common.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.common.loss_log import LossLog
-from bisimgym.baselines.common.metric_learning import METRICS, named_metric
+from bisimgym.baselines.common.metric_learning import METRICS, encoder_settings, named_metric
 from bisimgym.baselines.common.precision import autocast, resolve_precision
 from bisimgym.baselines.common.representation import (
     AMBS,
@@ -184,18 +185,18 @@ class IsolatedRepresentation:
         self.precision = resolve_precision(precision, self.device)
         self.discount, self.encoder_tau = discount, encoder_tau
         space = _channels_first(observation_space)
-        kwargs = {"norm": norm, "features_dim": features_dim, **(extractor_kwargs or {})}
-        self.action_dim = _action_dim(action_space)
+        made = _make_metric(metric, metric_settings)
+        kwargs = {**encoder_settings(norm, features_dim, discount, made), **(extractor_kwargs or {})}
         with th.random.fork_rng(devices=[]):
             # Not th.manual_seed: it would seed the generators of other devices for good.
             th.default_generator.manual_seed(int(seed))
             self.encoders = EncoderPair(space, action_space, extractor_class or _extractor_for(space), kwargs)
             self.representation = Representation(
                 self.encoders.encoder.features_dim,
-                self.action_dim,
+                action_space,
                 discount,
                 self.encoders.make_features_extractor,
-                metric=_make_metric(metric, metric_settings),
+                metric=made,
                 metric_weight=metric_weight,
                 self_prediction=self_prediction,
                 reward_prediction=reward_prediction,
@@ -266,12 +267,7 @@ class IsolatedRepresentation:
         Raises:
             ValueError: for a single observation.
         """
-        self.encoders.set_training_mode(False)
-        tensor, batched = self.encoders.obs_to_tensor(observation)
-        if not batched:
-            raise ValueError("embed() takes a batch of observations: add a leading axis")
-        with th.no_grad():
-            return self._encode(self._preprocessed(tensor)).cpu().numpy()
+        return embeddings_of(self.encoders, self._encode, observation)
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the distances that the metric's loss gives embeddings, row by row, ``float[P]``.
@@ -320,7 +316,7 @@ class IsolatedRepresentation:
         self.optimizer.zero_grad()
         th.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
-        polyak_update(self.encoders.encoder.parameters(), self.encoders.encoder_target.parameters(), self.encoder_tau)
+        move_target(self.encoders.encoder, self.encoders.encoder_target, self.encoder_tau)
         return losses
 
     def _encode(self, observations: PyTorchObs, target: bool = False) -> th.Tensor:
@@ -335,6 +331,7 @@ class IsolatedRepresentation:
         """Return a function that draws a batch, after a look at whether the data fit."""
         if isinstance(data, Transitions):
             count = _count(data)
+            _check_actions(data.actions, self.encoders.action_space)
             return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
         if not isinstance(data, ReplayBuffer):
             raise ValueError(
@@ -374,14 +371,11 @@ class IsolatedRepresentation:
         rewards: th.Tensor,
         dones: th.Tensor,
     ) -> LatentBatch:
-        actions = actions.to(self.device)
-        if isinstance(self.encoders.action_space, spaces.Discrete):
-            actions = F.one_hot(actions.reshape(-1).long(), self.action_dim)
         balance = th.full((2,), 0.5, device=self.device) if isinstance(self.representation.metric, AMBS) else None
         return LatentBatch(
             self._preprocessed(_moved(observations, self.device)),
             self._preprocessed(_moved(next_observations, self.device)),
-            actions=actions.reshape(-1, self.action_dim).float(),
+            actions=action_features(self.encoders.action_space, actions.to(self.device)),
             rewards=rewards.to(self.device).reshape(-1).float(),
             dones=dones.to(self.device).reshape(-1).float(),
             discounts=self.discount,
@@ -441,7 +435,7 @@ def _(metric: None, x: th.Tensor, y: th.Tensor) -> th.Tensor:
 
 @metric_distance.register
 def _(metric: MICo, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    return mico_distance(x, y, metric.beta)
+    return mico_distance(x, y, metric.beta, norm_factor=metric.norm_factor)
 
 
 @metric_distance.register
@@ -507,14 +501,6 @@ def _extractor_for(space: spaces.Space) -> type[BaseFeaturesExtractor]:
     return ImageExtractor if is_image_space(space) else MLPExtractor
 
 
-def _action_dim(space: spaces.Space) -> int:
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.Box):
-        return int(np.prod(space.shape))
-    raise ValueError(f"action_space must be Box or Discrete, got {space}")
-
-
 def _count(data: Transitions) -> int:
     """Return the number of transitions, or raise ``ValueError`` where arrays differ in length."""
     arrays: list[np.ndarray] = []
@@ -524,6 +510,17 @@ def _count(data: Transitions) -> int:
     if len(lengths) != 1 or lengths[0] == 0:
         raise ValueError(f"transitions must be arrays of one length of at least 1, got lengths {lengths}")
     return lengths[0]
+
+
+def _check_actions(actions: np.ndarray, space: spaces.Space) -> None:
+    """Raise ``ValueError`` for actions, ``[N, ...]``, that are not of a space."""
+    finite = isinstance(space, spaces.Discrete)
+    array = np.asarray(actions)
+    width = int(np.prod(array.shape[1:]))
+    if width != (1 if finite else action_dim(space)):
+        raise ValueError(f"actions must be those of {space}, got {array.dtype}{list(array.shape)}")
+    if finite and not ((array >= 0) & (array < space.n)).all():
+        raise ValueError(f"actions must be from 0 to {space.n - 1}, got {array.min()} to {array.max()}")
 
 
 def _moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:

@@ -29,21 +29,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.ambs import AMBSSAC
 from bisimgym.baselines.common.dqn import AuxiliaryDQN, EncoderDQNCnnPolicy
 from bisimgym.baselines.common.encoder import JumpingEncoder
 from bisimgym.baselines.common.frame_replay import FrameReplayBuffer, required_bytes
-from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.common.metric_learning import MetricDQN
 from bisimgym.baselines.common.precision import has_fast_bfloat16
 from bisimgym.baselines.common.sac import AuxiliarySAC, EncoderCnnPolicy
-from bisimgym.baselines.dbc import DBCDQN, DBCSAC
-from bisimgym.baselines.deepmdp import DeepMDPSAC
-from bisimgym.baselines.mico import MICoDQN, MICoSAC
-from bisimgym.baselines.rap import RAPDQN, RAPSAC
-from bisimgym.baselines.recursive_similarity import RSSDQN
-from bisimgym.baselines.robust_dbc import RobustDBCSAC
-from bisimgym.baselines.self_prediction import SelfPredictionSAC
-from bisimgym.baselines.simsr import SimSRSAC
+from bisimgym.baselines.learners import DQN_LEARNERS, SAC_LEARNERS
 from bisimgym.benchmarks import machine
 from bisimgym.benchmarks.suites import noisy_states
 from bisimgym.benchmarks.suites.base import make_spec
@@ -63,20 +55,11 @@ COMPARISONS = (
     ("SAC", "jumping", 128),
     ("SAC", "control", 128),
 )
+_PARENTS: dict[str, type] = {"SAC": SAC_LEARNERS["sac"], "DQN": DQN_LEARNERS["dqn"]}
 METHODS: dict[str, dict[str, type]] = {
-    "SAC": {
-        "self-prediction": SelfPredictionSAC,
-        "deepmdp": DeepMDPSAC,
-        "mico": MICoSAC,
-        "dbc": DBCSAC,
-        "robust-dbc": RobustDBCSAC,
-        "rap": RAPSAC,
-        "ambs": AMBSSAC,
-        "simsr": SimSRSAC,
-    },
-    "DQN": {"mico": MICoDQN, "dbc": DBCDQN, "rap": RAPDQN, "rss": RSSDQN},
+    parent: {name: learner for name, learner in learners.items() if learner is not _PARENTS[parent]}
+    for parent, learners in (("SAC", SAC_LEARNERS), ("DQN", DQN_LEARNERS))
 }
-_PARENTS = {"SAC": MetricSAC, "DQN": MetricDQN}
 #: As cart and pole among 32 dimensions of noise.
 STATE_SIZE = 37
 METHOD_BATCH = 128

@@ -14,18 +14,6 @@ from typing import Any
 from bisimgym.benchmarks.errors import UserError
 
 GROUP = "bisimgym.agents"
-#: Modules of this package that define algorithms.
-_METHODS = (
-    "ambs",
-    "dbc",
-    "deepmdp",
-    "mico",
-    "rap",
-    "recursive_similarity",
-    "robust_dbc",
-    "self_prediction",
-    "simsr",
-)
 _FORMS = "give package.module:factory, sb3:ALGO:FILE.zip, or a name of the entry-point group 'bisimgym.agents'"
 
 
@@ -140,10 +128,8 @@ def _algorithms() -> dict[str, type]:
     import stable_baselines3
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    modules = [stable_baselines3, *(importlib.import_module(f"bisimgym.baselines.{name}") for name in _METHODS)]
-    return {
-        name: value
-        for module in modules
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, BaseAlgorithm)
-    }
+    from bisimgym.baselines.learners import DQN_LEARNERS, SAC_LEARNERS
+
+    stock = [value for value in vars(stable_baselines3).values() if inspect.isclass(value)]
+    known = [*stock, *SAC_LEARNERS.values(), *DQN_LEARNERS.values()]
+    return {algorithm.__name__: algorithm for algorithm in known if issubclass(algorithm, BaseAlgorithm)}

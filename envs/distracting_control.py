@@ -482,9 +482,9 @@ class DistractingControlEnv(DistractedEnv):
       finger and walker, 4 for others).
     - ``frame_stack``, ``size``: pictures per observation and their height and width (3 and 84).
     - ``camera_id``: by default 0 (quadruped: 2).
-    - ``renderer``: "raycast" (no OpenGL, the same bits in every process of a machine), "opengl" (dm_control's pixels), "opengl-fast" (no
-      shadows, reflections and multisampling), or "auto" (OpenGL where a GPU draws). Pictures differ between them:
-      compare results of one renderer only.
+    - ``renderer``: "raycast" (no OpenGL, the same bits in every process of a machine), "opengl" (dm_control's
+      pixels), "opengl-fast" (no shadows, reflections and multisampling), or "auto" (OpenGL where a GPU draws). Pictures
+      differ between them: compare results of one renderer only.
     - ``distraction_seed``: seeds distractions apart from the task.
     - ``noise_dimensions``, ``noise_std``, ``noise_mean``: Gaussian noise beside states.
     - ``random_projection``, ``projection_rows``, ``projection_seed``: mix states and noise by a random matrix.

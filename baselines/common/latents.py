@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch as th
+from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.preprocessing import preprocess_obs
 
 #: ``encode(observations, target=False)``: embeddings by the encoder or by its slowly moving copy.
 Encode = Callable[..., th.Tensor]
@@ -80,6 +83,25 @@ class LatentBatch:
         return LatentBatch(
             observations, next_observations, self.actions, self.rewards, self.dones, self.discounts, self.encode
         )
+
+
+def embeddings_of(model: BaseModel, encoder: Callable[[Any], th.Tensor], observation: Any) -> np.ndarray:
+    """Return the embeddings of a batch of observations, ``float32[B, D]``.
+
+    Args:
+        model: whose observations they are; it is put into evaluation mode.
+        encoder: of preprocessed observations.
+        observation: as the environment gives them, with a leading batch axis.
+
+    Raises:
+        ValueError: for a single observation.
+    """
+    model.set_training_mode(False)
+    tensor, batched = model.obs_to_tensor(observation)
+    if not batched:
+        raise ValueError("embed() takes a batch of observations: add a leading axis")
+    with th.no_grad():
+        return encoder(preprocess_obs(tensor, model.observation_space, model.normalize_images)).float().cpu().numpy()
 
 
 def effective_rank(z: th.Tensor) -> th.Tensor:

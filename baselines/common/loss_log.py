@@ -25,7 +25,7 @@ class LossLog:
         self._updates: dict[str, list[int]] = {}
 
     def add(self, update: int, losses: Mapping[str, th.Tensor]) -> None:
-        """Remember the losses of an update; look if it is time."""
+        """Remember the losses of an update."""
         for name, loss in losses.items():
             self._values.setdefault(name, []).append(loss.detach())
             self._updates.setdefault(name, []).append(update)

@@ -10,11 +10,11 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
 from torch import nn
-from torch.nn import functional as F
 
+from bisimgym.baselines.common.actions import action_features
 from bisimgym.baselines.common.dqn import (
     AuxiliaryDQN,
     EncoderDQNCnnPolicy,
@@ -22,7 +22,7 @@ from bisimgym.baselines.common.dqn import (
     EncoderDQNPolicy,
 )
 from bisimgym.baselines.common.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
-from bisimgym.baselines.common.latents import LatentBatch, effective_rank
+from bisimgym.baselines.common.latents import LatentBatch, effective_rank, embeddings_of
 from bisimgym.baselines.common.representation import (
     AMBS,
     DBC,
@@ -70,6 +70,14 @@ def named_metric(name: str, settings: Mapping[str, Any]) -> Metric:
         if key in settings and get_origin(hint) is Literal and settings[key] not in get_args(hint):
             raise ValueError(f"metric_settings[{key!r}] must be one of {list(get_args(hint))}, got {settings[key]!r}")
     return METRICS[name](**settings)
+
+
+def encoder_settings(norm: str, features_dim: int, discount: float, metric: Metric | None) -> dict[str, Any]:
+    """Return arguments of an encoder; "cap" is the bound of Robust DBC's metric, for other metrics at rewards of 1."""
+    settings: dict[str, Any] = {"norm": norm, "features_dim": features_dim}
+    if norm == "cap":
+        settings["cap_radius"] = norm_radius(discount, getattr(metric, "max_reward", 1.0))
+    return settings
 
 
 def _check_extractor(extractor: type[nn.Module] | None) -> None:
@@ -155,30 +163,28 @@ class MetricLearning:
             self.replay_buffer_class = _replay_for(self.observation_space)
         # What the policy is told beside what the user says is not stored with the latter: files load as SB3's do.
         given = self.policy_kwargs
-        self.policy_kwargs = {**given, "features_extractor_kwargs": self._extractor_settings()}
+        metric, predictions = self.make_metric(), ("self_prediction", "reward_prediction")
+        settings = encoder_settings(self.norm, self.features_dim, self.gamma, metric)
+        settings |= given.get("features_extractor_kwargs", {})
+        self.policy_kwargs = {**given, "features_extractor_kwargs": settings}
         super()._setup_model()
         self.policy_kwargs = given
         self._last_z: th.Tensor | None = None
-        metric, predictions = self.make_metric(), ("self_prediction", "reward_prediction")
         if self.n_steps > 1 and (metric is not None or any(self.representation_settings[name] for name in predictions)):
             raise ValueError(
                 f"n_steps must be 1 with a metric or predictions, got {self.n_steps}: they compare rewards and next "
                 "states of single steps"
             )
-        space = self.action_space
-        if self.metric == "recursive-similarity" and not isinstance(space, spaces.Discrete):
-            raise ValueError(f"recursive similarity is for finite action spaces, got {space}")
-        action_dim = int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape))
         self.representation = Representation(
             self.encoders()[0].features_dim,
-            action_dim,
+            self.action_space,
             self.gamma,
             self.policy.make_features_extractor,
             metric=metric,
             seed=0 if self.seed is None else int(self.seed),
             **self.representation_settings,
         ).to(self.device)
-        if self.metric == "ambs" and not getattr(self.policy, "balanced", False):
+        if isinstance(metric, AMBS) and not getattr(self.policy, "balanced", False):
             raise ValueError(
                 "AMBS learns the balance of an embedding's halves from SAC's critic: use AMBSSAC, or SAC with "
                 "policy_kwargs={'balanced': True}"
@@ -190,12 +196,6 @@ class MetricLearning:
                 parameters, lr=self.lr_schedule(1), weight_decay=self.model_weight_decay, fused=True
             )
 
-    def _extractor_settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {"norm": self.norm, "features_dim": self.features_dim}
-        if self.norm == "cap":
-            settings["cap_radius"] = norm_radius(self.gamma, self.metric_settings.get("max_reward", 1.0))
-        return {**settings, **self.policy_kwargs.get("features_extractor_kwargs", {})}
-
     def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
         return [] if self.representation_optimizer is None else [self.representation_optimizer]
 
@@ -203,7 +203,7 @@ class MetricLearning:
         batch = super().encoded(data)
         if getattr(self.policy, "balanced", False):
             batch.balance = self.policy.balance.weights()
-        bonus = self.representation.bonus(batch, self._action_features(batch.actions))
+        bonus = self.representation.bonus(batch, action_features(self.action_space, batch.actions))
         if bonus is not None:
             batch.rewards = batch.rewards + bonus
         return batch
@@ -215,7 +215,7 @@ class MetricLearning:
                 f"gamma was set to {self.gamma} after the metric had been built with {metric.discount}: metrics keep "
                 "their discount; give gamma at construction or to load()"
             )
-        losses = self.representation(batch, self._action_features(batch.actions))
+        losses = self.representation(batch, action_features(self.action_space, batch.actions))
         if self.looks:
             self._last_z = batch.z.detach()
         return losses
@@ -243,18 +243,7 @@ class MetricLearning:
         Args:
             observation: as the environment gives them, with a leading batch axis.
         """
-        self.policy.set_training_mode(False)
-        with th.no_grad():
-            tensor, batched = self.policy.obs_to_tensor(observation)
-            if not batched:
-                raise ValueError("embed() takes a batch of observations: add a leading axis")
-            preprocessed = _preprocess(self.policy, tensor)
-            return self.encoders()[0](preprocessed).float().cpu().numpy()
-
-    def _action_features(self, actions: th.Tensor) -> th.Tensor:
-        if isinstance(self.action_space, spaces.Discrete):
-            return F.one_hot(actions.reshape(-1).long(), int(self.action_space.n)).float()
-        return actions.float()
+        return embeddings_of(self.policy, self.encoders()[0], observation)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "representation", "representation_optimizer", "_last_z"]
@@ -272,10 +261,6 @@ def _replay_for(space: spaces.Space) -> type[ReplayBuffer] | None:
     if isinstance(space, spaces.Dict):
         return DictFrameReplayBuffer if any(is_image_space(part) for part in space.values()) else None
     return FrameReplayBuffer if is_image_space(space) else None
-
-
-def _preprocess(policy: nn.Module, observations: Any) -> Any:
-    return preprocess_obs(observations, policy.observation_space, policy.normalize_images)
 
 
 class MetricSAC(MetricLearning, AuxiliarySAC):

@@ -12,9 +12,11 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import torch as th
+from gymnasium import spaces
 from torch import nn
 from torch.nn import functional as F
 
+from bisimgym.baselines.common.actions import action_dim
 from bisimgym.baselines.common.latents import LatentBatch
 from bisimgym.baselines.common.random_stream import RandomStream
 from bisimgym.baselines.losses.ambs import ambs_loss, two_view_distances
@@ -87,10 +89,12 @@ class Metric(nn.Module):
 
     Attributes:
         model_kind: the transition model that the loss asks for next embeddings, or ``None``.
+        finite_actions: whether the loss is for finite action spaces only.
         trains_next: whether losses take ``trained_next_z``. That pass of the encoder then serves as ``next_z`` too.
     """
 
     model_kind: ModelKind | None = None
+    finite_actions = False
     trains_next: bool = False
     _kept: tuple[LatentBatch, Any] | None = None
 
@@ -376,6 +380,8 @@ class RecursiveSimilarity(Metric):
         outer: "huber" (the published code) or "square" (the paper).
     """
 
+    finite_actions = True
+
     def __init__(
         self,
         reduction: Literal["mean", "max"] = "mean",
@@ -434,6 +440,10 @@ class Representation(nn.Module):
     only the metric asks for it.
 
     Args:
+        latent_dim: numbers in an embedding.
+        action_space: ``Box`` or ``Discrete``.
+        discount: of the algorithm.
+        make_encoder: returns a fresh encoder like the one that is trained.
         metric: its loss, or ``None``.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding; 0 is off.
@@ -448,7 +458,7 @@ class Representation(nn.Module):
     def __init__(
         self,
         latent_dim: int,
-        action_dim: int,
+        action_space: spaces.Space,
         discount: float,
         make_encoder: Callable[[], nn.Module],
         metric: Metric | None = None,
@@ -473,8 +483,11 @@ class Representation(nn.Module):
         self.metric_weight = metric_weight
         self.self_prediction, self.reward_prediction = self_prediction, reward_prediction
         self.reward_from = reward_from
+        num_actions = action_dim(action_space)
         if metric is not None:
-            metric.build(latent_dim, action_dim, discount, make_encoder)
+            if metric.finite_actions and not isinstance(action_space, spaces.Discrete):
+                raise ValueError(f"{type(metric).__name__} is for finite action spaces, got {action_space}")
+            metric.build(latent_dim, num_actions, discount, make_encoder)
         required = None if metric is None else metric.model_kind
         if None not in (required, model_kind) and required != model_kind:
             raise ValueError(f"model_kind must be {required!r} with {type(metric).__name__}, got {model_kind!r}")
@@ -483,10 +496,10 @@ class Representation(nn.Module):
         predicts_from_next = reward_prediction > 0 and reward_from == "next"
         self.transition: TransitionModel | None = None
         if required is not None or self_prediction > 0 or predicts_from_next:
-            self.transition = TransitionModel(self._model_dim, action_dim, kind=kind)
+            self.transition = TransitionModel(self._model_dim, num_actions, kind=kind)
         self.reward: RewardModel | None = None
         if reward_prediction > 0:
-            inputs = (self._model_dim,) if reward_from == "next" else (latent_dim, action_dim)
+            inputs = (self._model_dim,) if reward_from == "next" else (latent_dim, num_actions)
             self.reward = RewardModel(*inputs)
         self._on_batch: ModelOnBatch | None = None
         self.random = RandomStream(seed)

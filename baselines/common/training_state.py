@@ -135,7 +135,7 @@ def load_checkpoint(
         model.replay_buffer.set_env(model.env)
     model.replay_buffer.device = model.device
     model.action_space = rest["action_space"]  # with its generator, which warm-up actions come from
-    _set_streams(rest["streams"])
+    _set_streams(rest["streams"], model.device)
     return model
 
 
@@ -169,9 +169,9 @@ def _streams(device: th.device) -> dict[str, Any]:
     return streams
 
 
-def _set_streams(streams: dict[str, Any]) -> None:
+def _set_streams(streams: dict[str, Any], device: th.device) -> None:
     random.setstate(streams["python"])
     np.random.set_state(streams["numpy"])  # noqa: NPY002
     th.set_rng_state(streams["torch"])
-    if "cuda" in streams and th.cuda.is_available():
-        th.cuda.set_rng_state(streams["cuda"])
+    if "cuda" in streams and device.type == "cuda":
+        th.cuda.set_rng_state(streams["cuda"], device)

@@ -217,30 +217,6 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     return _scores(outcomes)
 
 
-def _learners() -> dict[str, Any]:
-    from bisimgym.baselines.ambs import AMBSSAC
-    from bisimgym.baselines.common.metric_learning import MetricSAC
-    from bisimgym.baselines.dbc import DBCSAC
-    from bisimgym.baselines.deepmdp import DeepMDPSAC
-    from bisimgym.baselines.mico import MICoSAC
-    from bisimgym.baselines.rap import RAPSAC
-    from bisimgym.baselines.robust_dbc import RobustDBCSAC
-    from bisimgym.baselines.self_prediction import SelfPredictionSAC
-    from bisimgym.baselines.simsr import SimSRSAC
-
-    return {
-        "sac": MetricSAC,
-        "self-prediction": SelfPredictionSAC,
-        "deepmdp": DeepMDPSAC,
-        "mico": MICoSAC,
-        "dbc": DBCSAC,
-        "robust-dbc": RobustDBCSAC,
-        "rap": RAPSAC,
-        "ambs": AMBSSAC,
-        "simsr": SimSRSAC,
-    }
-
-
 def make_learner(spec: Spec, device: str, env: Any) -> Any:
     """Return the untrained agent of a run.
 
@@ -249,11 +225,12 @@ def make_learner(spec: Spec, device: str, env: Any) -> Any:
         device: of the networks.
         env: ten environments of the task, as SB3 takes them.
     """
+    from bisimgym.baselines.learners import SAC_LEARNERS
+
     settings = dict(spec.settings)
     episodes = settings.pop("episodes")
     del settings["evaluate_every"]
-    learner = _learners()[settings.pop("learner")]
-    return learner(
+    return SAC_LEARNERS[settings.pop("learner")](
         "MlpPolicy",
         env,
         buffer_size=min(1_000_000, episodes * NUM_ENVS * steps_per_episode(spec.task)),
@@ -274,6 +251,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     from bisimgym.baselines.common.training_state import load_checkpoint, recover_checkpoint, save_checkpoint
+    from bisimgym.baselines.learners import SAC_LEARNERS
     from bisimgym.benchmarks.denoising import denoising_factor
 
     episodes, every = spec.settings["episodes"], spec.settings["evaluate_every"]
@@ -281,7 +259,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     per_round = NUM_ENVS * steps_per_episode(spec.task)
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
-    algorithm = _learners()[spec.settings["learner"]]
+    algorithm = SAC_LEARNERS[spec.settings["learner"]]
     model = from_checkpoint(
         checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)
     ) or make_learner(spec, device, env)

@@ -224,19 +224,10 @@ def _in_exit_bonuses(reward: np.ndarray) -> np.ndarray:
     return reward / EXIT_BONUS
 
 
-def _learners() -> dict[str, Any]:
-    from bisimgym.baselines.common.metric_learning import MetricDQN
-    from bisimgym.baselines.dbc import DBCDQN
-    from bisimgym.baselines.mico import MICoDQN
-    from bisimgym.baselines.rap import RAPDQN
-    from bisimgym.baselines.recursive_similarity import RSSDQN
-
-    return {"dqn": MetricDQN, "mico": MICoDQN, "dbc": DBCDQN, "rap": RAPDQN, "rss": RSSDQN}
-
-
 def _make(spec: Spec, device: str) -> Any:
     from bisimgym.baselines.common.extractors import GoalPlaneExtractor, ImageExtractor
     from bisimgym.baselines.common.frame_replay import HerFrameReplayBuffer
+    from bisimgym.baselines.learners import DQN_LEARNERS
     from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
     settings = dict(spec.settings)
@@ -255,7 +246,7 @@ def _make(spec: Spec, device: str) -> Any:
     envs = training_envs(spec.task, spec.seed)
     if not goal_conditioned:
         envs = TransformReward(envs, _in_exit_bonuses)
-    return _learners()[settings.pop("learner")](
+    return DQN_LEARNERS[settings.pop("learner")](
         "MultiInputPolicy" if goal_conditioned else "CnnPolicy",
         SB3VecEnv(envs),
         buffer_size=min(settings.pop("buffer_size"), transitions),
@@ -282,10 +273,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from stable_baselines3.common.callbacks import BaseCallback
 
     from bisimgym.baselines.common.training_state import load_checkpoint, recover_checkpoint, save_checkpoint
+    from bisimgym.baselines.learners import DQN_LEARNERS
 
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
-    algorithm = _learners()[spec.settings["learner"]]
+    algorithm = DQN_LEARNERS[spec.settings["learner"]]
     model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device)) or _make(
         spec, device
     )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch as th
+from gymnasium import spaces
 
 from bisimgym.baselines.common.latents import LatentBatch
 from bisimgym.baselines.common.representation import (
@@ -40,7 +41,7 @@ def batch_of(net):
 
 def made(metric, **settings):
     th.manual_seed(0)
-    return encoder(), Representation(D, A, 0.9, encoder, metric, **settings)
+    return encoder(), Representation(D, spaces.Discrete(A), 0.9, encoder, metric, **settings)
 
 
 def runs_of(module):
