@@ -260,3 +260,9 @@ class TestRandConvVoter:
         model = make(wide, clean_probability=1.0, **PSE).learn(20)
         actions, _ = RandConvVoter(model, np.random.default_rng(0)).predict(wide.observations)
         np.testing.assert_array_equal(actions, model.predict(wide.observations, deterministic=True)[0])
+
+
+def test_dropout_keeps_the_mean(wide):
+    dropped = make(wide, dropout=0.3)._drop(th.ones(400, 256))
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])

@@ -284,3 +284,70 @@ def test_bad_data_are_refused(agent, walker):
         isolated(agent, None).fit(agent.replay_buffer, 1)
     with pytest.raises(ValueError, match="leading axis"):
         model.embed(agent.observation_space.sample())
+
+
+def test_the_discount_is_that_of_the_metric(agent):
+    targets = []
+    for discount in (0.5, 0.9):
+        model = isolated(agent, discount=discount)
+        model.fit(agent.replay_buffer, 1, batch_size=16)
+        targets.append(model.representation.last.target)
+    assert not th.allclose(*targets)
+
+
+def test_norm_factor_is_part_of_the_distance():
+    x, y = th.randn(4, 6), th.randn(4, 6)
+    for factor in (0.5, 1.0):
+        expected = mico_distance(x, y, 0.1, norm_factor=factor)
+        th.testing.assert_close(metric_distance(MICo(norm_factor=factor), x, y), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "radius"),
+    [
+        ({"metric": "robust-dbc", "discount": 0.9}, 5.0),
+        ({"metric": "robust-dbc", "metric_settings": {"max_reward": 8.0}}, 400.0),
+        ({"metric": RobustDBC(max_reward=2.0)}, 100.0),
+        ({"metric": "mico"}, 50.0),
+    ],
+)
+def test_embeddings_are_capped_at_the_bound_of_the_metric(walker, settings, radius):
+    model = isolated(walker, norm="cap", **settings)
+    for encoder in (model.encoders.encoder, model.encoders.encoder_target):
+        assert encoder.norm.radius == pytest.approx(radius)
+    if settings["metric"] != "mico":
+        assert model.representation.metric.radius == pytest.approx(radius)
+
+
+def test_embeddings_are_those_of_the_encoder_that_is_trained(walker):
+    model = isolated(walker)
+    model.fit(walker.replay_buffer, 5)
+    observations = walker.replay_buffer.observations[:3, 0]
+    with th.no_grad():
+        pair = model.encoders.encoder, model.encoders.encoder_target
+        expected, slow = (net(th.as_tensor(observations)).numpy() for net in pair)
+    np.testing.assert_array_equal(model.embed(observations), expected)
+    assert not np.allclose(expected, slow, rtol=1e-6)
+
+
+def test_models_decay_as_told_and_the_encoder_does_not(walker):
+    model = isolated(walker, "dbc", model_weight_decay=0.03)
+    assert [group["weight_decay"] for group in model.optimizer.param_groups] == [0, 0.03]
+
+
+def test_actions_of_another_space_are_refused(walker):
+    states, actions = np.zeros((5, 3), dtype=np.float32), np.zeros((5, 2), dtype=np.float32)
+    data = Transitions(states, actions, np.zeros(5), states, np.zeros(5, dtype=bool))
+    with pytest.raises(ValueError, match=r"actions must be those of Box.*got float32\[5, 2\]"):
+        isolated(walker).fit(data, 1, batch_size=2)
+
+
+def test_actions_that_do_not_exist_are_refused(agent):
+    data = whole_layout()
+    with pytest.raises(ValueError, match="actions must be from 0 to 3, got 1 to 4"):
+        isolated(agent).fit(data._replace(actions=data.actions + 1), 1)
+
+
+def test_recursive_similarity_needs_finite_actions(walker):
+    with pytest.raises(ValueError, match="RecursiveSimilarity is for finite action spaces, got Box"):
+        isolated(walker, "recursive-similarity")

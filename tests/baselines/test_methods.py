@@ -7,12 +7,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import bisimgym  # noqa: F401
 from bisimgym.baselines.ambs import AMBSSAC
 from bisimgym.baselines.common.augmentation import random_shift
+from bisimgym.baselines.common.frame_replay import DictFrameReplayBuffer
 from bisimgym.baselines.common.loss_log import DivergedError
 from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
 from bisimgym.baselines.common.random_stream import RandomStream
@@ -415,3 +417,109 @@ def test_robust_dbc_bounds_embeddings_by_the_discount():
         assert wider.representation.metric.radius == wider.encoders()[0].norm.radius == pytest.approx(8 * radius)
         z = extractor(th.randn(8, 3))
         th.testing.assert_close(z.norm(dim=1), th.full((8,), radius), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("method", [AMBSSAC, RobustDBCSAC])
+def test_sacs_losses_are_what_the_formulas_say(method):
+    """With balanced embeddings, or with rewards that a bonus is added to; half of the transitions end an episode."""
+    settings = {"bonus_weight": 5.0} if method is RobustDBCSAC else None
+    model = make(method, ent_coef=0.3, gamma=0.9, learning_rate=1e-2, metric_settings=settings).learn(40)
+    policy = model.policy
+    if method is AMBSSAC:
+        with th.no_grad():
+            policy.balance.eta[1] += 1
+            policy.balance_target.eta[1] -= 1
+    data = model.replay_buffer.sample(16)
+    data = data._replace(dones=(th.arange(16) % 2).float()[:, None])
+    state = th.get_rng_state()
+    with th.no_grad():
+        rewards = model.encoded(data).rewards
+        assert (rewards != data.rewards.reshape(-1)).any() == (method is RobustDBCSAC)
+        z, next_z = policy.encode(data.observations), policy.encode(data.next_observations)
+        actions, log_prob = model.actor.action_log_prob(z)
+        next_actions, next_log_prob = model.actor.action_log_prob(next_z)
+        seen = policy.for_critic(policy.encode(data.next_observations, target=True), target=True)
+        next_value = th.cat(model.critic_target(seen, next_actions), 1).amin(1) - 0.3 * next_log_prob
+        target = rewards + (1 - data.dones.reshape(-1)) * 0.9 * next_value
+        values = model.critic(policy.for_critic(z), data.actions)
+        critic_loss = 0.5 * sum((value.reshape(-1) - target).square().mean() for value in values)
+    for group in model.critic.optimizer.param_groups:
+        group["lr"] = 0.0  # the actor is judged after the critic's step
+    th.set_rng_state(state)
+    losses = model.update(data, 0)
+    th.testing.assert_close(losses["critic_loss"].detach(), critic_loss)
+    with th.no_grad():
+        value = th.cat(model.critic(policy.for_critic(z), actions), 1).amin(1)
+    th.testing.assert_close(losses["actor_loss"].detach(), (0.3 * log_prob - value).mean())
+
+
+def test_the_actor_sees_embeddings_without_their_balance():
+    model = make(AMBSSAC)
+    with th.no_grad():
+        model.policy.balance.eta[1] += 2
+    observation = model.env.observation_space.sample()[None]
+    with th.no_grad():
+        expected = model.actor(model.policy.encode(th.as_tensor(observation)), deterministic=True).numpy()
+    low, high = model.action_space.low, model.action_space.high
+    np.testing.assert_allclose(
+        model.predict(observation, deterministic=True)[0], low + 0.5 * (expected + 1) * (high - low)
+    )
+
+
+@pytest.mark.parametrize("method", [DBCSAC, DBCDQN])
+def test_gradients_of_every_optimizer_are_clipped(method):
+    policy_kwargs = {"optimizer_class": th.optim.SGD}
+    model = make(method, policy_kwargs=policy_kwargs, learning_rate=0.5, max_grad_norm=1e-3, tau=1e-9)
+    model.learn(21)
+    representation = th.optim.SGD(model.representation.parameters(), lr=0.5)
+    model.representation_optimizer = representation
+    model._update_learning_rate(model.main_optimizers())
+    groups = [
+        [p for group in o.param_groups for p in group["params"]] for o in (*model.main_optimizers(), representation)
+    ]
+    before = [[p.detach().clone() for p in group] for group in groups]
+    model.train(1, 16)
+    for group, old in zip(groups, before, strict=True):
+        if len(group) == 1:
+            continue  # the temperature
+        step = th.cat([(p - q).flatten() for p, q in zip(group, old, strict=True)]).norm()
+        assert 0 < step <= 0.5e-3 * 1.001
+
+
+@pytest.mark.parametrize("method", [DBCSAC, DBCDQN])
+def test_all_optimizers_follow_the_schedule_and_only_models_decay(method):
+    model = make(method, learning_rate=lambda left: 1e-3 * left + 1e-5, model_weight_decay=0.02).learn(100)
+    optimizers = [*model.main_optimizers(), model.representation_optimizer]
+    (rate,) = {group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
+    assert rate == pytest.approx(1e-5)
+    assert [group["weight_decay"] for group in model.representation_optimizer.param_groups] == [0.02]
+    assert {group["weight_decay"] for o in model.main_optimizers() for group in o.param_groups} == {0}
+
+
+def test_both_sides_are_augmented_and_not_alike():
+    model = make(MICoSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4).learn(22)
+    data = model.replay_buffer.sample(16)
+    data = data._replace(next_observations=data.observations)
+    batch = model.encoded(data)
+    clean = data.observations.float() / 255
+    for side in (batch.observations, batch.next_observations):
+        assert side.shape == clean.shape
+        assert not th.equal(side, clean)
+    assert not th.equal(batch.observations, batch.next_observations)
+
+
+@pytest.mark.parametrize("method", [MICoSAC, MICoDQN])
+def test_embeddings_are_those_of_the_encoder_that_is_trained(method):
+    model = make(method).learn(40)
+    encoder, target = model.encoders()
+    observations = np.stack([model.observation_space.sample() for _ in range(3)])
+    with th.no_grad():
+        expected, slow = (net(th.as_tensor(observations)).numpy() for net in (encoder, target))
+    np.testing.assert_array_equal(model.embed(observations), expected)
+    assert not np.allclose(expected, slow, rtol=1e-6)
+
+
+def test_pictures_in_dictionaries_are_stored_once():
+    goals, plain = gym.make("bisimgym/Nav2DGoal-v0", size=8, num_obstacles=3), gym.make("CartPole-v1")
+    assert type(make(MICoDQN, goals, "MultiInputPolicy").replay_buffer) is DictFrameReplayBuffer
+    assert type(make(MICoDQN, plain).replay_buffer) is ReplayBuffer

@@ -184,6 +184,7 @@ def test_dictionaries_and_blocks_are_embedded_in_order():
         ({"exact": np.zeros((6, 5))}, r"float\[N, N\]"),
         ({"exact": np.ones((6, 6))}, "all pairs"),
         ({"exact": np.triu(distances(LINE))}, "symmetric"),
+        ({"exact": distances(LINE) * (1 + 0.01 * np.tri(len(LINE)))}, "symmetric"),
         ({"exact": -distances(LINE)}, "not negative"),
         ({"neighbours": 6}, "from 1 to 5"),
         ({"neighbours": 0}, "from 1 to 5"),

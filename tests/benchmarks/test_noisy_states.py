@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch as th
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.run_folder import RunFolder
@@ -57,7 +59,7 @@ def test_every_method_trains_and_is_scored(small, tmp_path):
         folder.path.mkdir(parents=True)
         outcome = SUITE.train(spec, folder, "cpu")
         assert set(outcome.scores) == {"shifted", "denoising"}
-        assert 0 <= outcome.score <= 1000
+        assert outcome.score == np.mean(outcome.outcomes["return"])
         assert SUITE.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
         rows = folder.resume_curve("transitions", 10**9)
         assert [row["transitions"] for row in rows] == [40, 80, 120]
@@ -115,3 +117,64 @@ def test_outside_agents_are_scored(small):
         SUITE.evaluate(
             type("Bad", (Zero,), {"predict": lambda *a, **k: (np.zeros(2), None)})(), "cartpole-swingup-clean", 1
         )
+
+
+class Listener:
+    """Remembers the mean of the noise that it is shown, and does what that is."""
+
+    def __init__(self):
+        self.means = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        mean = observation[:, -32:].mean(axis=1)
+        self.means.append(float(mean.mean()))
+        return np.clip(mean, -1, 1)[:, None].astype(np.float32), None
+
+
+def test_the_noise_is_shifted_in_the_second_half_of_an_evaluation(small):
+    agent = Listener()
+    outcome = SUITE.evaluate(agent, "cartpole-swingup-noise", 1)
+    assert np.mean(agent.means[:20]) == pytest.approx(0, abs=0.15)
+    assert np.mean(agent.means[20:]) == pytest.approx(noisy_states.SHIFTED_MEAN, abs=0.15)
+    assert outcome.scores["shifted"] == np.mean(outcome.outcomes["shifted_return"])
+    assert outcome.score == np.mean(outcome.outcomes["return"]) != outcome.scores["shifted"]
+
+
+def test_rounds_have_seeds_of_their_own_and_updates_are_two_per_step(small, tmp_path, monkeypatch):
+    trained, scored = [], []
+    seed, returns = DummyVecEnv.seed, noisy_states.episode_returns
+    monkeypatch.setattr(DummyVecEnv, "seed", lambda envs, value: trained.append(value) or seed(envs, value))
+
+    def recorded(agent, task, run, start, **arguments):
+        scored.append(start)
+        return returns(agent, task, run, start, **arguments)
+
+    monkeypatch.setattr(noisy_states, "episode_returns", recorded)
+    spec = spec_of("sac", "cartpole-swingup-clean", learning_starts=1)
+    folder = RunFolder(tmp_path, spec)
+    folder.path.mkdir(parents=True)
+    SUITE.train(spec, folder, "cpu")
+    rounds = [value for value in trained if value >= 1_000_000]  # others are SB3's own
+    assert len(set(rounds)) == len(rounds) == 3
+    used = {value + i for value in rounds for i in range(noisy_states.NUM_ENVS)}
+    assert len(used) == 6
+    assert not used & {start + i for start in scored for i in range(noisy_states.EVALUATION_EPISODES)}
+    updates = [row["updates"] for row in folder.resume_curve("transitions", 10**9)]
+    assert np.diff(updates).tolist() == [40, 40]  # 20 steps of all environments each
+
+
+def test_learners_are_what_their_methods_say(small):
+    env = DummyVecEnv([lambda: noisy_states.make_env("cartpole-swingup-noise", 1)] * 2)
+    weights = []
+    for name, method in SUITE.methods.items():
+        model = noisy_states.make_learner(spec_of(name), "cpu", env)
+        settings = model.representation_settings
+        expected = None if name in ("sac", "sac-layernorm", "self-prediction", "deepmdp") else name
+        assert model.metric == expected
+        assert (settings["self_prediction"] > 0) == (name not in ("sac", "sac-layernorm", "mico", "ambs")), name
+        assert (settings["reward_prediction"] > 0) == (name in ("deepmdp", "dbc", "robust-dbc")), name
+        assert model.norm == method.settings["norm"]
+        assert model.seed == 1
+        weights.append(next(model.policy.encoder.parameters()))
+    other = noisy_states.make_learner(make_spec(SUITE, "cartpole-swingup-noise", "simsr", "smoke", 2, {}), "cpu", env)
+    assert not th.equal(next(other.policy.encoder.parameters()), weights[-1])

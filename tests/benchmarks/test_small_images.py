@@ -1,6 +1,10 @@
 import numpy as np
 import pytest
+from torch import nn
 
+from bisimgym.baselines.common.encoder import JumpingEncoder
+from bisimgym.baselines.common.extractors import CoordConvNet
+from bisimgym.baselines.common.frame_replay import HerFrameReplayBuffer
 from bisimgym.baselines.common.training_state import load_checkpoint
 from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.errors import UserError
@@ -134,3 +138,62 @@ def test_mistakes_are_named(small, tmp_path):
     folder.checkpoint.mkdir()
     with pytest.raises(UserError, match="is damaged"):
         SUITE.train(spec, folder, "cpu")
+
+
+@pytest.mark.parametrize("method", list(SUITE.methods))
+@pytest.mark.parametrize("task", list(SUITE.tasks))
+def test_learners_are_what_their_settings_say(method, task):
+    spec = make_spec(SUITE, task, method, "short", 3, {"transitions": 2000})
+    settings = spec.settings
+    model = small_images._make(spec, "cpu")
+    metrics = {"mico": "mico", "dbc": "dbc", "rap": "rap", "rss": "recursive-similarity"}
+    assert model.metric == metrics.get(method)
+    assert model.double_q == (method != "dqn")
+    assert (model.representation_settings["self_prediction"] > 0) == (
+        method in ("self-prediction", "rap") or (method == "dbc" and task.startswith("nav2d"))
+    )
+    assert (model.gamma, model.seed, model.batch_size) == (settings["discount"], 3, settings["batch_size"])
+    assert model.gradient_steps == {"nav2d-8x8": 4, "nav2d-20x20": 8}.get(task, 2)
+    assert model.target_update_interval == small_images.NUM_ENVS
+    encoder = model.encoders()[0]
+    picture = encoder.image if task.startswith("nav2d") else encoder
+    kinds = {"coordconv": CoordConvNet, "jumping": JumpingEncoder, "minatar": nn.Sequential}
+    assert type(picture.convolutions) is kinds[settings["architecture"]]
+    if task.startswith("nav2d"):
+        replay = model.replay_buffer
+        assert type(replay) is HerFrameReplayBuffer
+        assert replay.recompute_dones
+        assert replay.n_sampled_goal == settings["hindsight_goals"]
+
+
+class SecondTry:
+    """Stands still for the first episode, and then finds its way."""
+
+    def __init__(self, first):
+        self.left, self.oracle = first, Oracle()
+
+    def predict(self, observation, **kwargs):
+        self.left -= 1
+        return Still().predict(observation) if self.left >= 0 else self.oracle.predict(observation)
+
+
+def test_only_the_first_episode_of_a_layout_counts(small, monkeypatch):
+    monkeypatch.setattr(small_images, "LAYOUTS", 40)
+    solved = small_images.solved_layouts(SecondTry(30), "nav2d-8x8")  # the time limit is 30 steps
+    np.testing.assert_array_equal(solved, small_images.solved_layouts(Still(), "nav2d-8x8"))
+    assert not solved.all()
+    assert small_images.solved_layouts(SecondTry(0), "nav2d-8x8").all()
+
+
+def test_held_out_layouts_are_those_of_seeds_from_a_million(small, monkeypatch):
+    seeds, make = [], small_images.make_envs
+
+    def recorded(task, num_envs):
+        envs = make(task, num_envs)
+        reset = envs.reset
+        monkeypatch.setattr(envs, "reset", lambda seed=None, **k: seeds.append(seed) or reset(seed=seed, **k))
+        return envs
+
+    monkeypatch.setattr(small_images, "make_envs", recorded)
+    small_images.solved_layouts(Still(), "nav2d-8x8")
+    assert seeds == [[1_000_000 + i for i in range(10)]]

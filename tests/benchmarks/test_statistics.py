@@ -32,13 +32,25 @@ def test_bootstrap_draws_runs_within_each_task():
     assert stratified_bootstrap(scores, mean, np.random.default_rng(0)) == (5.0, 5.0)
 
 
+def test_bootstrap_draws_each_tasks_runs_apart_from_the_others():
+    scores = np.array([[0.0, 1.0], [1.0, 0.0]])  # whole rows drawn together would have a mean of 0.5 each time
+    assert stratified_bootstrap(scores, mean, np.random.default_rng(0)) == (0.0, 1.0)
+
+
 def test_bootstrap_depends_on_nothing_but_its_generator():
     scores = np.random.default_rng(1).random((5, 2))
     one, two = (stratified_bootstrap(scores, mean, np.random.default_rng(7)) for _ in range(2))
     assert one == two
 
 
-@pytest.mark.parametrize(("scores", "confidence"), [(np.ones(3), 0.95), (np.ones((0, 2)), 0.95), (np.ones((2, 2)), 1)])
-def test_bad_input_is_named(scores, confidence):
-    with pytest.raises(ValueError, match="scores must be|confidence must be"):
+@pytest.mark.parametrize(
+    ("scores", "confidence", "message"),
+    [
+        (np.ones(3), 0.95, r"scores must be float\[runs, tasks\], not empty, got shape \(3,\)"),
+        (np.ones((0, 2)), 0.95, r"scores must be .* not empty, got shape \(0, 2\)"),
+        (np.ones((2, 2)), 1, r"confidence must be in \(0, 1\), got 1"),
+    ],
+)
+def test_bad_input_is_named(scores, confidence, message):
+    with pytest.raises(ValueError, match=message):
         stratified_bootstrap(scores, mean, np.random.default_rng(0), confidence=confidence)

@@ -9,6 +9,7 @@ from bisimgym.benchmarks import tables
 from bisimgym.benchmarks.cli import write_between_markers
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.run_folder import RunFolder, find_runs
+from bisimgym.benchmarks.statistics import interquartile_mean, mean, stratified_bootstrap
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
 from bisimgym.benchmarks.suites.markov import TEST_SEQUENCES
@@ -81,3 +82,13 @@ def test_some_texts_need_a_marker_and_others_do_not(tmp_path):
     page.write_text("<!-- results two -->\n<!-- end results -->\n")
     write_between_markers({}, page, further={"two": "2"})
     assert "\n2\n" in page.read_text()
+
+
+def test_intervals_are_of_the_mean_over_seeds(tmp_path):
+    values = [0.1, 0.2, 0.3, 0.4, 0.95]  # skewed: the interquartile mean is another number
+    (row,) = rows(tmp_path, *((spec("nsde", i + 1), value, {}) for i, value in enumerate(values)))
+    scores = np.array(values)[:, None]
+    assert row.mean == pytest.approx(np.mean(values))
+    assert row.interquartile_mean == pytest.approx(0.3)
+    assert row.interval == stratified_bootstrap(scores, mean, np.random.default_rng(0))
+    assert row.interval != stratified_bootstrap(scores, interquartile_mean, np.random.default_rng(0))

@@ -88,8 +88,9 @@ def differ(one, two):
         (1, {"ent_coef": 0.1}),
         (1, {"use_sde": True}),
         (1, {"ent_coef": "auto_0.1", "tau": 0.02, "gradient_steps": 2}),
+        (1, {"n_steps": 3}),
     ],
-    ids=["one", "three environments", "fixed temperature", "gSDE", "two updates per step"],
+    ids=["one", "three environments", "fixed temperature", "gSDE", "two updates per step", "three-step returns"],
 )
 def test_sac_is_sb3s_to_the_bit(count, arguments):
     models = [trained(cls, "MlpPolicy", make("Pendulum-v1", count), **arguments) for cls in (SAC, AuxiliarySAC)]
@@ -101,10 +102,11 @@ def test_sac_is_sb3s_to_the_bit(count, arguments):
     [
         ("CartPole-v1", "MlpPolicy", 1, {"target_update_interval": 10}),
         ("CartPole-v1", "MlpPolicy", 3, {"target_update_interval": 10}),
+        ("CartPole-v1", "MlpPolicy", 1, {"target_update_interval": 10, "n_steps": 3}),
         ("CartPole-v1", "MlpPolicy", 1, {"target_update_interval": 1, "tau": 0.01, "max_grad_norm": 0.1}),
         ("bisimgym/JumpingTask-v0", "CnnPolicy", 1, {"target_update_interval": 10, "batch_size": 4}),
     ],
-    ids=["one", "three environments", "soft targets", "pictures"],
+    ids=["one", "three environments", "three-step returns", "soft targets", "pictures"],
 )
 def test_dqn_is_sb3s_to_the_bit(env_id, policy, count, arguments):
     models = [trained(cls, policy, make(env_id, count), **arguments) for cls in (DQN, AuxiliaryDQN)]
@@ -326,3 +328,17 @@ def test_bfloat16_stays_close_to_float32():
     th.testing.assert_close(one, two)  # predictions stay in float32
     models[1].learn(40)
     assert all(th.isfinite(p).all() and p.dtype == th.float32 for p in models[1].policy.parameters())
+
+
+def test_a_checkpoint_without_environments_starts_new_episodes(tmp_path):
+    env = make("Pendulum-v1", 2)
+    model = AuxiliarySAC("MlpPolicy", env, learning_starts=5, batch_size=4, seed=0, device="cpu").learn(30)
+    save_checkpoint(model, tmp_path / "checkpoint", with_env=False)
+    with pytest.raises(ValueError, match="has no environments: give some with env="):
+        load_checkpoint(AuxiliarySAC, tmp_path / "checkpoint", device="cpu")
+    loaded = load_checkpoint(AuxiliarySAC, tmp_path / "checkpoint", device="cpu", env=make("Pendulum-v1", 2))
+    stored = loaded.replay_buffer.pos
+    loaded.learn(2, reset_num_timesteps=False)
+    starts = make("Pendulum-v1", 2)
+    starts.seed(0)  # the model's
+    np.testing.assert_array_equal(loaded.replay_buffer.observations[stored], starts.reset())

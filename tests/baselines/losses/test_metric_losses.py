@@ -420,3 +420,17 @@ def test_a_reward_column_is_refused_with_the_fix():
 def test_bad_input_is_named(run, message):
     with pytest.raises(ValueError, match=message):
         run(arguments()["z"], th.arange(6))
+
+
+def test_what_gradients_flow_into():
+    """The next embedding of interaction-based representations, but no bonus and no reward."""
+    z, action, predicted = th.randn(3, 2), th.zeros(3, dtype=th.int64), th.randn(3, 4, requires_grad=True)
+    next_z = th.randn(3, 4, requires_grad=True)
+    interaction_loss(z, action, predicted, next_z, inverse_weight=0.0).backward()
+    th.testing.assert_close(next_z.grad, -predicted.grad)
+    assert (next_z.grad != 0).all()
+    assert not intrinsic_reward(predicted, next_z).requires_grad
+    reward, guess = th.randn(3, requires_grad=True), th.randn(3, requires_grad=True)
+    reward_prediction_loss(guess, reward).backward()
+    assert reward.grad is None
+    assert (guess.grad != 0).all()
