@@ -287,6 +287,20 @@ def from_checkpoint(checkpoint: Path, load: Callable[[Path], Model]) -> Model | 
         raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
 
 
+def resumed_curve(monitor: Monitor, x_name: str, done: int, total: int) -> tuple[list[dict[str, Any]], Stopwatch]:
+    """Return the rows that a run's checkpoint has behind it, and a stopwatch that goes on from the last of them.
+
+    Args:
+        monitor: of the run.
+        x_name: what rows are counted by.
+        done: how much the checkpoint has.
+        total: how much there will be. The row of that belongs to the result, and is written again if the run was cut
+            off between the two.
+    """
+    curve = monitor.resume_curve(x_name, min(done, total - 1))
+    return curve, Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+
+
 def save_whole(model: Any, checkpoint: Path) -> None:
     """Have a model write itself to a zip file, which is replaced at once and never half written.
 

@@ -44,10 +44,10 @@ from bisimgym.benchmarks.suites.base import (
     Outcome,
     Preset,
     Spec,
-    Stopwatch,
     Suite,
     Task,
     from_checkpoint,
+    resumed_curve,
     save_whole,
 )
 
@@ -272,9 +272,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint, "model.zip")
     model = from_checkpoint(checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(spec, device)
     total, evaluations = (spec.settings.get(name, 0) for name in ("updates", "evaluations"))
-    # The last row belongs to the result: a run that was cut off between the two writes it again.
-    curve = monitor.resume_curve("updates", min(model.num_updates, total - 1))
-    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+    curve, watch = resumed_curve(monitor, "updates", model.num_updates, total)
 
     def log() -> Outcome:
         with watch.paused():

@@ -5,7 +5,6 @@ Source of tasks, settings and published numbers: Agarwal et al. (2021), section 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,12 @@ from bisimgym.benchmarks.suites.base import (
     Preset,
     Published,
     Spec,
+    Stopwatch,
     Suite,
     Task,
     discrete_actions,
     from_checkpoint,
+    resumed_curve,
     save_whole,
 )
 from bisimgym.envs.jumping import jumping_union
@@ -341,12 +342,11 @@ def _settled_at(position: int, _floor: int, color: str | None) -> int:
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """Train one imitation learner, from its checkpoint if there is one, and score it; or transfer, without training."""
     if spec.method == TRANSFER:
-        started = time.perf_counter()
+        watch = Stopwatch(0.0)
         monitor.progress(0, 1)
         outcome = _outcome(_columns(spec.task, spec.seed, transfer_solved(spec.task, spec.seed, **spec.settings)))
         monitor.resume_curve("updates", 0)
-        seconds = round(time.perf_counter() - started, 2)
-        monitor.log({"updates": 0, "score": outcome.score, **outcome.scores, "seconds": seconds})
+        monitor.log({"updates": 0, "score": outcome.score, **outcome.scores, "seconds": watch.seconds()})
         monitor.progress(1, 1)
         return outcome
     return _imitate(spec, monitor, device)
@@ -374,9 +374,7 @@ def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     )
     total = epochs * model.updates_per_epoch
     every = max(total // evaluations, 1)
-    # The last row belongs to the result: a run that was cut off between the two writes it again.
-    curve = monitor.resume_curve("updates", min(model.num_timesteps, total - 1))
-    started, before = time.perf_counter(), curve[-1]["seconds"] if curve else 0.0
+    _, watch = resumed_curve(monitor, "updates", model.num_timesteps, total)
 
     class Watch(BaseCallback):
         def _on_step(self) -> bool:
@@ -384,15 +382,16 @@ def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
             if done % 10 == 0 or done == total:
                 monitor.progress(done, total)
             if done % every == 0 and done < total:
-                outcome = evaluate(self.model, spec.task, spec.seed)
-                seconds = before + time.perf_counter() - started
-                monitor.log({"updates": done, "score": outcome.score, **outcome.scores, "seconds": round(seconds, 2)})
-                save_whole(self.model, checkpoint)
+                with watch.paused():
+                    outcome = evaluate(self.model, spec.task, spec.seed)
+                    row = {"updates": done, "score": outcome.score, **outcome.scores, "seconds": watch.seconds()}
+                    monitor.log(row)
+                    save_whole(self.model, checkpoint)
             return True
 
     monitor.progress(model.num_timesteps, total)
     model.learn(total - model.num_timesteps, callback=Watch(), log_interval=None, reset_num_timesteps=False)
-    train_seconds = before + time.perf_counter() - started
+    train_seconds = watch.seconds()
 
     outcome = evaluate(model, spec.task, spec.seed)
     noise = {}
@@ -403,7 +402,7 @@ def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         noise["paper_rule_noise"] = float(np.std([solved[unseen].mean() for solved in repeats], ddof=1))
         outcome = _outcome({**outcome.outcomes, "paper_rule_solved": np.sum(repeats, axis=0).tolist()})
     row = {key: value for key, value in outcome.scores.items() if key != "paper_rule"}
-    monitor.log({"updates": total, "score": outcome.score, **row, "seconds": round(train_seconds, 2)})
+    monitor.log({"updates": total, "score": outcome.score, **row, "seconds": train_seconds})
     save_whole(model, checkpoint)
     return Outcome(outcome.score, {**outcome.scores, **noise}, outcome.outcomes)
 

@@ -31,6 +31,7 @@ from bisimgym.benchmarks.suites.base import (
     Task,
     discrete_actions,
     from_checkpoint,
+    resumed_curve,
 )
 from bisimgym.envs.markov_filters import filter_states, frame_states, smooth_states
 from bisimgym.envs.markov_signal import sample_signals, signal_law
@@ -287,9 +288,7 @@ def _langevin(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     every = max(updates // settings["evaluations"], 1)
     checkpoint = Path(monitor.checkpoint, "training.pt")
     done = from_checkpoint(checkpoint, _finished_updates) or 0
-    # The last row belongs to the result: a run that was cut off between the two writes it again.
-    curve = monitor.resume_curve("updates", min(done, updates - 1))
-    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+    _, watch = resumed_curve(monitor, "updates", done, updates)
 
     def row(outcome: Outcome, update: int, record: Mapping[str, float]) -> dict[str, Any]:
         shown = {name: record[name] for name in ("loss", "kl", "beta") if np.isfinite(record[name])}

@@ -23,10 +23,10 @@ from bisimgym.benchmarks.suites.base import (
     Outcome,
     Preset,
     Spec,
-    Stopwatch,
     Suite,
     Task,
     from_checkpoint,
+    resumed_curve,
 )
 
 NUM_ENVS = 10
@@ -264,9 +264,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)
     ) or make_learner(spec, device, env)
     total = episodes * per_round
-    # The last row belongs to the result: a run that was cut off between the two writes it again.
-    curve = monitor.resume_curve("transitions", min(model.num_timesteps, total - 1))
-    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+    _, watch = resumed_curve(monitor, "transitions", model.num_timesteps, total)
 
     for done in range(model.num_timesteps // per_round, episodes):
         monitor.progress(model.num_timesteps, total)

@@ -25,11 +25,11 @@ from bisimgym.benchmarks.suites.base import (
     Outcome,
     Preset,
     Spec,
-    Stopwatch,
     Suite,
     Task,
     discrete_actions,
     from_checkpoint,
+    resumed_curve,
 )
 from bisimgym.envs.jumping_dynamics import EXIT_BONUS
 
@@ -283,9 +283,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     )
     total = spec.settings["transitions"]
     every = max(total // spec.settings["evaluations"], NUM_ENVS)
-    # The last row belongs to the result: a run that was cut off between the two writes it again.
-    curve = monitor.resume_curve("transitions", min(model.num_timesteps, total - 1))
-    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+    curve, watch = resumed_curve(monitor, "transitions", model.num_timesteps, total)
     scores = [row["score"] for row in curve]
 
     def log(outcome: Outcome, further: Mapping[str, float], seconds: float) -> None:
