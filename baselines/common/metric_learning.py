@@ -209,11 +209,11 @@ class MetricLearning:
         return batch
 
     def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
-        metric = self.representation.metric
-        if metric is not None and metric.discount != self.gamma:
+        built_with = getattr(self.representation.metric, "discount", self.gamma)
+        if built_with != self.gamma:
             raise ValueError(
-                f"gamma was set to {self.gamma} after the metric had been built with {metric.discount}: metrics keep "
-                "their discount; give gamma at construction or to load()"
+                f"gamma was set to {self.gamma} after the metric had been built with {built_with}: metrics keep their "
+                "discount; give gamma at construction or to load()"
             )
         losses = self.representation(batch, action_features(self.action_space, batch.actions))
         if self.looks:

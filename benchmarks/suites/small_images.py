@@ -57,7 +57,8 @@ TASKS = {
         "Nav2D, 20 x 20", "Nav2D as in its paper, goals at least 10 cells away, 50 steps, in layouts never seen"
     ),
     "jumping-wide": Task(
-        "Jumping task, wide", "Learn 18 jumping tasks by trial and error; the other 268 of the grid were never seen"
+        "Jumping task, wide",
+        "Learn 18 jumping tasks by trial and error, a jump in one step; the other 268 of the grid were never seen",
     ),
     "jumping-narrow": Task(
         "Jumping task, narrow", "The same, with training tasks in the middle of the grid; most others lie outside"
