@@ -58,7 +58,7 @@ TASKS = {
     ),
     "jumping-wide": Task(
         "Jumping task, wide",
-        "Learn 18 jumping tasks by trial and error, a jump in one step; the other 268 of the grid were never seen",
+        "Learn 18 jumping tasks by trial and error, a jump in one step; the other 268 were never seen",
     ),
     "jumping-narrow": Task(
         "Jumping task, narrow", "The same, with training tasks in the middle of the grid; most others lie outside"
