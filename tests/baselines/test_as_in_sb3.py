@@ -159,7 +159,8 @@ def test_trained_models_are_copied(algorithm):
 
 
 def test_batches_of_one_train():
-    MICoSAC("MlpPolicy", pendulums(1), **{**SMALL, "batch_size": 1}).learn(20)
+    model = MICoSAC("MlpPolicy", pendulums(1), **{**SMALL, "batch_size": 1}).learn(20)
+    assert model.logger.name_to_value["train/distance_std"] == 0
 
 
 @pytest.mark.parametrize(("asked", "fused"), [({"foreach": True}, None), ({"fused": False}, False), ({}, True)])
@@ -227,4 +228,6 @@ def test_subclasses_may_leave_the_losses_out():
         def auxiliary_losses(self, batch):
             return {"size": 1e-3 * batch.z.square().mean()}
 
-    Plain("MlpPolicy", pendulums(1), **SMALL).learn(20)
+    logged = Plain("MlpPolicy", pendulums(1), **SMALL).learn(20).logger.name_to_value
+    assert logged["train/size"] > 0
+    assert "train/metric_loss" not in logged
