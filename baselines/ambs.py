@@ -16,7 +16,7 @@ class AMBSSAC(MetricSAC):
         policy, env, learning_rate: as of :class:`MetricSAC`.
         features_dim: numbers in the embedding: half for rewards, half for dynamics.
         metric_weight: of the metric's loss.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.AMBS`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.AMBS`.
         policy_kwargs: of the policy.
         **kwargs: of :class:`MetricSAC`.
     """

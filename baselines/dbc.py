@@ -17,7 +17,7 @@ class DBCSAC(MetricSAC):
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
         reward_prediction: weight of predicting the reward.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.DBC`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.DBC`.
         **kwargs: of :class:`MetricSAC`.
     """
 
@@ -54,7 +54,7 @@ class DBCDQN(MetricDQN):
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
         reward_prediction: weight of predicting the reward.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.DBC`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.DBC`.
         **kwargs: of :class:`MetricDQN`.
     """
 

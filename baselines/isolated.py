@@ -37,18 +37,18 @@ from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, 
 from bisimgym.baselines.common.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.common.loss_log import LossLog
 from bisimgym.baselines.common.metric_learning import METRICS, encoder_settings, named_metric
-from bisimgym.baselines.common.precision import autocast, resolve_precision
-from bisimgym.baselines.common.representation import (
+from bisimgym.baselines.common.metric_losses import (
     AMBS,
     DBC,
     RAP,
     Metric,
     MICo,
     RecursiveSimilarity,
-    Representation,
     RobustDBC,
     SimSR,
 )
+from bisimgym.baselines.common.precision import autocast, resolve_precision
+from bisimgym.baselines.common.representation import Representation
 from bisimgym.baselines.losses.distances import (
     cosine_distance,
     huber,

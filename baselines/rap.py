@@ -17,7 +17,7 @@ class RAPSAC(MetricSAC):
         features_dim: numbers in the embedding.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.RAP`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RAP`.
         **kwargs: of :class:`MetricSAC`.
     """
 
@@ -54,7 +54,7 @@ class RAPDQN(MetricDQN):
         features_dim: numbers in the embedding.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.RAP`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RAP`.
         **kwargs: of :class:`MetricDQN`.
     """
 

@@ -17,7 +17,7 @@ class RSSDQN(MetricDQN):
         norm: of the embedding.
         features_dim: numbers in the embedding.
         metric_weight: of the metric's loss.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.RecursiveSimilarity`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RecursiveSimilarity`.
         **kwargs: of :class:`MetricDQN`.
     """
 

@@ -18,7 +18,7 @@ class RobustDBCSAC(MetricSAC):
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
         reward_prediction: weight of predicting the reward.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.RobustDBC`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RobustDBC`.
         **kwargs: of :class:`MetricSAC`.
     """
 

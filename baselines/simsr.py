@@ -17,7 +17,7 @@ class SimSRSAC(MetricSAC):
         norm: of the embedding.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
-        metric_settings: of :class:`~bisimgym.baselines.common.representation.SimSR`.
+        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.SimSR`.
         **kwargs: of :class:`MetricSAC`.
     """
 

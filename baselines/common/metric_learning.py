@@ -23,17 +23,17 @@ from bisimgym.baselines.common.dqn import (
 )
 from bisimgym.baselines.common.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.common.latents import LatentBatch, effective_rank, embeddings_of
-from bisimgym.baselines.common.representation import (
+from bisimgym.baselines.common.metric_losses import (
     AMBS,
     DBC,
     RAP,
     Metric,
     MICo,
     RecursiveSimilarity,
-    Representation,
     RobustDBC,
     SimSR,
 )
+from bisimgym.baselines.common.representation import Representation
 from bisimgym.baselines.common.sac import (
     AuxiliarySAC,
     EncoderCnnPolicy,

@@ -14,7 +14,7 @@ from bisimgym.baselines.common.extractors import MLPExtractor
 from bisimgym.baselines.common.frame_replay import FrameReplayBuffer
 from bisimgym.baselines.common.loss_log import DivergedError
 from bisimgym.baselines.common.metric_learning import METRICS
-from bisimgym.baselines.common.representation import DBC, Metric, MICo, RobustDBC
+from bisimgym.baselines.common.metric_losses import DBC, Metric, MICo, RobustDBC
 from bisimgym.baselines.isolated import IsolatedRepresentation, Transitions, metric_distance
 from bisimgym.baselines.losses.distances import l1_distance, mico_distance, pair_loss
 from bisimgym.benchmarks.fidelity import fidelity, fidelity_process

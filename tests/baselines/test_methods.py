@@ -17,8 +17,8 @@ from bisimgym.baselines.common.augmentation import random_shift
 from bisimgym.baselines.common.frame_replay import DictFrameReplayBuffer
 from bisimgym.baselines.common.loss_log import DivergedError
 from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.common.metric_losses import Metric, MICo
 from bisimgym.baselines.common.random_stream import RandomStream
-from bisimgym.baselines.common.representation import Metric, MICo
 from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC

@@ -21,11 +21,11 @@ import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.baselines.common import frame_replay
 from bisimgym.baselines.common.frame_replay import (
     DictFrameReplayBuffer,
-    FrameLayout,
     FrameReplayBuffer,
     HerFrameReplayBuffer,
     required_bytes,
 )
+from bisimgym.baselines.common.frame_store import FrameLayout
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 IMAGE = spaces.Box(0, 255, (3, 5, 5), np.uint8)

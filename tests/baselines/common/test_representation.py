@@ -6,17 +6,17 @@ from gymnasium import spaces
 
 from bisimgym.baselines import losses
 from bisimgym.baselines.common.latents import LatentBatch
-from bisimgym.baselines.common.representation import (
+from bisimgym.baselines.common.metric_losses import (
     AMBS,
     DBC,
     RAP,
     MICo,
     ModelOnBatch,
     RecursiveSimilarity,
-    Representation,
     RobustDBC,
     SimSR,
 )
+from bisimgym.baselines.common.representation import Representation
 from bisimgym.baselines.losses import TransitionModel
 
 D, A, B = 6, 2, 5
