@@ -36,7 +36,7 @@ from bisimgym.baselines.common.auxiliary import move_target
 from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
 from bisimgym.baselines.common.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.common.loss_log import LossLog
-from bisimgym.baselines.common.metric_learning import METRICS, encoder_settings, named_metric
+from bisimgym.baselines.common.metric_learning import METRICS, check_extractor, encoder_settings, named_metric
 from bisimgym.baselines.common.metric_losses import (
     AMBS,
     DBC,
@@ -185,6 +185,7 @@ class IsolatedRepresentation:
         self.precision = resolve_precision(precision, self.device)
         self.discount, self.encoder_tau = discount, encoder_tau
         space = _channels_first(observation_space)
+        check_extractor(extractor_class, norm)
         made = _make_metric(metric, metric_settings)
         kwargs = {**encoder_settings(norm, features_dim, discount, made), **(extractor_kwargs or {})}
         with th.random.fork_rng(devices=[]):

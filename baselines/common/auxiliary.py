@@ -130,9 +130,10 @@ class AuxiliaryLosses:
         return learned
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """Do some gradient updates. Losses are recorded, and looked at for divergence, every 100 updates.
+        """Do some gradient updates.
 
-        So they are in :meth:`dump_logs` and at the end of :meth:`learn`. In between they stay on the device.
+        Losses are recorded, and looked at for divergence, every 100 updates, in :meth:`dump_logs` and at the end of
+        :meth:`learn`. In between they stay on the device.
 
         Raises:
             DivergedError: if a loss is not finite.

@@ -80,16 +80,17 @@ def encoder_settings(norm: str, features_dim: int, discount: float, metric: Metr
     return settings
 
 
-def _check_extractor(extractor: type[nn.Module] | None) -> None:
-    """Raise ``ValueError`` if a feature extractor does not take what :class:`MetricLearning` hands to it."""
+def check_extractor(extractor: type[nn.Module] | None, norm: str) -> None:
+    """Raise ``ValueError`` if a feature extractor does not take what :func:`encoder_settings` has for it."""
     if extractor is None:
         return
+    needed = ["features_dim", "norm"] + (["cap_radius"] if norm == "cap" else [])
     parameters = inspect.signature(extractor).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    missing = [name for name in ("features_dim", "norm") if name not in parameters]
+    missing = [name for name in needed if name not in parameters]
     if missing and not takes_all:
         raise ValueError(
-            f"features_extractor_class must take features_dim and norm, got {extractor.__name__} without {missing}: "
+            f"features_extractor_class must take {' and '.join(needed)}, got {extractor.__name__} without {missing}: "
             "see those of bisimgym.baselines.common.extractors"
         )
 
@@ -151,7 +152,7 @@ class MetricLearning:
         }
         self.model_weight_decay = model_weight_decay
         self.norm, self.features_dim = norm, features_dim
-        _check_extractor((policy_kwargs or {}).get("features_extractor_class"))
+        check_extractor((policy_kwargs or {}).get("features_extractor_class"), norm)
         super().__init__(policy, env, learning_rate, policy_kwargs=policy_kwargs, **kwargs)
 
     def make_metric(self) -> Metric | None:

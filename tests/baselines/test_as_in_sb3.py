@@ -18,6 +18,7 @@ import bisimgym  # noqa: F401
 from bisimgym.baselines.ambs import AMBSSAC
 from bisimgym.baselines.common.extractors import ImageExtractor
 from bisimgym.baselines.common.training_state import load_checkpoint, save_checkpoint
+from bisimgym.baselines.isolated import IsolatedRepresentation
 from bisimgym.baselines.mico import MICoDQN, MICoSAC
 from bisimgym.baselines.robust_dbc import RobustDBCSAC
 
@@ -202,6 +203,15 @@ def test_vector_environments_are_refused_wherever_they_are_given(tmp_path):
     ):
         with pytest.raises(ValueError, match="must be wrapped: .*SB3VecEnv"):
             give()
+
+
+def test_encoders_of_ones_own_take_the_bound_that_they_are_told():
+    env = Random(spaces.Box(-1, 1, (3, 4)), spaces.Box(-1, 1, (2,)))
+    message = r"must take features_dim and norm and cap_radius, got Normalized without \['cap_radius'\]"
+    with pytest.raises(ValueError, match=message):
+        MICoSAC("MlpPolicy", env, norm="cap", policy_kwargs={"features_extractor_class": Normalized}, **SMALL)
+    with pytest.raises(ValueError, match=message):
+        IsolatedRepresentation(env.observation_space, env.action_space, "mico", norm="cap", extractor_class=Normalized)
 
 
 def test_the_discount_is_one_for_all(tmp_path):
