@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricSAC
 
 
 class AMBSSAC(MetricSAC):
@@ -16,7 +16,7 @@ class AMBSSAC(MetricSAC):
         policy, env, learning_rate: as of :class:`MetricSAC`.
         features_dim: numbers in the embedding: half for rewards, half for dynamics.
         metric_weight: of the metric's loss.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.AMBS`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.AMBS`.
         policy_kwargs: of the policy.
         **kwargs: of :class:`MetricSAC`.
     """

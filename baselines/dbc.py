@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
 
 
 class DBCSAC(MetricSAC):
@@ -17,7 +17,7 @@ class DBCSAC(MetricSAC):
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
         reward_prediction: weight of predicting the reward.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.DBC`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.DBC`.
         **kwargs: of :class:`MetricSAC`.
     """
 
@@ -54,7 +54,7 @@ class DBCDQN(MetricDQN):
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
         reward_prediction: weight of predicting the reward.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.DBC`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.DBC`.
         **kwargs: of :class:`MetricDQN`.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricSAC
 
 
 class DeepMDPSAC(MetricSAC):

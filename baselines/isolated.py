@@ -31,13 +31,13 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecTransposeImage
 
-from bisimgym.baselines.common.actions import action_dim, action_features
-from bisimgym.baselines.common.auxiliary import move_target
-from bisimgym.baselines.common.extractors import DictExtractor, ImageExtractor, MLPExtractor
-from bisimgym.baselines.common.latents import LatentBatch, embeddings_of
-from bisimgym.baselines.common.loss_log import LossLog
-from bisimgym.baselines.common.metric_learning import METRICS, check_extractor, encoder_settings, named_metric
-from bisimgym.baselines.common.metric_losses import (
+from bisimgym.baselines.core.actions import action_dim, action_features
+from bisimgym.baselines.core.auxiliary import move_target
+from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor
+from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
+from bisimgym.baselines.core.loss_log import LossLog
+from bisimgym.baselines.core.metric_learning import METRICS, check_extractor, encoder_settings, named_metric
+from bisimgym.baselines.core.metric_losses import (
     AMBS,
     DBC,
     RAP,
@@ -47,8 +47,8 @@ from bisimgym.baselines.common.metric_losses import (
     RobustDBC,
     SimSR,
 )
-from bisimgym.baselines.common.precision import autocast, resolve_precision
-from bisimgym.baselines.common.representation import Representation
+from bisimgym.baselines.core.precision import autocast, resolve_precision
+from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.losses.distances import (
     cosine_distance,
     huber,
@@ -95,13 +95,13 @@ class IsolatedRepresentation:
     Args:
         observation_space: of the environment; pictures may have their channels first or last.
         action_space: boxes or ``Discrete``.
-        metric: a name in :data:`~bisimgym.baselines.common.metric_learning.METRICS`; a metric of your own, which is
+        metric: a name in :data:`~bisimgym.baselines.core.metric_learning.METRICS`; a metric of your own, which is
             copied; or ``None``, for encoders that only predictions train.
         metric_settings: arguments of the class, for a name.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding; above 0 it trains the encoder too.
         reward_prediction: weight of predicting the reward; above 0 it trains the encoder too.
-        reward_from, model_kind: see :class:`~bisimgym.baselines.common.representation.Representation`.
+        reward_from, model_kind: see :class:`~bisimgym.baselines.core.representation.Representation`.
         norm: of the embedding, "layer", "l2" (SimSR's own), "cap" (Robust DBC's own) or "none".
         features_dim: numbers in the embedding.
         extractor_class: of the encoder; ``None`` chooses by space as the policies do.
@@ -223,7 +223,7 @@ class IsolatedRepresentation:
         Two calls do what one with the sum of their updates does.
 
         Args:
-            data: a replay of SB3 or of :mod:`~bisimgym.baselines.common.frame_replay`, or arrays.
+            data: a replay of SB3 or of :mod:`~bisimgym.baselines.core.frame_replay`, or arrays.
             updates: at least 1.
             batch_size: transitions per update, at least 2.
             progress_bar: whether to show one, which needs tqdm.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisimgym.baselines.ambs import AMBSSAC
-from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC
 from bisimgym.baselines.mico import MICoDQN, MICoSAC

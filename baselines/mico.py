@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
 
 
 class MICoSAC(MetricSAC):
@@ -15,7 +15,7 @@ class MICoSAC(MetricSAC):
     Args:
         policy, env, learning_rate: as of :class:`MetricSAC`.
         metric_weight: of the metric's loss.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.MICo`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.MICo`.
         **kwargs: of :class:`MetricSAC`.
     """
 
@@ -46,7 +46,7 @@ class MICoDQN(MetricDQN):
     Args:
         policy, env, learning_rate: as of :class:`MetricDQN`.
         metric_weight: of the metric's loss.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.MICo`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.MICo`.
         **kwargs: of :class:`MetricDQN`.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
 
 
 class RAPSAC(MetricSAC):
@@ -17,7 +17,7 @@ class RAPSAC(MetricSAC):
         features_dim: numbers in the embedding.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RAP`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.RAP`.
         **kwargs: of :class:`MetricSAC`.
     """
 
@@ -54,7 +54,7 @@ class RAPDQN(MetricDQN):
         features_dim: numbers in the embedding.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RAP`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.RAP`.
         **kwargs: of :class:`MetricDQN`.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricDQN
+from bisimgym.baselines.core.metric_learning import MetricDQN
 
 
 class RSSDQN(MetricDQN):
@@ -17,7 +17,7 @@ class RSSDQN(MetricDQN):
         norm: of the embedding.
         features_dim: numbers in the embedding.
         metric_weight: of the metric's loss.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RecursiveSimilarity`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.RecursiveSimilarity`.
         **kwargs: of :class:`MetricDQN`.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricSAC
 
 
 class RobustDBCSAC(MetricSAC):
@@ -18,7 +18,7 @@ class RobustDBCSAC(MetricSAC):
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
         reward_prediction: weight of predicting the reward.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.RobustDBC`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.RobustDBC`.
         **kwargs: of :class:`MetricSAC`.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
 
-from bisimgym.baselines.common.metric_learning import MetricSAC
+from bisimgym.baselines.core.metric_learning import MetricSAC
 
 
 class SimSRSAC(MetricSAC):
@@ -17,7 +17,7 @@ class SimSRSAC(MetricSAC):
         norm: of the embedding.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding.
-        metric_settings: of :class:`~bisimgym.baselines.common.metric_losses.SimSR`.
+        metric_settings: of :class:`~bisimgym.baselines.core.metric_losses.SimSR`.
         **kwargs: of :class:`MetricSAC`.
     """
 

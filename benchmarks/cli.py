@@ -115,8 +115,9 @@ def run(
 
     Finished runs are skipped and runs that were cut off are resumed: give the same command again at any time.
     """
-    from bisimgym.benchmarks import runner, summary, tables
-    from bisimgym.benchmarks.run_folder import make_folder
+    from bisimgym.benchmarks.report import summary, tables
+    from bisimgym.benchmarks.running import runner
+    from bisimgym.benchmarks.running.run_folder import make_folder
 
     chosen = load_suite(suite)
     device = _device(device)
@@ -163,7 +164,7 @@ def _run_with_bars(
         TimeRemainingColumn,
     )
 
-    from bisimgym.benchmarks import executors, runner
+    from bisimgym.benchmarks.running import executors, runner
 
     results: list[Any] = []
     failures: list[Exception] = []
@@ -249,9 +250,10 @@ def evaluate(
     out: OutFolder = Path("runs"),
 ) -> None:
     """Score an outside agent on a suite. Each task gets a fresh agent."""
-    from bisimgym.benchmarks import runner, summary
     from bisimgym.benchmarks.agents import resolve_agent
-    from bisimgym.benchmarks.run_folder import make_folder
+    from bisimgym.benchmarks.report import summary
+    from bisimgym.benchmarks.running import runner
+    from bisimgym.benchmarks.running.run_folder import make_folder
 
     chosen = load_suite(suite)
     tasks = task or list(chosen.tasks)
@@ -290,9 +292,9 @@ def report(
     ] = None,
 ) -> None:
     """Build the leaderboard: a static site that opens without a server."""
-    from bisimgym.benchmarks import summary, tables
-    from bisimgym.benchmarks.leaderboard import build_site
-    from bisimgym.benchmarks.run_folder import committed_runs, find_runs
+    from bisimgym.benchmarks.report import summary, tables
+    from bisimgym.benchmarks.report.leaderboard import build_site
+    from bisimgym.benchmarks.running.run_folder import committed_runs, find_runs
 
     if not folders and not committed:
         raise UserError("nothing to report: give folders that `bisimgym run` wrote, or --committed")
@@ -377,8 +379,8 @@ def throughput(
     ] = None,
 ) -> None:
     """Measure environment steps per second, single and vector, and updates per second of the learners."""
-    from bisimgym.benchmarks import throughput as measure
-    from bisimgym.benchmarks.run_folder import make_folder, write_json
+    from bisimgym.benchmarks.running.run_folder import make_folder, write_json
+    from bisimgym.benchmarks.speed import envs as measure
 
     if json_ is not None:
         make_folder(json_.parent)
@@ -399,22 +401,22 @@ def throughput(
         raise UserError(f"--readme goes with one of {', '.join(measures)}")
     table = {}
     if metrics:
-        from bisimgym.benchmarks import metric_speed
+        from bisimgym.benchmarks.speed import metrics as metric_speed
 
         measured = metric_speed.measure(console)
         table["metric speed"] = metric_speed.markdown(measured)
     elif distracting:
-        from bisimgym.benchmarks import distracting_speed
+        from bisimgym.benchmarks.speed import distracting as distracting_speed
 
         measured = distracting_speed.measure(console, seconds)
         table["distracting speed"] = distracting_speed.markdown(measured)
     elif agents:
-        from bisimgym.benchmarks import agent_speed
+        from bisimgym.benchmarks.speed import agents as agent_speed
 
         measured = agent_speed.measure(console, seconds)
         table |= agent_speed.markdown(measured)
     elif langevin:
-        from bisimgym.benchmarks import langevin_speed
+        from bisimgym.benchmarks.speed import langevin as langevin_speed
 
         measured = langevin_speed.measure(console, seconds)
         table["langevin speed"] = langevin_speed.markdown(measured)
@@ -437,7 +439,7 @@ def heatmaps(
     import numpy as np
 
     from bisimgym.benchmarks import metric_pictures
-    from bisimgym.benchmarks.run_folder import make_folder
+    from bisimgym.benchmarks.running.run_folder import make_folder
 
     try:
         distances = metric_pictures.jumping_distances(obstacles, discount)
@@ -462,8 +464,8 @@ def landscape(
     seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
 ) -> None:
     """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
-    from bisimgym.benchmarks import langevin_pictures
-    from bisimgym.benchmarks.run_folder import make_folder
+    from bisimgym.benchmarks.running.run_folder import make_folder
+    from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
 
     trained = langevin_pictures.load_model(model)
     make_folder(out)
@@ -485,7 +487,7 @@ def pages(
 ) -> None:
     """Write one documentation page per environment, with an animation: its oracle, or actions that sway."""
     from bisimgym.benchmarks import env_pages
-    from bisimgym.benchmarks.run_folder import make_folder
+    from bisimgym.benchmarks.running.run_folder import make_folder
 
     make_folder(out)
     for path in env_pages.write(out, pictures):
@@ -501,7 +503,7 @@ def pictures(
 ) -> None:
     """Draw presets, renderers, cameras and videos of distracting control side by side."""
     from bisimgym.benchmarks import distracting_pictures
-    from bisimgym.benchmarks.run_folder import make_folder
+    from bisimgym.benchmarks.running.run_folder import make_folder
 
     make_folder(out)
     console = Console(highlight=False, soft_wrap=True)
@@ -514,7 +516,7 @@ def pictures(
 @app.command()
 def doctor() -> None:
     """Show versions, known-bad pairs, devices and precision: what to send with a bug report."""
-    from bisimgym.benchmarks import doctor as check
+    from bisimgym.benchmarks.running import doctor as check
 
     problems = check.report(Console(highlight=False, soft_wrap=True))
     raise typer.Exit(1 if problems else 0)

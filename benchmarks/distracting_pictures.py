@@ -18,7 +18,7 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.tables import pipe_table
+from bisimgym.benchmarks.report.tables import pipe_table
 from bisimgym.envs.distractions.presets import DISTRACTION_SCALES, PRESETS, preset_table
 
 if TYPE_CHECKING:

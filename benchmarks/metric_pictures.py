@@ -8,7 +8,7 @@ import numpy as np
 
 from bisimgym.baselines import metrics
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.envs.jumping import jumping_mdp
+from bisimgym.envs.jumping.env import jumping_mdp
 
 _INK = "#1b2733"
 _FLOOR_HEIGHT = 10  # moves the picture only, never the dynamics

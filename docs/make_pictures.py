@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.run_folder import RunResult, committed_runs
-from bisimgym.envs.jumping_grids import FLOOR_HEIGHTS, OBSTACLE_POSITIONS
+from bisimgym.benchmarks.running.run_folder import RunResult, committed_runs
+from bisimgym.envs.jumping.grids import FLOOR_HEIGHTS, OBSTACLE_POSITIONS
 
 HERE = Path(__file__).parent
 SOLVED = LinearSegmentedColormap.from_list("solved", ["#e3e8ee", "#0b5cad"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bisimgym.envs.batched import concatenate, select
+from bisimgym.envs.array_task import concatenate, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +228,7 @@ def enumerate_deterministic(
     """Return the states reachable from ``start`` under any actions, breadth first, and one terminal state, last.
 
     Args:
-        start: a task's state (see :mod:`bisimgym.envs.batched`) with N = 1.
+        start: a task's state (see :mod:`bisimgym.envs.array_task`) with N = 1.
         transition: the task's batched dynamics: state, action ``int[N]`` to next state, reward, terminated.
         key: what identifies state i of a batch; equal keys must behave alike.
         name: a name for people, from a key.

@@ -19,7 +19,7 @@ import numpy as np
 import torch as th
 from torch import nn
 
-from bisimgym.baselines.common.loss_log import DivergedError
+from bisimgym.baselines.core.loss_log import DivergedError
 from bisimgym.baselines.metrics.progress import Progress
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from bisimgym.baselines.losses.models import (
     RewardModel,
     TransitionModel,
 )
-from bisimgym.baselines.losses.pse import Coupling, contrastive_metric_loss, coupling, metric_regression_loss
 from bisimgym.baselines.losses.rap import rap_loss
 from bisimgym.baselines.losses.recursive_similarity import interaction_loss, recursive_similarity_loss
 from bisimgym.baselines.losses.robust_dbc import (
@@ -40,6 +39,7 @@ from bisimgym.baselines.losses.self_prediction import (
     self_prediction_loss,
 )
 from bisimgym.baselines.losses.simsr import simsr_loss
+from bisimgym.baselines.pse.losses import Coupling, contrastive_metric_loss, coupling, metric_regression_loss
 
 __all__ = [
     "Balance",

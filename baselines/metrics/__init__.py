@@ -19,7 +19,7 @@ from bisimgym.baselines.metrics.bisimulation import (
 )
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
 from bisimgym.baselines.metrics.mico import mico, mico_operator
-from bisimgym.baselines.metrics.operator import Operator
+from bisimgym.baselines.metrics.operators import Operator
 from bisimgym.baselines.metrics.partition import equivalence_classes
 from bisimgym.baselines.metrics.psm import policy_similarity, policy_similarity_operator
 from bisimgym.baselines.metrics.rap import rap, rap_operator

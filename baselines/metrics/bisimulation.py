@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks, processes
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
-from bisimgym.baselines.metrics.operator import Operator, reward_cost
+from bisimgym.baselines.metrics.operators import Operator, reward_cost
 
 
 def bisimulation(

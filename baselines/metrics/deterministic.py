@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, bicgstab
 
-from bisimgym.baselines.metrics.operator import Operator, following
+from bisimgym.baselines.metrics.operators import Operator, following
 from bisimgym.baselines.metrics.progress import Progress
 
 _MAX_ROUNDS = 10_000

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import deterministic, stochastic
 from bisimgym.baselines.metrics.memory import free_memory, in_units
-from bisimgym.baselines.metrics.operator import BLOCK_BYTES, Operator
+from bisimgym.baselines.metrics.operators import BLOCK_BYTES, Operator
 from bisimgym.baselines.metrics.progress import Progress
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics.bisimulation import reward_operator
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
-from bisimgym.baselines.metrics.operator import Operator
+from bisimgym.baselines.metrics.operators import Operator
 
 
 def mico(

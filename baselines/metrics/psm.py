@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks, processes
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
-from bisimgym.baselines.metrics.operator import Operator, TableCost, policy_total_variation
+from bisimgym.baselines.metrics.operators import Operator, TableCost, policy_total_variation
 
 
 def policy_similarity(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from bisimgym.baselines.metrics import checks
 from bisimgym.baselines.metrics.bisimulation import reward_operator
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
-from bisimgym.baselines.metrics.operator import Operator
+from bisimgym.baselines.metrics.operators import Operator
 from bisimgym.baselines.metrics.processes import parts
 
 

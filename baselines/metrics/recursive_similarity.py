@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks, processes
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
-from bisimgym.baselines.metrics.operator import Operator, TableCost
+from bisimgym.baselines.metrics.operators import Operator, TableCost
 
 
 def recursive_similarity(

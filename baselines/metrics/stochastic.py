@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from bisimgym.baselines.metrics import transport
-from bisimgym.baselines.metrics.operator import Operator
+from bisimgym.baselines.metrics.operators import Operator
 from bisimgym.baselines.metrics.progress import Progress
 
 _MAX_ROUNDS = 1000

@@ -11,7 +11,7 @@ from bisimgym.benchmarks.suites.base import Suite
 #: Name of each suite and the module that holds it as ``SUITE``.
 SUITES = {
     "jumping": "bisimgym.benchmarks.suites.jumping",
-    "markov": "bisimgym.benchmarks.suites.markov",
+    "markov": "bisimgym.benchmarks.suites.markov.suite",
     "noisy-states": "bisimgym.benchmarks.suites.noisy_states",
     "small-images": "bisimgym.benchmarks.suites.small_images",
     "fidelity": "bisimgym.benchmarks.suites.fidelity",

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.fidelity import (
+from bisimgym.benchmarks.measures.fidelity import (
     FIDELITY_METRICS,
     embeddings,
     euclidean,
@@ -68,7 +68,7 @@ DISCOUNT = 0.99
 NUM_ENVS = 8
 #: Updates between two reports of progress.
 _CHUNK = 50
-#: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.fidelity.Fidelity`.
+#: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 
 TASKS = {
@@ -204,7 +204,7 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
 def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
     import torch as th
 
-    from bisimgym.baselines.common.latents import effective_rank
+    from bisimgym.baselines.core.latents import effective_rank
 
     process = fidelity_process(task, discount=DISCOUNT)
     z = embeddings(agent, process.observations, len(process.observations))
@@ -244,7 +244,7 @@ _ENCODERS = ("mlp", "convolutions")
 
 
 def _make(spec: Spec, device: str) -> Any:
-    from bisimgym.baselines.common.extractors import ImageExtractor, MLPExtractor
+    from bisimgym.baselines.core.extractors import ImageExtractor, MLPExtractor
     from bisimgym.baselines.isolated import IsolatedRepresentation
 
     of_training = ("updates", "evaluations", "batch_size", "encoder")

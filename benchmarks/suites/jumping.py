@@ -29,8 +29,8 @@ from bisimgym.benchmarks.suites.base import (
     resumed_curve,
     save_whole,
 )
-from bisimgym.envs.jumping import jumping_union
-from bisimgym.envs.jumping_grids import ALL_TASKS, training_tasks
+from bisimgym.envs.jumping.env import jumping_union
+from bisimgym.envs.jumping.grids import ALL_TASKS, training_tasks
 
 PAPER = "Agarwal et al. (2021)"
 _PAPER_EPOCHS, _PAPER_DECAY = 2000, 0.999
@@ -355,7 +355,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 def _imitate(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from bisimgym.baselines.imitation import ImitationLearner, RandConvVoter
+    from bisimgym.baselines.pse.imitation import ImitationLearner, RandConvVoter
 
     settings = dict(spec.settings)
     epochs, evaluations = settings.pop("epochs"), settings.pop("evaluations")
@@ -414,7 +414,7 @@ def check(spec: Spec) -> None:
         if not 0 <= settings["discount"] <= 0.999:
             raise ValueError(f"discount must be in [0, 0.999], got {settings['discount']}")
         return
-    from bisimgym.baselines.imitation import check_settings
+    from bisimgym.baselines.pse.imitation import check_settings
 
     for name in ("epochs", "evaluations"):
         if settings.pop(name) < 1:

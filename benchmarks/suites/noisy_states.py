@@ -149,7 +149,7 @@ def training_envs(task: str, seed: int) -> Any:
 @functools.cache
 def steps_per_episode(task: str) -> int:
     """Return how many actions an episode takes."""
-    from bisimgym.envs.distracting_control import default_action_repeat
+    from bisimgym.envs.distracting_control.env import default_action_repeat
 
     domain, dmc_task, _ = _DOMAINS[task.rpartition("-")[0]]
     return -(-EPISODE_STEPS // default_action_repeat(domain, dmc_task))
@@ -250,9 +250,9 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from bisimgym.baselines.common.training_state import load_checkpoint, recover_checkpoint, save_checkpoint
+    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
     from bisimgym.baselines.learners import SAC_LEARNERS
-    from bisimgym.benchmarks.denoising import denoising_factor
+    from bisimgym.benchmarks.measures.denoising import denoising_factor
 
     episodes, every = spec.settings["episodes"], spec.settings["evaluate_every"]
     env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed)] * NUM_ENVS)

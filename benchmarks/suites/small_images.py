@@ -31,7 +31,7 @@ from bisimgym.benchmarks.suites.base import (
     from_checkpoint,
     resumed_curve,
 )
-from bisimgym.envs.jumping_dynamics import EXIT_BONUS
+from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
 NUM_ENVS = 8
 #: Held-out layouts of Nav2D that agents are scored on.
@@ -226,8 +226,8 @@ def _in_exit_bonuses(reward: np.ndarray) -> np.ndarray:
 
 
 def _make(spec: Spec, device: str) -> Any:
-    from bisimgym.baselines.common.extractors import GoalPlaneExtractor, ImageExtractor
-    from bisimgym.baselines.common.frame_replay import HerFrameReplayBuffer
+    from bisimgym.baselines.core.extractors import GoalPlaneExtractor, ImageExtractor
+    from bisimgym.baselines.core.frame_replay import HerFrameReplayBuffer
     from bisimgym.baselines.learners import DQN_LEARNERS
     from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
@@ -273,7 +273,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from bisimgym.baselines.common.training_state import load_checkpoint, recover_checkpoint, save_checkpoint
+    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
     from bisimgym.baselines.learners import DQN_LEARNERS
 
     checkpoint = Path(monitor.checkpoint)

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor
 from torch import nn
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.envs.markov_filters import ExactFilter, FrameMAP
+from bisimgym.envs.markov_signal.filters import ExactFilter, FrameMAP
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 TEST_EPISODES, TEST_SEED = 500, 1_000_000

@@ -12,8 +12,8 @@ class Redistractable(Protocol):
     """Shows one clean state under as many distractions as asked for.
 
     Environments with noise on states and with distracting pixels offer it alike, so that measures of distraction, such
-    as :func:`bisimgym.benchmarks.denoising.denoising_factor`, need not know which one they see. Through wrappers it is
-    found with ``env.get_wrapper_attr("redistract")``.
+    as :func:`bisimgym.benchmarks.measures.denoising.denoising_factor`, need not know which one they see. Through
+    wrappers it is found with ``env.get_wrapper_attr("redistract")``.
     """
 
     def clean_state(self) -> Any:

@@ -10,15 +10,15 @@ from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 
 import bisimgym  # noqa: F401
-from bisimgym.baselines.common.extractors import MLPExtractor
-from bisimgym.baselines.common.frame_replay import FrameReplayBuffer
-from bisimgym.baselines.common.loss_log import DivergedError
-from bisimgym.baselines.common.metric_learning import METRICS
-from bisimgym.baselines.common.metric_losses import DBC, Metric, MICo, RobustDBC
+from bisimgym.baselines.core.extractors import MLPExtractor
+from bisimgym.baselines.core.frame_replay import FrameReplayBuffer
+from bisimgym.baselines.core.loss_log import DivergedError
+from bisimgym.baselines.core.metric_learning import METRICS
+from bisimgym.baselines.core.metric_losses import DBC, Metric, MICo, RobustDBC
 from bisimgym.baselines.isolated import IsolatedRepresentation, Transitions, metric_distance
 from bisimgym.baselines.losses.distances import l1_distance, mico_distance, pair_loss
-from bisimgym.benchmarks.fidelity import fidelity, fidelity_process
-from bisimgym.envs.nav2d import Nav2DEnv, successor_observations
+from bisimgym.benchmarks.measures.fidelity import fidelity, fidelity_process
+from bisimgym.envs.nav2d.env import Nav2DEnv, successor_observations
 
 SMALL = {"size": 8, "num_obstacles": 5, "min_goal_distance": 6}
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bisimgym.benchmarks.cli import main
-from bisimgym.benchmarks.run_folder import RunFolder
+from bisimgym.benchmarks.running.run_folder import RunFolder
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import make_spec
 

@@ -10,7 +10,7 @@ import pytest
 from stable_baselines3 import PPO
 
 import bisimgym  # noqa: F401
-from bisimgym.baselines.common.frame_replay import HerFrameReplayBuffer
+from bisimgym.baselines.core.frame_replay import HerFrameReplayBuffer
 from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.agents import resolve_agent
 from bisimgym.benchmarks.cli import main
@@ -129,7 +129,7 @@ def test_an_sb3_model_is_scored_with_a_warning(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore:loading")
 def test_a_model_of_this_package_is_an_agent_without_its_replay(tmp_path, capsys):
     (tmp_path / "own_net.py").write_text(
-        "from bisimgym.baselines.common.extractors import GoalPlaneExtractor\nclass Own(GoalPlaneExtractor): pass"
+        "from bisimgym.baselines.core.extractors import GoalPlaneExtractor\nclass Own(GoalPlaneExtractor): pass"
     )
     sys.path.insert(0, str(tmp_path))
     own = importlib.import_module("own_net").Own

@@ -11,7 +11,7 @@ import pytest
 import bisimgym
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.run_folder import RunFolder, write_json
+from bisimgym.benchmarks.running.run_folder import RunFolder, write_json
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import Outcome, make_spec
 
@@ -108,7 +108,7 @@ class TestErrors:
         assert not (tmp_path / "site").exists()
 
     def test_a_score_that_does_not_follow_from_its_outcomes(self, tmp_path, fake_run, error_of):
-        from bisimgym.benchmarks.run_folder import digest
+        from bisimgym.benchmarks.running.run_folder import digest
 
         run = fake_run(tmp_path)
         result = {**run.result, "score": 0.99}
@@ -117,7 +117,7 @@ class TestErrors:
         assert "do not follow from the outcomes" in error_of("report", tmp_path)
 
     def test_training_tasks_that_are_not_those_of_the_task(self, tmp_path, error_of, fake_run):
-        from bisimgym.benchmarks.run_folder import digest
+        from bisimgym.benchmarks.running.run_folder import digest
 
         run = fake_run(tmp_path)
         outcomes = {**run.outcomes, "trained": [not solved for solved in run.outcomes["solved"]]}
@@ -218,14 +218,14 @@ class TestCommand:
     def test_doctor_knows_bad_pairs(
         self,
     ):
-        from bisimgym.benchmarks.doctor import known_bad_pairs
+        from bisimgym.benchmarks.running.doctor import known_bad_pairs
 
         assert known_bad_pairs({"pygame": "2.6.1", "numpy": "2.1", "mujoco": "3.17", "dm-control": "1.0.50"}) == []
         problems = known_bad_pairs({"pygame-ce": "2.5", "mujoco": "4.0.1", "dm-control": "1.0.50", "numpy": "1.26"})
         assert len(problems) == 3
 
     def test_throughput(self, tmp_path, capsys, monkeypatch):
-        from bisimgym.benchmarks import throughput
+        from bisimgym.benchmarks.speed import envs as throughput
 
         monkeypatch.setattr(throughput, "VECTOR_SIZES", (4, 8))
         file = tmp_path / "figures.json"
@@ -241,7 +241,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("env_id", ["Nav2DGoal-v0", "LQRDistractors-v0", "MarkovSignal-v0"])
     def test_throughput_of_other_observations(self, env_id, tmp_path, monkeypatch):
-        from bisimgym.benchmarks import throughput
+        from bisimgym.benchmarks.speed import envs as throughput
 
         monkeypatch.setattr(throughput, "VECTOR_SIZES", (4,))
         file = tmp_path / "figures.json"
@@ -252,7 +252,7 @@ class TestCommand:
         assert row["observation_bytes"] == 4 * expected
 
     def test_throughput_of_metrics(self, tmp_path, capsys, monkeypatch):
-        from bisimgym.benchmarks import metric_speed
+        from bisimgym.benchmarks.speed import metrics as metric_speed
 
         whole = metric_speed.measure
         monkeypatch.setattr(metric_speed, "measure", lambda console: whole(console, scale=0.02))
@@ -303,8 +303,8 @@ def test_the_tables_of_the_pages_are_what_the_committed_rows_generate(tmp_path):
 
 
 def test_the_table_of_metric_speed_is_that_of_the_committed_figures(tmp_path):
-    from bisimgym.benchmarks import metric_speed
     from bisimgym.benchmarks.cli import write_between_markers
+    from bisimgym.benchmarks.speed import metrics as metric_speed
 
     root = Path(__file__).parents[2]
     copy = tmp_path / "metrics.md"

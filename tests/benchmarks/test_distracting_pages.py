@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bisimgym.benchmarks import distracting_pictures, distracting_speed, env_pages, throughput
+from bisimgym.benchmarks import distracting_pictures, env_pages
 from bisimgym.benchmarks.cli import main, write_between_markers
+from bisimgym.benchmarks.speed import distracting as distracting_speed
+from bisimgym.benchmarks.speed import envs as throughput
 from bisimgym.envs.distractions.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from dm_control.rl import control  # noqa: E402
 from dm_control.suite import base  # noqa: E402
 
 import bisimgym  # noqa: E402, F401
-from bisimgym.envs.distracting_control import (  # noqa: E402
+from bisimgym.envs.distracting_control.env import (  # noqa: E402
     ACTION_REPEATS,
     DistractedEnv,
     DistractingControlEnv,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bisimgym.envs.finite_mdp import FiniteMDP
-from bisimgym.envs.small_processes import cake_processes, garnet, grid_world
+from bisimgym.envs.toy_mdps import cake_processes, garnet, grid_world
 
 
 def two_state(transition, reward=None, terminal=None):

@@ -10,10 +10,10 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 import bisimgym  # noqa: F401
-from bisimgym.envs import jumping
-from bisimgym.envs import jumping_dynamics as dynamics
-from bisimgym.envs.batched import select
-from bisimgym.envs.jumping_grids import ALL_TASKS, split_tasks, training_tasks
+from bisimgym.envs.array_task import select
+from bisimgym.envs.jumping import dynamics
+from bisimgym.envs.jumping import env as jumping
+from bisimgym.envs.jumping.grids import ALL_TASKS, split_tasks, training_tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
 from reference_jumping import ReferenceJumping

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from bisimgym.envs import lqr
+from bisimgym.envs.lqr import env as lqr
 
 P = (0.64 + np.sqrt(0.64**2 + 4)) / 2  # p^2 - 0.64 p - 1 = 0
 ORACLE_COST, ZERO_COST = 27.3990, 55.5556

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from bisimgym.envs import markov_signal as ms
-from bisimgym.envs.markov_filters import (
+from bisimgym.envs.markov_signal import env as ms
+from bisimgym.envs.markov_signal.filters import (
     ExactFilter,
     FrameMAP,
     MeanOnlyFilter,

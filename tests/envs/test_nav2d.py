@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import bisimgym  # noqa: F401
-from bisimgym.envs import nav2d, nav2d_layouts
-from bisimgym.envs.nav2d_data import collect_nav2d
-from bisimgym.envs.nav2d_layouts import UNREACHABLE, LayoutRules, draw_layouts, neighbors
+from bisimgym.envs.nav2d import env as nav2d
+from bisimgym.envs.nav2d import layouts as nav2d_layouts
+from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, draw_layouts, neighbors
+from bisimgym.wrappers.nav2d_data import collect_nav2d
 
 PLAIN, CORRIDOR, GOAL = "bisimgym/Nav2D-v0", "bisimgym/Nav2DCorridor-v0", "bisimgym/Nav2DGoal-v0"
 

@@ -7,7 +7,7 @@ from gymnasium.envs.registration import EnvSpec, register
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation, TimeLimit
 
-from bisimgym.benchmarks.denoising import denoising_factor
+from bisimgym.benchmarks.measures.denoising import denoising_factor
 from bisimgym.envs.distractions.protocol import Redistractable
 from bisimgym.wrappers import pixel_background
 from bisimgym.wrappers.pixel_background import MaskedImage, PixelBackground

@@ -7,7 +7,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 import bisimgym  # noqa: F401
-from bisimgym.envs.batched import BatchedVectorEnv
+from bisimgym.envs.array_task import BatchedVectorEnv
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 PLAIN = "bisimgym/JumpingTask-v0"
@@ -143,7 +143,7 @@ def test_stock_ppo_and_dqn_run(env_id, tmp_path):
 def test_hindsight_replay_gets_a_reward_for_every_goal_it_asks_about():
     from stable_baselines3 import DQN, HerReplayBuffer
 
-    from bisimgym.baselines.common.extractors import DictExtractor
+    from bisimgym.baselines.core.extractors import DictExtractor
 
     envs = SB3VecEnv(gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=3, max_episode_steps=10))
     achieved, desired = np.zeros((7, 2)), np.zeros((7, 2))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from bisimgym.baselines import metrics
-from bisimgym.baselines.metrics import fixed_point, operator
+from bisimgym.baselines.metrics import fixed_point
+from bisimgym.baselines.metrics import operators as operator
 from bisimgym.baselines.metrics.rap import expected_next_states
-from bisimgym.benchmarks import metric_reference as reference
-from bisimgym.envs.small_processes import cake_processes, garnet, grid_world
+from bisimgym.benchmarks.speed import metric_reference as reference
+from bisimgym.envs.toy_mdps import cake_processes, garnet, grid_world
 
 G = 0.9
 

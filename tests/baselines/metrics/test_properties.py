@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bisimgym.baselines import metrics
 from bisimgym.envs.finite_mdp import FiniteMDP
-from bisimgym.envs.small_processes import garnet
+from bisimgym.envs.toy_mdps import garnet
 
 TOLERANCE = 1e-7
 SLACK = 4 * TOLERANCE

@@ -92,7 +92,7 @@ class TestWhatIsSeen:
         assert len(seen - {-1, -2}) >= 4
 
     def test_height_fields(self):
-        from bisimgym.envs.distracting_control import DistractingControlEnv
+        from bisimgym.envs.distracting_control.env import DistractingControlEnv
 
         env = DistractingControlEnv("quadruped", "escape", preset="clean", size=8)
         env.reset(seed=0)

@@ -1,0 +1,225 @@
+"""What SB3's off-policy algorithms need to minimise auxiliary losses beside their own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples, RolloutReturn
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from bisimgym.baselines.core.latents import LatentBatch
+from bisimgym.baselines.core.loss_log import LossLog
+from bisimgym.baselines.core.precision import autocast, resolve_precision
+from bisimgym.baselines.core.random_stream import RandomStream
+
+#: Updates between looks at what is dear to compute.
+STATISTICS_EVERY = 100
+
+#: A function of ``float[B, C, H, W]`` pictures in [0, 1] and a generator on their device.
+Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
+
+
+def fused_where_possible(
+    optimizer_class: type[th.optim.Optimizer], optimizer_kwargs: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return arguments of an optimiser, which ask for its fused implementation where it has one and no other is."""
+    asked = dict(optimizer_kwargs or {})
+    has_fused = "fused" in inspect.signature(optimizer_class).parameters
+    if has_fused and not asked.get("foreach") and not asked.get("differentiable"):
+        asked.setdefault("fused", True)
+    return asked
+
+
+def move_target(online: nn.Module, target: nn.Module, rate: float) -> None:
+    """Move a target network's parameters a part of the way to the online network's, and its statistics all of it."""
+    polyak_update(online.parameters(), target.parameters(), rate)
+    for statistic, kept in zip(online.buffers(), target.buffers(), strict=True):  # of BatchNorm, as SB3 does
+        kept.copy_(statistic)
+
+
+class AuxiliaryLosses:
+    """To inherit from before an off-policy algorithm of SB3.
+
+    The algorithm says what one update is (:meth:`update`) and which its encoders are (:meth:`encoders`); a method says
+    what its auxiliary losses are (:meth:`auxiliary_losses`).
+
+    Args:
+        encoder_tau: soft-update rate of the target encoder; ``None``: it follows the rest of its network.
+        augmentation: of preprocessed observations; observations and next observations are drawn independently.
+        precision: of the encoder's passes, "float32", "bfloat16" or "auto"; everything else is float32.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        encoder_tau: float | None = None,
+        augmentation: Augmentation | None = None,
+        precision: str = "float32",
+        _init_setup_model: bool = True,
+        **kwargs: Any,
+    ):
+        if encoder_tau is not None and not 0 < encoder_tau <= 1:
+            raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
+        super().__init__(*args, _init_setup_model=False, **kwargs)
+        self.encoder_tau, self.augmentation = encoder_tau, augmentation
+        self._asked_precision = precision
+        # A file of this package fills it in, one of SB3 does not.
+        self._saved_by = type(self).__name__ if _init_setup_model else "another algorithm"
+        self._losses = LossLog()
+        #: Whether statistics of this update are recorded.
+        self.looks = False
+        if _init_setup_model:
+            self._setup_model()
+
+    @classmethod
+    def _wrap_env(cls, env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, gym.vector.VectorEnv):
+            raise ValueError(
+                "a vector environment of Gymnasium must be wrapped: bisimgym.wrappers.sb3_vec_env.SB3VecEnv(envs)"
+            )
+        return super()._wrap_env(env, verbose, monitor_wrapper)
+
+    def _setup_model(self) -> None:
+        if self._saved_by != type(self).__name__:  # SB3 would fill this class with what the other one was told
+            raise ValueError(
+                f"the file was saved by {self._saved_by}: load it with that class, not {type(self).__name__}"
+            )
+        # Here, so that a model that is loaded on another device takes what is fast there.
+        self.precision = resolve_precision(self._asked_precision, self.device)
+        if self.augmentation is not None and not callable(self.augmentation):
+            raise ValueError(f"augmentation must be a function such as random_shift or None, got {self.augmentation!r}")
+        if self.augmentation is not None and isinstance(self.observation_space, spaces.Dict):
+            raise ValueError(
+                "augmentation is for observations of one array, got a dictionary: leave it out, or augment in a wrapper"
+            )
+        super()._setup_model()
+        self.augmentation_stream = RandomStream(0 if self.seed is None else int(self.seed))
+
+    def encoders(self) -> tuple[nn.Module, nn.Module]:
+        """Return the encoder and its slowly moving copy."""
+        raise NotImplementedError
+
+    def update(self, data: ReplayBufferSamples, number: int) -> dict[str, th.Tensor]:
+        """Do one gradient update and return its losses, by name, without waiting for the device."""
+        raise NotImplementedError
+
+    def main_optimizers(self) -> list[th.optim.Optimizer]:
+        """Return the optimisers of the algorithm itself."""
+        raise NotImplementedError
+
+    def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
+        """Return losses, by name and weighted, that are minimised with the critic's: a method's place to add some."""
+        return {}
+
+    def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
+        """Return the optimisers of what auxiliary losses train beside the encoder."""
+        return []
+
+    def learn(self, *args: Any, **kwargs: Any) -> Any:
+        """As SB3's; losses of the last updates are recorded at the end."""
+        learned = super().learn(*args, **kwargs)
+        self._losses.flush(self.logger)
+        return learned
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Do some gradient updates.
+
+        Losses are recorded, and looked at for divergence, every 100 updates, in :meth:`dump_logs` and at the end of
+        :meth:`learn`. In between they stay on the device.
+
+        Raises:
+            DivergedError: if a loss is not finite.
+        """
+        self.policy.set_training_mode(True)
+        self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers()])
+        for number in range(self._n_updates, self._n_updates + gradient_steps):
+            data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            self.looks = number % STATISTICS_EVERY == 0
+            try:
+                losses = self.update(data, number)
+            except ValueError as error:
+                # PyTorch's distributions refuse parameters that are no numbers: say which loss was the first.
+                self._losses.flush(self.logger, error)
+                raise
+            if self.looks:
+                losses |= self.statistics()
+            self._losses.add(number, losses)
+            if self._losses.is_due():
+                self._losses.flush(self.logger)
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def statistics(self) -> dict[str, th.Tensor]:
+        """Return what is recorded of some updates only, by name: here the norm of the encoder's gradient."""
+        gradients = [p.grad for p in self.encoders()[0].parameters() if p.grad is not None]
+        return {"encoder_gradient_norm": th.nn.utils.get_total_norm(gradients)} if gradients else {}
+
+    def dump_logs(self) -> None:
+        self._losses.flush(self.logger)
+        super().dump_logs()
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """As SB3's; an actor that a loss has led astray is reported by the name of that loss."""
+        try:
+            return super().collect_rollouts(*args, **kwargs)
+        except ValueError as error:
+            self._losses.flush(self.logger, error)
+            raise
+
+    def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
+        """Return a sample of the replay with its embeddings."""
+        space, scaled = self.policy.observation_space, self.policy.normalize_images
+        clean = tuple(preprocess_obs(o, space, scaled) for o in (data.observations, data.next_observations))
+        augmentation, rng = self.augmentation, self.augmentation_stream.on(self.device)
+
+        def view() -> tuple[PyTorchObs, PyTorchObs]:
+            return clean if augmentation is None else tuple(augmentation(o, rng) for o in clean)
+
+        def encode(inputs: PyTorchObs, target: bool = False) -> th.Tensor:
+            with autocast(self.precision, self.device):
+                z = self.encoders()[int(target)](inputs)
+            return z.float()
+
+        observations, next_observations = view()
+        return LatentBatch(
+            observations,
+            next_observations,
+            actions=data.actions,
+            rewards=data.rewards.reshape(-1),
+            dones=data.dones.reshape(-1),
+            discounts=self.discounts_of(data),
+            encode=encode,
+            second_view=None if augmentation is None else view,
+        )
+
+    def discounts_of(self, data: ReplayBufferSamples) -> float | th.Tensor:
+        """Return the discount of the next values: ``float[B, 1]`` for n-step returns."""
+        return data.discounts if data.discounts is not None else self.gamma
+
+    def descend(
+        self, loss: th.Tensor, optimizers: list[th.optim.Optimizer], max_grad_norm: float | None = None
+    ) -> None:
+        """Take a step of all optimisers down one loss, with the gradients of each clipped to a norm if one is given."""
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            if max_grad_norm is not None:
+                parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                th.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+            optimizer.step()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_losses"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts, variables = super()._get_torch_save_params()
+        return [*state_dicts, "augmentation_stream"], variables

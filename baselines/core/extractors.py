@@ -1,0 +1,311 @@
+"""Encoders as Stable-Baselines3's feature extractors: any algorithm of SB3 takes them as ``features_extractor_class``.
+
+All end in a linear layer to ``features_dim`` numbers and a normalisation of the embedding, which a study of metric
+losses found to matter as much as the losses (Luo et al. 2025): "layer" (LayerNorm), "l2" (unit length), "cap"
+(bounded length) or "none".
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+from torch.nn import functional as F
+
+from bisimgym.baselines.core.encoder import JumpingEncoder
+from bisimgym.baselines.losses.robust_dbc import cap_norm, norm_radius
+
+NORMS = ("layer", "l2", "cap", "none")
+#: Largest norm under "cap", unless another is given: that of Robust DBC at discount 0.99.
+CAP_RADIUS = norm_radius(0.99)
+ARCHITECTURES = ("auto", "coordconv", "jumping", "minatar", "sac-ae")
+
+#: Pictures up to this size are seen whole by the CoordConv net.
+_SMALL = 32
+#: The convolutions of SAC-AE leave nothing of smaller pictures.
+_SMALLEST_OF_SAC_AE = 20
+
+
+class UnitLength(nn.Module):
+    """Scales every embedding to length 1; embeddings near zero to less, with a finite gradient."""
+
+    def forward(self, z: th.Tensor) -> th.Tensor:
+        return F.normalize(z, dim=-1, eps=1e-6)
+
+
+class CappedLength(nn.Module):
+    """Shortens embeddings that are longer than ``radius`` to that length."""
+
+    def __init__(self, radius: float):
+        super().__init__()
+        self.radius = radius
+
+    def forward(self, z: th.Tensor) -> th.Tensor:
+        return cap_norm(z, self.radius)
+
+
+def make_norm(norm: str, features_dim: int, cap_radius: float = CAP_RADIUS) -> nn.Module:
+    """Return the normalisation of embeddings ``float[B, features_dim]``; "cap" bounds them to ``cap_radius``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {list(NORMS)}, got {norm!r}")
+    layers = {
+        "layer": nn.LayerNorm(features_dim),
+        "l2": UnitLength(),
+        "cap": CappedLength(cap_radius),
+        "none": nn.Identity(),
+    }
+    return layers[norm]
+
+
+class MLPExtractor(BaseFeaturesExtractor):
+    """Embeds flat observations: two hidden layers, LeakyReLU, and a linear layer.
+
+    Source: Luo et al. (2025), the study's encoder of states: in-256-256-50.
+
+    Args:
+        observation_space: any space that flattens to a vector.
+        features_dim: numbers in the embedding.
+        hidden: widths of the hidden layers.
+        norm: of the embedding, one of :data:`NORMS`.
+        cap_radius: largest norm under "cap".
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        features_dim: int = 50,
+        hidden: tuple[int, ...] = (256, 256),
+        norm: str = "layer",
+        cap_radius: float = CAP_RADIUS,
+    ):
+        super().__init__(observation_space, features_dim)
+        widths = [get_flattened_obs_dim(observation_space), *hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width, next_width in itertools.pairwise(widths):
+            layers += [nn.Linear(width, next_width), nn.LeakyReLU(0.01)]
+        self.net = nn.Sequential(*layers, nn.Linear(widths[-1], features_dim))
+        self.norm = make_norm(norm, features_dim, cap_radius)
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return self.norm(self.net(observations))
+
+
+class ImageExtractor(BaseFeaturesExtractor):
+    """Embeds pictures of any size that the tasks here have, 20 x 20 included.
+
+    Args:
+        observation_space: pictures, channels first (as SB3 hands them over).
+        features_dim: numbers in the embedding; ``None`` leaves out the linear layer, so that the embedding is what the
+            convolutions give (128 numbers for "coordconv", 256 for "jumping").
+        norm: of the embedding, one of :data:`NORMS`.
+        cap_radius: largest norm under "cap".
+        architecture: "coordconv" (six layers with coordinates, for pictures up to 32 x 32; the Nav2D paper's net),
+            "jumping" (Agarwal et al. 2021, appendix G), "minatar" (one 3 x 3 layer of 16 channels, for grids of a few
+            cells; Young and Tian 2019), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
+            family), or "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
+        normalized_image: whether pictures are scaled already, so that they may be of any type and range. SB3's name;
+            policies with ``normalize_images=False`` say so by themselves.
+
+    Raises:
+        ValueError: for a space that is not one of pictures, channels first.
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        features_dim: int | None = 50,
+        norm: str = "layer",
+        architecture: str = "auto",
+        cap_radius: float = CAP_RADIUS,
+        normalized_image: bool = False,
+    ):
+        if not is_image_space(observation_space, normalized_image=normalized_image):
+            raise ValueError(
+                f"ImageExtractor needs pictures, uint8[C, H, W] in [0, 255], got {observation_space}: use MLPExtractor "
+                "(policy 'MlpPolicy') for vectors, and policy_kwargs={'normalize_images': False} for pictures that are "
+                "scaled already, such as float32[C, H, W]"
+            )
+        if normalized_image and np.argmin(observation_space.shape) == 2:
+            raise ValueError(f"pictures must have their channels first, [C, H, W], got {observation_space}")
+        channels, height, width = observation_space.shape
+        convolutions = _convolutions(_architecture_for(architecture, height, width), (channels, height, width))
+        with th.no_grad():
+            count = convolutions(th.zeros(1, channels, height, width)).shape[1]
+        super().__init__(observation_space, features_dim or count)
+        self.convolutions = convolutions
+        self.linear = nn.Identity() if features_dim is None else nn.Linear(count, features_dim)
+        self.norm = make_norm(norm, self.features_dim, cap_radius)
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        # Convolutions are quicker with channels last, on processors too.
+        images = observations.contiguous(memory_format=th.channels_last)
+        return self.norm(self.linear(self.convolutions(images)))
+
+
+class DictExtractor(BaseFeaturesExtractor):
+    """Embeds dictionaries: pictures by :class:`ImageExtractor`'s convolutions, the rest flattened, then one layer.
+
+    Args:
+        observation_space: a dictionary of pictures and spaces that flatten to vectors.
+        features_dim: numbers in the embedding.
+        norm: of the embedding, one of :data:`NORMS`.
+        cap_radius: largest norm under "cap".
+        architecture: as of :class:`ImageExtractor`, for every picture.
+        normalized_image: as of :class:`ImageExtractor`; if so, all arrays of three axes are pictures.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        features_dim: int = 50,
+        norm: str = "layer",
+        architecture: str = "auto",
+        cap_radius: float = CAP_RADIUS,
+        normalized_image: bool = False,
+    ):
+        super().__init__(observation_space, features_dim)
+        parts: dict[str, nn.Module] = {}
+        count = 0
+        for key, space in observation_space.spaces.items():
+            if is_image_space(space, normalized_image=normalized_image):
+                part = ImageExtractor(space, None, "none", architecture, normalized_image=normalized_image)
+                count += part.features_dim
+            else:
+                part = nn.Flatten()
+                count += get_flattened_obs_dim(space)
+            parts[key] = part
+        self.parts = nn.ModuleDict(parts)
+        self.linear = nn.Linear(count, features_dim)
+        self.norm = make_norm(norm, features_dim, cap_radius)
+
+    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        seen = [part(observations[key]) for key, part in self.parts.items()]
+        return self.norm(self.linear(th.cat(seen, dim=1)))
+
+
+class GoalPlaneExtractor(BaseFeaturesExtractor):
+    """Embeds ``Nav2DGoal``'s dictionaries: the goal's cell is drawn as a further channel of the picture.
+
+    A net that gets the goal as two numbers must learn what rows and columns are; the channel is what ``Nav2D`` itself
+    shows. ``achieved_goal`` is in the picture already.
+
+    Args:
+        observation_space: a dictionary of ``observation``, a picture of one pixel per cell, and ``desired_goal``, the
+            row and column of a cell.
+        **kwargs: of :class:`ImageExtractor`.
+
+    Raises:
+        ValueError: for another dictionary.
+    """
+
+    def __init__(self, observation_space: spaces.Dict, features_dim: int | None = 50, **kwargs: Any):
+        picture, goal = (observation_space.spaces.get(key) for key in ("observation", "desired_goal"))
+        cells = goal is not None and goal.shape == (2,) and picture is not None and is_image_space(picture)
+        if not cells or (goal.low < 0).any() or (goal.high >= np.array(picture.shape[1:])).any():
+            raise ValueError(
+                "GoalPlaneExtractor needs a picture 'observation' and the row and column of one of its pixels, "
+                f"'desired_goal', got {observation_space}: use DictExtractor for other dictionaries"
+            )
+        channels, height, width = picture.shape
+        image = ImageExtractor(spaces.Box(0, 255, (channels + 1, height, width), np.uint8), features_dim, **kwargs)
+        super().__init__(observation_space, image.features_dim)
+        self.image = image
+
+    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        pictures, (rows, columns) = observations["observation"], observations["desired_goal"].long().unbind(dim=1)
+        plane = th.zeros_like(pictures[:, :1])
+        plane[th.arange(len(plane), device=plane.device), 0, rows, columns] = 1
+        return self.image(th.cat([pictures, plane], dim=1))
+
+
+def extractor_settings(
+    extractor: type[BaseFeaturesExtractor], settings: dict[str, Any] | None, normalize_images: bool
+) -> dict[str, Any]:
+    """Return arguments of an extractor, told whether pictures are scaled already, as SB3's policies tell their own."""
+    settings = dict(settings or {})
+    if not normalize_images and issubclass(extractor, ImageExtractor | DictExtractor):
+        settings["normalized_image"] = True
+    return settings
+
+
+def _architecture_for(architecture: str, height: int, width: int) -> str:
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture must be one of {list(ARCHITECTURES)}, got {architecture!r}")
+    size = max(height, width)
+    if architecture != "auto":
+        return architecture
+    return "coordconv" if size <= _SMALL else "jumping" if size <= 64 else "sac-ae"
+
+
+def _convolutions(architecture: str, shape: tuple[int, int, int]) -> nn.Sequential:
+    if architecture == "coordconv":
+        return CoordConvNet(shape)
+    if architecture == "jumping":
+        return JumpingEncoder(shape)
+    if architecture == "minatar":
+        return nn.Sequential(nn.Conv2d(shape[0], 16, 3), nn.ReLU(), nn.Flatten())
+    if min(shape[1:]) < _SMALLEST_OF_SAC_AE:
+        raise ValueError(f"architecture 'sac-ae' needs pictures of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
+    layers: list[nn.Module] = []
+    for channels, stride in ((shape[0], 2), (32, 1), (32, 1), (32, 1)):
+        layers += [nn.Conv2d(channels, 32, 3, stride=stride), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+class Coordinates(nn.Module):
+    """Appends two channels: every pixel's row and column, linear from -1 to 1."""
+
+    def forward(self, images: th.Tensor) -> th.Tensor:
+        batch, _, height, width = images.shape
+        kind = {"device": images.device, "dtype": images.dtype}
+        rows = th.linspace(-1, 1, height, **kind)[:, None].expand(batch, 1, height, width)
+        columns = th.linspace(-1, 1, width, **kind).expand(batch, 1, height, width)
+        # What is put together of several layouts comes out with channels first: say again that they are last.
+        return th.cat([images, rows, columns], dim=1).contiguous(memory_format=th.channels_last)
+
+
+class CoordConvNet(nn.Sequential):
+    """Maps ``float[B, C, H, W]`` to ``float[B, 128]``, non-negative; 211,744 parameters for three channels.
+
+    Source: the six layers of the Nav2D paper, section V-B, with sizes from its code: three 1x1 and one 3x3 of 64
+    channels, 3x3 of 96 and of 128, pooled by 2, 2 and 5. Pictures of another size than 20 x 20 are pooled to one pixel
+    at the end.
+
+    Args:
+        image_shape: (C, H, W), H and W at least 4.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int]):
+        channels, height, width = image_shape
+        if min(height, width) < 4:
+            raise ValueError(f"pictures must have at least 4 x 4 pixels, got {height} x {width}")
+        super().__init__(
+            Coordinates(),
+            nn.Conv2d(channels + 2, 64, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 64, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 64, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.MaxPool2d(2),  # before ReLU: the same numbers, from a quarter of the pixels
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 96, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(96, 128, 3, padding=1),
+            nn.AdaptiveMaxPool2d(1),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+        )

@@ -1,0 +1,246 @@
+"""SB3's SAC with room for auxiliary losses. With nothing added it is SB3's, to the bit.
+
+What a method adds comes in through :meth:`~bisimgym.baselines.core.auxiliary.AuxiliaryLosses.auxiliary_losses`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import SAC
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples, Schedule
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.sac.policies import SACPolicy
+from torch import nn
+from torch.nn import functional as F
+
+from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, move_target
+from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor, extractor_settings
+from bisimgym.baselines.losses import Balance
+
+
+class EncoderSACPolicy(SACPolicy):
+    """A policy whose critic and actor see one embedding, which the critic and auxiliary losses train.
+
+    SB3's ``share_features_extractor=True`` trains a shared encoder by the actor's loss; methods that shape embeddings
+    need the opposite. Here ``encoder`` belongs to the critic's optimiser, and the actor gets detached embeddings.
+    Actor and critics are SB3's own, on the space of embeddings.
+
+    Args:
+        features_extractor_class: the encoder; ``net_arch`` and the other arguments are those of SB3's policy.
+        optimizer_kwargs: of the optimiser; its fused implementation, if it has one, is used unless this says otherwise.
+        balanced: whether the critic sees the two halves of an embedding with learned weights (AMBS). The weights belong
+            to the encoder; the actor sees embeddings without them.
+    """
+
+    encoder: BaseFeaturesExtractor
+    encoder_target: BaseFeaturesExtractor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        features_extractor_class: type[BaseFeaturesExtractor] = MLPExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        share_features_extractor: bool = False,
+        balanced: bool = False,
+        **kwargs: Any,
+    ):
+        self.balanced = balanced
+        if share_features_extractor:
+            raise ValueError("share_features_extractor=True trains the encoder by the actor's loss: leave it out")
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=extractor_settings(
+                features_extractor_class, features_extractor_kwargs, normalize_images
+            ),
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=fused_where_possible(optimizer_class, optimizer_kwargs),
+            **kwargs,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        # The device is the encoder's: until there are parameters, SB3 takes the policy to be on the CPU.
+        self.encoder = self.make_features_extractor()
+        self.encoder_target = self.make_features_extractor()
+        self.encoder_target.load_state_dict(self.encoder.state_dict())
+        self.balance, self.balance_target = (Balance() if self.balanced else nn.Identity() for _ in range(2))
+        latent = spaces.Box(-np.inf, np.inf, (self.encoder.features_dim,), np.float32)
+        for arguments in (self.actor_kwargs, self.critic_kwargs):
+            arguments["observation_space"] = latent
+        self._latent_space = latent
+        self.actor = self.make_actor()
+        self.critic = self.make_critic()
+        self.critic_target = self.make_critic()
+        self.critic_target.load_state_dict(self.critic.state_dict())
+        rate = lr_schedule(1)
+        self.actor.optimizer = self.optimizer_class(self.actor.parameters(), lr=rate, **self.optimizer_kwargs)
+        trained = [*self.encoder.parameters(), *self.balance.parameters(), *self.critic.parameters()]
+        self.critic.optimizer = self.optimizer_class(trained, lr=rate, **self.optimizer_kwargs)
+        for target in (self.encoder_target, self.balance_target, self.critic_target):
+            target.train(False)
+            for parameter in target.parameters():
+                parameter.requires_grad_(False)
+
+    def _update_features_extractor(self, net_kwargs: dict[str, Any], features_extractor: Any = None) -> dict[str, Any]:
+        # Actor and critics take embeddings as they are.
+        extractor = FlattenExtractor(self._latent_space)
+        return {**net_kwargs, "features_extractor": extractor, "features_dim": extractor.features_dim}
+
+    def encode(self, observations: PyTorchObs, target: bool = False) -> th.Tensor:
+        """Return embeddings of observations as the replay holds them, ``float[B, features_dim]``."""
+        encoder = self.encoder_target if target else self.encoder
+        return encoder(preprocess_obs(observations, self.observation_space, self.normalize_images))
+
+    def for_critic(self, z: th.Tensor, target: bool = False) -> th.Tensor:
+        """Return embeddings as the critic sees them."""
+        return (self.balance_target if target else self.balance)(z)
+
+    def encoder_parts(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return what makes up the encoder, each with its slowly moving copy."""
+        return [(self.encoder, self.encoder_target), (self.balance, self.balance_target)]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "balanced": self.balanced}
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self.actor(self.encode(observation).float(), deterministic)
+
+    def set_training_mode(self, mode: bool) -> None:
+        super().set_training_mode(mode)
+        self.encoder.train(mode)
+
+
+class EncoderCnnPolicy(EncoderSACPolicy):
+    """:class:`EncoderSACPolicy` for pictures."""
+
+    def __init__(self, *args: Any, features_extractor_class: Any = ImageExtractor, **kwargs: Any):
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+
+
+class EncoderMultiInputPolicy(EncoderSACPolicy):
+    """:class:`EncoderSACPolicy` for dictionaries."""
+
+    def __init__(self, *args: Any, features_extractor_class: Any = DictExtractor, **kwargs: Any):
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+
+
+class AuxiliarySAC(AuxiliaryLosses, SAC):
+    """SB3's SAC with room for auxiliary losses, in one backward pass with the critic's.
+
+    With a policy of SB3 and these arguments at their defaults, parameters are those of SB3's SAC, to the bit. With
+    :class:`EncoderSACPolicy`, embeddings of a batch are computed once and shared: the actor's loss takes those that the
+    critic's loss was computed from, from before the critic's step.
+
+    Args:
+        policy: any of SB3's SAC, or an :class:`EncoderSACPolicy`.
+        env: the environment.
+        actor_period: updates per update of actor and temperature.
+        target_update_interval: updates per update of targets. Counted over the whole training, where SB3 counts anew
+            in every call of ``train``.
+        max_grad_norm: largest norm of the gradients of the critic (with the encoder), of the auxiliary networks and of
+            the actor, each; ``None`` is no limit.
+        **kwargs: of :class:`AuxiliaryLosses`, of which all need an encoder policy, and of SB3's SAC.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[SACPolicy],
+        env: Any,
+        learning_rate: float | Schedule = 3e-4,
+        *,
+        actor_period: int = 1,
+        max_grad_norm: float | None = None,
+        **kwargs: Any,
+    ):
+        if not isinstance(actor_period, int) or actor_period < 1:
+            raise ValueError(f"actor_period must be an integer of at least 1, got {actor_period!r}")
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive or None, got {max_grad_norm!r}")
+        self.actor_period, self.max_grad_norm = actor_period, max_grad_norm
+        super().__init__(policy, env, learning_rate, **kwargs)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self._encodes = isinstance(self.policy, EncoderSACPolicy)
+        if not self._encodes and (self.augmentation is not None or self.encoder_tau is not None):
+            raise ValueError("augmentation and encoder_tau need a policy with an encoder (EncoderSACPolicy)")
+
+    def encoders(self) -> tuple[nn.Module, nn.Module]:
+        return self.policy.encoder, self.policy.encoder_target
+
+    def statistics(self) -> dict[str, th.Tensor]:
+        return super().statistics() if self._encodes else {}  # SB3's policies share no encoder
+
+    def main_optimizers(self) -> list[th.optim.Optimizer]:
+        optimizers = [self.actor.optimizer, self.critic.optimizer]
+        return optimizers if self.ent_coef_optimizer is None else [*optimizers, self.ent_coef_optimizer]
+
+    def update(self, data: ReplayBufferSamples, number: int) -> dict[str, th.Tensor]:
+        """Do one update, in the order of SB3: temperature, critic with auxiliary losses, actor, targets."""
+        if self.use_sde:
+            self.actor.reset_noise()
+        losses: dict[str, th.Tensor] = {}
+        auxiliary: dict[str, th.Tensor] = {}
+        # What each network sees: embeddings, or with SB3's policies the observations themselves.
+        if self._encodes:
+            batch = self.encoded(data)
+            auxiliary = self.auxiliary_losses(batch)
+            policy = self.policy
+            seen, seen_by_actor = policy.for_critic(batch.z), batch.z.detach()
+            next_seen, next_seen_by_target = batch.next_z, policy.for_critic(batch.next_target_z, target=True)
+            rewards = batch.rewards.unsqueeze(1)
+        else:
+            seen = seen_by_actor = data.observations
+            next_seen = next_seen_by_target = data.next_observations
+            rewards = data.rewards
+
+        acts = number % self.actor_period == 0
+        if acts:
+            actions_pi, log_prob = self.actor.action_log_prob(seen_by_actor)
+            log_prob = log_prob.reshape(-1, 1)
+        if self.ent_coef_optimizer is not None:
+            ent_coef = th.exp(self.log_ent_coef.detach())
+            if acts:
+                losses["ent_coef_loss"] = -(self.log_ent_coef * (log_prob + self.target_entropy).detach()).mean()
+                self.descend(losses["ent_coef_loss"], [self.ent_coef_optimizer])
+        else:
+            ent_coef = self.ent_coef_tensor
+        losses["ent_coef"] = ent_coef
+
+        with th.no_grad():
+            next_actions, next_log_prob = self.actor.action_log_prob(next_seen)
+            next_q = th.cat(self.critic_target(next_seen_by_target, next_actions), dim=1).amin(dim=1, keepdim=True)
+            next_q = next_q - ent_coef * next_log_prob.reshape(-1, 1)
+            target_q = rewards + (1 - data.dones) * self.discounts_of(data) * next_q
+        losses["critic_loss"] = 0.5 * sum(F.mse_loss(q, target_q) for q in self.critic(seen, data.actions))
+        losses |= auxiliary
+        total = sum(auxiliary.values(), start=losses["critic_loss"])
+        self.descend(total, [self.critic.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
+
+        if acts:
+            judged = self.policy.for_critic(seen_by_actor).detach() if self._encodes else seen_by_actor
+            q_pi = th.cat(self.critic(judged, actions_pi), dim=1).amin(dim=1, keepdim=True)
+            losses["actor_loss"] = (ent_coef * log_prob - q_pi).mean()
+            self.descend(losses["actor_loss"], [self.actor.optimizer], self.max_grad_norm)
+        if number % self.target_update_interval == 0:
+            polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+            polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
+            if self._encodes:
+                rate = self.tau if self.encoder_tau is None else self.encoder_tau
+                for online, target in self.policy.encoder_parts():
+                    move_target(online, target, rate)
+        return losses

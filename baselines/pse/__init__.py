@@ -1,0 +1,1 @@
+"""Policy similarity embeddings by imitation: the learner, its policy, alignment loss, augmentation and sampling."""

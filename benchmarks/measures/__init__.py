@@ -1,0 +1,1 @@
+"""What is measured of agents and encoders, and how seeds are summarized."""

@@ -1,0 +1,214 @@
+"""From runs to a folder of pages."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import bisimgym
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.report.leaderboard import charts, export, grids, views
+from bisimgym.benchmarks.report.leaderboard.slugs import slugs
+from bisimgym.benchmarks.report.summary import Row, number, summarize
+from bisimgym.benchmarks.running.run_folder import RunResult, make_folder
+from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.base import Suite
+
+#: Lists the files that a site consists of; a folder without it is somebody else's.
+MARKER = ".bisimgym-site"
+
+
+def build_site(runs: Sequence[RunResult], out: Path) -> Path:
+    """Build the leaderboard of finished runs and return the path of its ``index.html``.
+
+    The same runs give the same files. The site is built next to ``out`` and takes its place when it is whole; an
+    earlier site there is replaced.
+
+    Args:
+        runs: as ``find_runs`` returns them.
+        out: the site's folder: missing, empty, or an earlier site.
+
+    Raises:
+        UserError: if there are no runs, or ``out`` cannot be written or holds files that are not of a site.
+    """
+    if not runs:
+        raise UserError("there are no finished runs to report")
+    out = out.resolve()
+    _check_replaceable(out)
+    make_folder(out.parent)
+    new = out.with_name(f".{out.name}.{os.getpid()}.new")
+    try:
+        new.mkdir()
+        try:
+            _write(runs, new)
+            _replace(out, new)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
+    return out / "index.html"
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise ``UserError`` unless replacing ``out`` loses nothing but an earlier site."""
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        if not out.is_dir():
+            raise UserError(f"{out} is a file: choose another --out for the site's folder")
+        if not (out / MARKER).is_file():
+            raise UserError(f"{out} is not empty and not a site of bisimgym: choose another --out, or empty it")
+        own = {MARKER, *(out / MARKER).read_text(encoding="utf-8").splitlines()}
+        foreign = sorted(p for p in _files(out) if p not in own)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
+    if foreign:
+        raise UserError(f"{out} holds files that bisimgym did not write, such as {foreign[0]}: move them away first")
+    make_folder(out)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    return (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+
+
+def _replace(out: Path, new: Path) -> None:
+    if not out.exists():
+        new.rename(out)
+        return
+    old = new.with_suffix(".old")
+    out.rename(old)
+    try:
+        new.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    shutil.rmtree(old)
+
+
+@dataclass(frozen=True)
+class _Addresses:
+    """Where pages and files are, relative to the site's root."""
+
+    tasks: Mapping[tuple[str, str], str]
+    methods: Mapping[tuple[str, str], str]
+    data: Mapping[Path, str]
+
+    @classmethod
+    def of(cls, runs: Sequence[RunResult]) -> _Addresses:
+        specs = [run.spec for run in runs]
+        suite, task, method, preset = (
+            slugs(getattr(spec, name) for spec in specs) for name in ("suite", "task", "method_folder", "preset")
+        )
+        folders = ["/".join((suite[s.suite], task[s.task], method[s.method_folder], preset[s.preset])) for s in specs]
+        return cls(
+            {(s.suite, s.task): f"tasks/{suite[s.suite]}/{task[s.task]}.html" for s in specs},
+            {(s.suite, s.method_folder): f"methods/{suite[s.suite]}/{method[s.method_folder]}.html" for s in specs},
+            {run.path: f"data/{folder}/seed-{run.spec.seed}" for run, folder in zip(runs, folders, strict=True)},
+        )
+
+
+def _write(runs: Sequence[RunResult], site: Path) -> None:
+    """Write every file of the site into an empty folder."""
+    addresses = _Addresses.of(runs)
+    links = export.copy_runs(runs, addresses.data, site)
+    pictures = export.copy_pictures(runs, addresses.data, site)
+    export.write_csv(runs, site / "data" / "runs.csv")
+    static = importlib.resources.files("bisimgym.benchmarks.report.leaderboard") / "static"
+    (site / "static").mkdir()
+    for file in sorted(static.iterdir(), key=lambda file: file.name):
+        if file.is_file():
+            (site / "static" / file.name).write_bytes(file.read_bytes())
+
+    by_suite: dict[str, list[Row]] = defaultdict(list)
+    for row in summarize(runs):
+        by_suite[row.suite].append(row)
+    environment = _environment(addresses, links, pictures)
+    styles = {name: _styles(load_suite(name), rows) for name, rows in by_suite.items()}
+    suites = [
+        {"suite": (suite := load_suite(name)), "sections": views.sections(suite, rows), "styles": styles[name]}
+        for name, rows in by_suite.items()
+    ]
+    _page(environment, site, "index.html", "index.html", suites=suites, runs=len(runs))
+    _page(environment, site, "submit.html", "submit.html")
+    for name, rows in by_suite.items():
+        suite = load_suite(name)
+        for task in dict.fromkeys(row.task for row in rows):
+            sections = views.sections(suite, [row for row in rows if row.task == task])
+            context = {"suite": suite, "task": suite.tasks[task], "sections": sections, "styles": styles[name]}
+            _page(environment, site, addresses.tasks[name, task], "task.html", **context)
+        for method in dict.fromkeys(row.method for row in rows):
+            context = _method_context(suite, [row for row in rows if row.method == method])
+            _page(environment, site, addresses.methods[name, method], "method.html", styles=styles[name], **context)
+    (site / MARKER).write_text("".join(f"{name}\n" for name in sorted(_files(site))), encoding="utf-8")
+
+
+def _method_context(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
+    runs = [run for row in rows for run in row.runs]
+    settings, heads = views.setting_columns(runs)
+    made_with: dict[str, list[RunResult]] = defaultdict(list)
+    for run in runs:
+        parts = {name: run.run.get(name) for name in ("machine", "versions")}
+        texts = {
+            key: value for part in parts.values() if isinstance(part, dict) for key, value in views.flat(part).items()
+        }
+        made_with[json.dumps(texts)].append(run)
+    return {
+        "suite": suite,
+        "rows": rows,
+        "runs": runs,
+        "sections": views.sections(suite, rows),
+        "settings": settings,
+        "setting_heads": heads,
+        "made_with": [(json.loads(texts), users) for texts, users in made_with.items()],
+        "commands": views.reproduce(rows),
+        "measures": [name for name in suite.measures if any(name in row.measures for row in rows)],
+    }
+
+
+def _styles(suite: Suite, rows: Sequence[Row]) -> dict[str, int]:
+    """Return the number of each method's line style, the same on every page: the suite's methods first."""
+    present = sorted({row.method for row in rows})
+    ordered = [name for name in suite.methods if name in present]
+    ordered += [name for name in present if name not in suite.methods]
+    return {method: i for i, method in enumerate(ordered)}
+
+
+def _environment(
+    addresses: _Addresses, links: Mapping[Path, Mapping[str, str]], pictures: Mapping[Path, Mapping[str, str]]
+) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bisimgym.benchmarks.report.leaderboard", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"train_seconds": views.train_seconds, "published": views.published_of}
+    environment.globals |= {
+        "version": bisimgym.__version__,
+        "addresses": addresses,
+        "links": links,
+        "pictures": pictures,
+        "views": views,
+        "charts": charts,
+        "grids": grids,
+        "number": number,
+    }
+    return environment
+
+
+def _page(environment: jinja2.Environment, site: Path, address: str, template: str, **context: Any) -> None:
+    path = site / address
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = environment.get_template(template).render(root="../" * address.count("/"), **context)
+    # Names may hold halves of surrogate pairs, which no encoding has.
+    path.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")

@@ -1,0 +1,248 @@
+"""Rows to what a page shows: texts, lengths of bars, order. The templates only lay it out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bisimgym.benchmarks.report.summary import Row, number
+from bisimgym.benchmarks.running.run_folder import RunResult
+from bisimgym.benchmarks.suites.base import EXTERNAL, Published, Suite
+
+#: The measure that published numbers of some methods were scored by; it stands beside them.
+PAPER_RULE = "paper_rule"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Places on a bar in percent of its length; ``interval`` and ``published`` may be missing."""
+
+    score: float
+    interval: tuple[float, float] | None
+    published: float | None
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line below a score: our number, the published one, or both."""
+
+    label: str
+    ours: str
+    published: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method's score on a task. ``best`` marks the best mean of the table's column."""
+
+    row: Row
+    score: str
+    interval: str
+    iqm: str
+    seeds: str
+    bar: Bar
+    notes: Sequence[Note]
+    best: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method in the overview: one cell per task, None where it was not run."""
+
+    row: Row
+    cells: Sequence[Cell | None]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The part of a page that holds one preset, so that presets are never mixed in one table."""
+
+    preset: str
+    title: str
+    description: str
+    tasks: Sequence[str]
+    lines: Sequence[Line]
+    rows: Sequence[Row]
+
+
+def sections(suite: Suite, rows: Sequence[Row]) -> list[Section]:
+    """Return one section per preset: the longest training first, outside agents last."""
+    known = [*reversed(suite.presets), EXTERNAL]
+    presets = sorted({row.preset for row in rows}, key=lambda p: (known.index(p) if p in known else len(known), p))
+    return [_section(suite, preset, [row for row in rows if row.preset == preset]) for preset in presets]
+
+
+def _section(suite: Suite, preset: str, rows: Sequence[Row]) -> Section:
+    tasks = [task for task in suite.tasks if any(row.task == task for row in rows)]
+    cells = {(cell.row.method, cell.row.task): cell for task in tasks for cell in task_cells(suite, rows, task)}
+    first = {row.method: row for row in reversed(rows)}
+    lines = [Line(row, [cells.get((method, task)) for task in tasks]) for method, row in first.items()]
+
+    def order(line: Line) -> tuple:
+        means = [cell.row.mean for cell in line.cells if cell]
+        return -len(means), sum(means) / len(means) * (1 if suite.lower_is_better else -1), line.row.method
+
+    if preset == EXTERNAL:
+        title, description = "Outside agents", "Trained elsewhere, scored here with `bisimgym evaluate`"
+    else:
+        title = f"Preset {preset}"
+        description = suite.presets[preset].description if preset in suite.presets else ""
+    return Section(preset, title, description, tasks, sorted(lines, key=order), rows)
+
+
+def task_cells(suite: Suite, rows: Sequence[Row], task: str) -> list[Cell]:
+    """Return the cells of one task and preset in the order of the rows."""
+    rows = [row for row in rows if row.task == task]
+    longest = 1.0 if suite.percent else max(abs(edge) for row in rows for edge in (row.mean, *(row.interval or ())))
+    best = (min if suite.lower_is_better else max)(row.mean for row in rows)
+    return [_cell(suite, row, longest or 1.0, len(rows) > 1 and row.mean == best) for row in rows]
+
+
+def _cell(suite: Suite, row: Row, longest: float, best: bool) -> Cell:
+    def along(value: float) -> float:
+        return round(min(max(100 * value / longest, 0.0), 100.0), 2)
+
+    published = published_of(row)
+    bar = Bar(
+        along(row.mean),
+        row.interval and (along(row.interval[0]), along(row.interval[1])),
+        along(published["score"].score) if "score" in published else None,
+    )
+    seeds = f"{len(row.runs)} seeds" if len(row.runs) > 1 else "1 seed"
+    iqm = number(suite, row.interquartile_mean)
+    return Cell(row, number(suite, row.mean), interval_text(suite, row), iqm, seeds, bar, _notes(suite, row), best)
+
+
+def published_of(row: Row) -> Mapping[str, Published]:
+    """Return the published numbers to compare a row with: none for an outside agent, whatever it calls itself."""
+    return {} if row.preset == EXTERNAL else row.published
+
+
+def _notes(suite: Suite, row: Row) -> list[Note]:
+    published, notes = published_of(row), []
+    reference = "paper (standard settings)" if row.runs[0].spec.variant else "paper"
+    if "score" in published:
+        notes.append(_note(suite, reference, "", published["score"], "score"))
+    for name, measure in suite.measures.items():
+        if name in row.measures and (name in published or name == PAPER_RULE):
+            notes.append(
+                _note(suite, measure.title, number(suite, row.measures[name], name), published.get(name), name)
+            )
+    return notes
+
+
+def _note(suite: Suite, label: str, ours: str, published: Published | None, name: str) -> Note:
+    if published is None:
+        return Note(label, ours, "", "")
+    return Note(label, ours, published_text(suite, published, name), f"{published.spread_name}; {published.source}")
+
+
+def published_text(suite: Suite, published: Published, measure: str = "score") -> str:
+    return f"{number(suite, published.score, measure)} ± {number(suite, published.spread, measure)}"
+
+
+def interval_text(suite: Suite, row: Row) -> str:
+    return "" if row.interval is None else f"{number(suite, row.interval[0])}–{number(suite, row.interval[1])}"
+
+
+def first_with_pictures(rows: Iterable[Row], pictures: Mapping[Path, Any]) -> list[tuple[Row, RunResult]]:
+    """Return the rows that have runs with pictures, each with the first of these runs by seed."""
+    drawn = [(row, [run for run in row.runs if run.path in pictures]) for row in rows]
+    return [(row, min(runs, key=lambda run: run.spec.seed)) for row, runs in drawn if runs]
+
+
+def sources(rows: Iterable[Row]) -> list[str]:
+    """Return where the published numbers of rows come from and what their spreads are, each once."""
+    every = [published for row in rows for published in published_of(row).values()]
+    return list(dict.fromkeys(f"{p.source}; ± is the {p.spread_name}" for p in every))
+
+
+def description_of(suite: Suite, runs: Iterable[RunResult]) -> str:
+    """Return what a method is: from its suite, else from what its author wrote in run.json."""
+    for run in runs:
+        if run.spec.preset != EXTERNAL and run.spec.method in suite.methods:
+            return suite.methods[run.spec.method].description
+        if isinstance(written := run.run.get("description"), str) and written.strip():
+            return written.strip()
+    return "Outside agent"
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return settings as text by dotted key."""
+    texts: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            texts |= flat(value, f"{prefix}{key}.")
+        else:
+            texts[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return texts
+
+
+def setting_columns(runs: Sequence[RunResult]) -> tuple[list[tuple[str, list[str | None]]], list[str]]:
+    """Return the settings of runs as a table: lines of (key, one value per column), and the columns' heads.
+
+    Runs with the same settings share a column; its head names their tasks and presets.
+    """
+    columns: dict[str, tuple[dict[str, str], dict[str, dict[str, None]]]] = {}
+    for run in runs:
+        settings = flat(run.spec.settings)
+        _, used = columns.setdefault(json.dumps(settings, sort_keys=True), (settings, {}))
+        used.setdefault(run.spec.preset, {})[run.spec.task] = None
+    heads = [
+        "; ".join(f"{preset}: {', '.join(tasks)}" for preset, tasks in used.items()) for _, used in columns.values()
+    ]
+    keys = dict.fromkeys(key for settings, _ in columns.values() for key in settings)
+    return [(key, [settings.get(key) for settings, _ in columns.values()]) for key in keys], heads
+
+
+def reproduce(rows: Sequence[Row]) -> list[str]:
+    """Return the commands that train rows again, none for outside agents."""
+    commands = []
+    for row in rows:
+        spec = row.runs[0].spec
+        if row.preset == EXTERNAL:
+            continue
+        seeds = max(run.spec.seed for run in row.runs)
+        words = ["bisimgym", "run", spec.suite, "--task", spec.task, "--method", spec.method, "--seeds", str(seeds)]
+        words += ["--preset", spec.preset]
+        for key, value in sorted(spec.variant.items()):
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        commands.append(shlex.join([*words, "--out", "runs"]))
+    return commands
+
+
+def duration(seconds: Any) -> str:
+    """Return a length of time as people say it, "" if there is none."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def train_seconds(run: RunResult) -> float | None:
+    value = run.result.get("train_seconds")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def machine_text(run: RunResult) -> str:
+    """Return device, precision and threads of a run as far as they are recorded."""
+    machine = run.run.get("machine")
+    if not isinstance(machine, dict):
+        return ""
+    threads = machine.get("threads")
+    counted = f"{threads} thread{'' if threads == 1 else 's'}" if threads is not None else None
+    return ", ".join(
+        str(part) for part in (machine.get("device"), machine.get("precision"), counted) if part is not None
+    )
+
+
+def finished(run: RunResult) -> str:
+    """Return when a run was finished, to the minute, "" if it is not recorded."""
+    return str(run.result.get("finished") or "")[:16].replace("T", " ")

@@ -1,0 +1,1 @@
+"""Runs: their folders, executors, the machine they ran on."""

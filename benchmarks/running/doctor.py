@@ -1,0 +1,122 @@
+"""What to look at first when something does not work."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+
+from rich.console import Console
+
+from bisimgym.benchmarks.running import machine
+
+#: Packages by the extra that brings them.
+_EXTRAS = {
+    "core": ("gymnasium", "numpy"),
+    "render": ("pygame",),
+    "dmc": ("dm_control", "mujoco", "pillow"),
+    "video": ("av",),
+    "baselines": ("torch", "stable-baselines3"),
+    "bench": ("typer", "rich", "jinja2"),
+}
+
+
+def report(console: Console) -> list[str]:
+    """Print what is installed and what it runs on; return the problems found."""
+    problems = known_bad_pairs(_installed())
+    console.print(f"bisimgym {importlib.metadata.version('bisimgym')}, Python {platform.python_version()}")
+    console.print(f"{platform.system()} {platform.machine()}, {machine.processor()}, {machine.cores()} cores\n")
+    for extra, packages in _EXTRAS.items():
+        for name in packages:
+            version = _version(name)
+            note = version or f'not installed: pip install "bisimgym[{extra}]"'
+            console.print(f"  {name:<18} {note}")
+    console.print()
+    for line in _torch_lines():
+        console.print(f"  {line}")
+    console.print(f"  {'window':<18} {_window_line()}")
+    console.print(f"  {'OpenGL':<18} {_opengl_line()}")
+    console.print()
+    for problem in problems:
+        console.print(f"[red]problem:[/red] {problem}")
+    if not problems:
+        console.print("No known problem found.")
+    return problems
+
+
+def known_bad_pairs(installed: dict[str, str]) -> list[str]:
+    """Return one line for each combination of packages that is known not to work, and what to do.
+
+    Args:
+        installed: version of every installed package, by lower-case name.
+    """
+    problems = []
+    if "pygame-ce" in installed:
+        problems.append(
+            "pygame-ce installs the same module as pygame and replaces its files: pip uninstall pygame-ce pygame, then "
+            'pip install "bisimgym[render]"'
+        )
+    if "dm-control" in installed and int(installed.get("mujoco", "3").split(".")[0]) >= 4:
+        problems.append('mujoco 4 cannot load dm_control\'s suite: pip install "mujoco>=3.17,<4"')
+    if int(installed.get("numpy", "2").split(".")[0]) < 2:
+        problems.append('numpy 1 is not supported: pip install "numpy>=2,<3"')
+    return problems
+
+
+def _installed() -> dict[str, str]:
+    return {(d.name or "").lower().replace("_", "-"): d.version for d in importlib.metadata.distributions()}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _torch_lines() -> list[str]:
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch as th
+
+    from bisimgym.baselines.core.precision import has_fast_bfloat16, resolve_precision
+
+    devices = [th.device("cpu")] + ([th.device("cuda")] if th.cuda.is_available() else [])
+    lines = []
+    for device in devices:
+        name = th.cuda.get_device_name(device) if device.type == "cuda" else f"{th.get_num_threads()} threads"
+        fast = "fast bfloat16" if has_fast_bfloat16(device) else "no fast bfloat16"
+        lines.append(f"{device.type:<18} {name}, {fast}; precision='auto' is {resolve_precision('auto', device)}")
+    if not th.cuda.is_available():
+        lines.append(f"{'cuda':<18} not available")
+    return lines
+
+
+def _opengl_line() -> str:
+    if importlib.util.find_spec("mujoco") is None:
+        return 'not looked for: pip install "bisimgym[dmc]"'
+    from bisimgym.envs.rendering.probe import probe
+
+    found = probe()
+    if found.backend is None:
+        return f"{found.explain()} (the default)"
+    speed = "a GPU draws" if found.is_hardware else "the processor draws"
+    choice = "opengl" if found.is_hardware else "raycast"
+    return f"{found.backend}, {found.renderer}: {speed}; renderer='auto' is {choice}, the default is raycast"
+
+
+def _window_line() -> str:
+    if importlib.util.find_spec("pygame") is None:
+        return 'no windows: pip install "bisimgym[render]"'
+    import os
+
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    import pygame
+
+    try:
+        pygame.display.init()
+    except pygame.error as error:
+        return f'no display ({error}): use render_mode="rgb_array", or a virtual display (xvfb-run)'
+    driver = pygame.display.get_driver()
+    pygame.display.quit()
+    return f"SDL {'.'.join(map(str, pygame.get_sdl_version()))}, driver {driver}"

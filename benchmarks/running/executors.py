@@ -1,0 +1,145 @@
+"""Where runs happen: in this process, in worker processes, or on a Ray cluster. All yield results as runs finish."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running.run_folder import RunResult, read_run
+from bisimgym.benchmarks.running.runner import describe, run_one
+from bisimgym.benchmarks.suites.base import Spec
+
+#: ``on_progress(index of the spec, done, total)``
+OnProgress = Callable[[int, int, int], None]
+#: ``(index of the spec, its result or the error that ended it)``
+Finished = tuple[int, RunResult | Exception]
+
+
+def run_here(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, on_progress: OnProgress
+) -> Iterator[Finished]:
+    """Do the runs one after the other in this process."""
+    for index, spec in enumerate(specs):
+        try:
+            yield index, run_one(out, spec, device, threads, lambda done, total, i=index: on_progress(i, done, total))
+        except UserError as error:
+            yield index, error
+        except Exception as error:
+            yield index, _failure(out, spec, error)
+
+
+def run_in_processes(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, jobs: int, on_progress: OnProgress
+) -> Iterator[Finished]:
+    """Do the runs in ``jobs`` worker processes.
+
+    Raises:
+        UserError: if a worker dies (killed, or out of memory). What it had done is kept.
+    """
+    context = multiprocessing.get_context("spawn")  # a forked torch can deadlock
+    queue = context.Queue()
+    forward = threading.Thread(target=_forward, args=(queue, on_progress), daemon=True)
+    forward.start()
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialize, initargs=(queue,))
+    try:
+        futures: dict[Future, int] = {
+            pool.submit(_work, out, spec, device, threads, index): index for index, spec in enumerate(specs)
+        }
+        for future in as_completed(futures):
+            index = futures[future]
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a worker process died (killed, or out of memory): finished runs and checkpoints are kept, run the "
+                    "same command again to go on (with fewer --jobs if memory ran out)"
+                ) from None
+            if error is None:
+                yield index, read_run(out / specs[index].folder)
+            else:
+                yield index, error if isinstance(error, UserError) else _failure(out, specs[index], error)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        queue.cancel_join_thread()  # a worker that was stopped while it wrote may hold the queue for ever
+        queue.put(None)
+        forward.join(timeout=5)
+
+
+def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> Iterator[Finished]:
+    """Do the runs on the Ray cluster that ``RAY_ADDRESS`` names, or on a local one.
+
+    Each run asks for ``threads`` CPUs (and a GPU with ``device="cuda"``); the cluster decides how many go side by side.
+    ``out`` must be a folder that all its machines share.
+
+    Raises:
+        UserError: if Ray is not installed or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError('--executor ray needs Ray: pip install "bisimgym[ray]"') from None
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot reach a Ray cluster: {error}") from error
+    # No retries by Ray: a run that is started again goes on from its own checkpoint.
+    remote = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=0)(run_one)
+    pending = {remote.remote(out.resolve(), spec, device, threads): index for index, spec in enumerate(specs)}
+    try:
+        while pending:
+            (done,), _ = ray.wait(list(pending), num_returns=1)
+            index = pending.pop(done)
+            try:
+                ray.get(done)
+                yield index, read_run(out / specs[index].folder)
+            except UserError as error:
+                yield index, error
+            except Exception as error:
+                cause = getattr(error, "cause", None) or error
+                yield index, cause if isinstance(cause, UserError) else _failure(out, specs[index], cause)
+    finally:
+        ray.shutdown()
+
+
+def _failure(out: Path, spec: Spec, error: BaseException) -> Exception:
+    log = out / spec.folder / "error.log"
+    where = f" (traceback in {log})" if log.exists() else ""
+    return RuntimeError(f"{describe(spec)} failed: {type(error).__name__}: {error}{where}")
+
+
+def _forward(queue: multiprocessing.Queue, on_progress: OnProgress) -> None:
+    while (event := queue.get()) is not None:
+        on_progress(*event)
+
+
+_queue: multiprocessing.Queue | None = None
+
+
+def _initialize(queue: multiprocessing.Queue) -> None:
+    global _queue
+    _queue = queue
+    queue.cancel_join_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process answers Ctrl-C for all
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End with the parent, however it ended: a worker that lived on would hold its run's lock."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(out: Path, spec: Spec, device: str, threads: int, index: int) -> None:
+    assert _queue is not None
+    queue = _queue
+    run_one(out, spec, device, threads, lambda done, total: queue.put((index, done, total)))

@@ -1,0 +1,209 @@
+"""Runs: plan them, do what is not yet done, resume what was cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import shlex
+import sys
+import sysconfig
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bisimgym.benchmarks.agents import check_agent
+from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.running import machine
+from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_finished, read_run
+from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec
+
+
+def plan(
+    suite: Suite,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    seeds: int,
+    preset: str,
+    variant: Mapping[str, Any],
+) -> list[Spec]:
+    """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
+
+    Seeds count from 1, as the paper's do. Empty ``tasks`` or ``methods`` mean all of them.
+
+    Raises:
+        UserError: for unknown names or settings.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds must be at least 1, got {seeds}")
+    return [
+        make_spec(suite, task, method, preset, seed, variant)
+        for seed in range(1, seeds + 1)
+        for task in dict.fromkeys(tasks or suite.tasks)
+        for method in dict.fromkeys(methods or suite.methods)
+    ]
+
+
+def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any = None) -> RunResult:
+    """Do one run in this process, from its checkpoint if there is one, and return its verified result.
+
+    A run that was cut off goes on with the number of threads that it was started with: sums of floating-point numbers
+    depend on it.
+    """
+    import torch as th
+
+    suite = load_suite(spec.suite)
+    folder = RunFolder(out, spec, on_progress)
+    here = machine.machine(device, threads, spec.settings.get("precision"))
+    with folder.lock():
+        log = folder.path / "error.log"
+        try:
+            command = shlex.join(["bisimgym", *sys.argv[1:]])
+            run = folder.start({"versions": machine.versions(), "machine": here, "command": command})
+            if is_finished(folder.path):
+                return read_run(folder.path)
+            th.set_num_threads(_check_same_machine(folder, run, here))
+            outcome = suite.train(spec, folder, device)
+            result = folder.finish(outcome, suite.lower_is_better, _timing(folder, suite.x_name))
+        except UserError:
+            raise
+        except OSError as error:
+            raise UserError(f"{folder.path}: {error.strerror or error}; what was written before is kept") from error
+        except Exception:
+            with contextlib.suppress(OSError):
+                log.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+        log.unlink(missing_ok=True)
+        return result
+
+
+def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping[str, Any]) -> int:
+    """Return the number of threads a run was started with; refuse to go on with it on other hardware."""
+    try:
+        began = run["machine"]
+        for key in ("device", "precision"):
+            if began[key] != here[key]:
+                raise UserError(
+                    f"{folder.path} was begun with {key} {began[key]}, and here it would go on with {here[key]}: use "
+                    "the same --device, or another --out"
+                )
+        return int(began["threads"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder.path / 'run.json'} is damaged (machine: {error!r}): move the folder away") from None
+
+
+def _timing(folder: RunFolder, x_name: str) -> dict[str, Any]:
+    last = folder.resume_curve(x_name, sys.maxsize)[-1]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {x_name: last[x_name], "train_seconds": last["seconds"], "finished": now}
+
+
+def evaluate_agent(
+    agent: Any,
+    suite: Suite,
+    task: str,
+    name: str,
+    out: Path | None = None,
+    seed: int = 1,
+    budget: int = 0,
+    description: str = "",
+    command: str = "",
+) -> Outcome:
+    """Score an outside agent on one task, and store the result if ``out`` is given.
+
+    Args:
+        agent: follows the agent protocol: ``predict(observation, state, episode_start, deterministic)``.
+        name: shown in tables and used as a folder: letters, digits and ``._+-``.
+        seed: names the run; the random grid of the jumping suite depends on it.
+        budget: environment steps to learn for first, with the agent's ``learn(envs, budget, seed)``. An agent that also
+            has ``save(path)`` is kept as ``checkpoint/agent`` in the run's folder.
+        description: shown on the agent's page.
+        command: that the result was made with, stored with it.
+
+    Raises:
+        UserError: for unknown tasks, bad names, agents that break the protocol, and results that are already there.
+    """
+    if task not in suite.tasks:
+        raise unknown("task", task, suite.tasks)
+    if not name or not all(c.isalnum() or c in "._+-" for c in name) or name[0] == ".":
+        raise UserError(f"agent name {name!r} must be letters, digits and ._+- only: give one with --name")
+    if name in suite.methods:
+        raise UserError(f"agent name {name!r} is a method of the suite: give another one with --name")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"the seed must be from 0 to 2**32 - 1, got {seed}")
+    check_agent(agent, needs_learn=budget > 0)
+    spec = _external_spec(suite, task, name, seed, budget)
+    folder = None if out is None else RunFolder(out, spec)
+    if out is not None:
+        check_free(suite, task, name, seed, budget, out)
+    try:
+        if budget:
+            agent.learn(suite.training_envs(task, seed), budget, seed)
+        outcome = suite.evaluate(agent, task, seed)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the agent failed on {suite.name}/{task}: {type(error).__name__}: {error} ({_where(error)})"
+        ) from error
+    if folder is not None:
+        with folder.lock():
+            here = {"versions": machine.versions(), "machine": machine.host()}
+            folder.start({**here, "command": command, "description": description})
+            folder.finish(outcome, suite.lower_is_better, {})
+            if budget and callable(getattr(agent, "save", None)):
+                _save(agent, folder.checkpoint)
+    return outcome
+
+
+def _save(agent: Any, checkpoint: Path) -> None:
+    checkpoint.mkdir(exist_ok=True)
+    try:
+        agent.save(checkpoint / "agent")
+    except Exception as error:
+        raise UserError(
+            f"the score is stored, but the agent is not: its save(path) failed: {type(error).__name__}: {error} "
+            f"({_where(error)})"
+        ) from error
+
+
+def _where(error: Exception) -> str:
+    """Return file and line of an agent's failure: the deepest in code that is neither installed nor of this package."""
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
+    package = Path(__file__).resolve().parents[1]  # from a clone, examples lie in it too
+    libraries += [str(package / name) for name in ("envs", "wrappers", "baselines", "benchmarks")]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(library) for library in libraries)]
+    where = (own or frames)[-1]
+    return f"{where.filename}:{where.lineno}"
+
+
+def check_free(suite: Suite, task: str, name: str, seed: int, budget: int, out: Path) -> None:
+    """Raise ``UserError`` if there is a result of this agent, or a run of other settings: nothing is written over."""
+    spec = _external_spec(suite, task, name, seed, budget)
+    path = out / spec.folder
+    if (path / "run.json").exists() and not is_finished(path):
+        RunFolder(out, spec).start({})
+    if is_finished(path):
+        raise UserError(f"{path} holds a result already: give another --name, --seed or --out, or delete the folder")
+
+
+def _external_spec(suite: Suite, task: str, name: str, seed: int, budget: int) -> Spec:
+    return Spec(suite.name, suite.version, task, name, EXTERNAL, seed, {}, {"budget": budget})
+
+
+def threads_per_job(jobs: int) -> int:
+    """Return how many torch threads each of ``jobs`` parallel runs gets."""
+    return max(machine.cores() // jobs, 1)
+
+
+def default_jobs(runs: int, device: str) -> int:
+    """Return how many runs go side by side: one per core, since one thread per run wastes least; one on a GPU."""
+    if device.startswith("cuda"):
+        return 1
+    return max(min(machine.cores(), runs), 1)
+
+
+def describe(spec: Spec) -> str:
+    return f"{spec.task} {spec.method_folder} seed {spec.seed}"

@@ -1,0 +1,1 @@
+"""Speed: one harness, one file of rows per topic."""

@@ -1,0 +1,1 @@
+"""The markov suite, its comparators and pictures."""

@@ -1,0 +1,510 @@
+"""Nav2D: find the way to a goal among random obstacles, seen as a small image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+
+from bisimgym.envs import drawing as raster
+from bisimgym.envs.array_task import BatchedEnv, BatchedVectorEnv
+from bisimgym.envs.finite_mdp import FiniteMDP
+from bisimgym.envs.nav2d.layouts import (
+    MOVES,
+    LayoutRules,
+    Layouts,
+    check_rules,
+    draw_layouts,
+    neighbors,
+    places,
+)
+
+ACTIONS = ("down", "right", "up", "left")
+STEP_REWARD, GOAL_REWARD = -1.0, 0.0
+PRESENT = 255
+#: The registered time limit.
+MAX_EPISODE_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Nav2DState:
+    """N episodes. Cells are numbered row by row; see :class:`~bisimgym.envs.nav2d.layouts.Layouts`."""
+
+    obstacles: np.ndarray
+    distance: np.ndarray
+    start: np.ndarray
+    goal: np.ndarray
+    cell: np.ndarray
+    step: np.ndarray
+
+
+def initial_state(layouts: Layouts) -> Nav2DState:
+    """Return the start states of layouts."""
+    return Nav2DState(
+        obstacles=layouts.obstacles,
+        distance=layouts.distance,
+        start=layouts.start,
+        goal=layouts.goal,
+        cell=layouts.start,
+        step=np.zeros_like(layouts.start),
+    )
+
+
+def transition(state: Nav2DState, action: np.ndarray, size: int) -> tuple[Nav2DState, np.ndarray, np.ndarray]:
+    """Return the next state, ``float64[N]`` reward and ``bool[N]``: whether the goal is reached.
+
+    Args:
+        action: ``int[N]``: 0 down, 1 right, 2 up, 3 left. A move off the grid or into an obstacle changes nothing.
+    """
+    wanted = neighbors(size)[state.cell, action]
+    blocked = state.obstacles[np.arange(len(wanted)), wanted] != 0
+    cell = np.where(blocked, state.cell, wanted)
+    reached = cell == state.goal
+    reward = np.where(reached, GOAL_REWARD, STEP_REWARD)
+    return dataclasses.replace(state, cell=cell, step=state.step + 1), reward, reached
+
+
+def optimal_action(state: Nav2DState, size: int) -> np.ndarray:
+    """Return ``int64[N]``: the lowest-numbered action that brings the goal one step nearer (0 on the goal)."""
+    around = neighbors(size)[state.cell]
+    rows = np.arange(len(around))
+    nearer = state.distance[rows[:, None], around] < state.distance[rows, state.cell][:, None]
+    return nearer.argmax(axis=1)
+
+
+def observe(state: Nav2DState, size: int, goal_visible: bool, goal_channel: bool = True) -> np.ndarray:
+    """Return ``uint8[N, size, size, 3]`` (2 without ``goal_channel``): obstacles, agent and goal, each 0 or 255.
+
+    The memory is channel first and shown as a transposed view, so that the obstacles are copied in one piece.
+    """
+    n, cells = state.obstacles.shape
+    channels = 3 if goal_channel else 2
+    planes = np.empty((n, channels, cells), dtype=np.uint8)
+    planes[:, 0] = state.obstacles
+    planes[:, 1:] = 0
+    flat = planes.reshape(-1)
+    plane = np.arange(n) * (channels * cells) + cells
+    flat[plane + state.cell] = PRESENT
+    if goal_visible and goal_channel:
+        flat[plane + cells + state.goal] = PRESENT
+    return planes.reshape(n, channels, size, size).transpose(0, 2, 3, 1)
+
+
+def successor_observations(observations: np.ndarray) -> np.ndarray:
+    """Return what each action leads to, ``uint8[N, 4, size, size, 3]``: the true one-step model of Nav2D.
+
+    It works on observations alone: obstacles and goal stay, the agent moves.
+
+    Args:
+        observations: ``uint8[N, size, size, 3]`` of :class:`Nav2DEnv`, with or without a visible goal.
+
+    Raises:
+        ValueError: if they are not images of that shape with one agent each.
+    """
+    observations = np.asarray(observations)
+    if observations.ndim != 4 or observations.shape[1] != observations.shape[2] or observations.shape[3] != 3:
+        raise ValueError(f"observations must be uint8[N, size, size, 3], got shape {observations.shape}")
+    n, size = observations.shape[:2]
+    agent = observations[..., 1].reshape(n, -1) > 0
+    if (agent.sum(axis=1) != 1).any():
+        raise ValueError("every observation must hold one agent: one cell of channel 1 that is not 0")
+    cell = agent.argmax(axis=1)
+    wanted = neighbors(size)[cell]
+    blocked = observations[..., 0].reshape(n, -1)[np.arange(n)[:, None], wanted] != 0
+    following = np.where(blocked, cell[:, None], wanted)
+    result = np.repeat(observations[:, None], len(MOVES), axis=1)
+    result[..., 1] = 0
+    row, column = np.divmod(following, size)
+    result[np.arange(n)[:, None], np.arange(len(MOVES)), row, column, 1] = PRESENT
+    return result
+
+
+def nav2d_mdp(obstacles: np.ndarray, goal: tuple[int, int]) -> FiniteMDP:
+    """Return a layout as a deterministic :class:`FiniteMDP`, without the step limit.
+
+    States are the free cells row by row, named ``"(row, column)"``; the goal is terminal. Entering it earns 0, every
+    other step -1.
+
+    Args:
+        obstacles: ``bool[size, size]``.
+        goal: row and column of a free cell.
+
+    Raises:
+        ValueError: if the grid is not square or the goal is not a free cell.
+    """
+    obstacles = np.asarray(obstacles, dtype=bool)
+    if obstacles.ndim != 2 or obstacles.shape[0] != obstacles.shape[1]:
+        raise ValueError(f"obstacles must be bool[size, size], got shape {obstacles.shape}")
+    size = len(obstacles)
+    if not all(0 <= i < size for i in goal) or obstacles[goal]:
+        raise ValueError(f"goal must be a free cell of the {size} x {size} grid, got {goal}")
+    free = np.flatnonzero(~obstacles)
+    number = np.full(size * size, -1)
+    number[free] = np.arange(len(free))
+    following = number[neighbors(size)[free]]
+    following = np.where(following < 0, np.arange(len(free))[:, None], following)
+    end = number[goal[0] * size + goal[1]]
+    following[end] = end
+    reward = np.where(following == end, GOAL_REWARD, STEP_REWARD)
+    terminal = np.arange(len(free)) == end
+    return FiniteMDP(following, reward, terminal, tuple(f"({c // size}, {c % size})" for c in free))
+
+
+class Nav2DTask:
+    """The array task behind the Nav2D environments."""
+
+    render_fps = 8
+    draws_ahead = True
+    informs_every_step = True
+
+    def __init__(
+        self, rules: LayoutRules, goal_visible: bool, max_episode_steps: int | None, goal_conditioned: bool = False
+    ):
+        check_rules(rules)
+        steps = max_episode_steps
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise ValueError(f"max_episode_steps must be None or an integer of at least 1, got {steps!r}")
+        if not isinstance(goal_visible, bool):
+            raise ValueError(f"goal_visible must be True or False, got {goal_visible!r}")
+        self.rules = rules
+        self.size = rules.size
+        self.goal_visible = goal_visible
+        self.max_episode_steps = max_episode_steps
+        self.goal_conditioned = goal_conditioned
+        image = spaces.Box(0, PRESENT, (self.size, self.size, 2 if goal_conditioned else 3), np.uint8)
+        self.observation_space: spaces.Space = image
+        if goal_conditioned:
+            place = spaces.Box(0, self.size - 1, (2,), np.int64)
+            self.observation_space = spaces.Dict(observation=image, achieved_goal=place, desired_goal=place)
+        self.action_space = spaces.Discrete(len(MOVES))
+
+    def initial(self, words: np.ndarray, options: Mapping[str, Any]) -> Nav2DState:
+        if options:
+            raise ValueError(f"unknown reset options {sorted(options)}: Nav2D has none")
+        return initial_state(draw_layouts(self.rules, words))
+
+    def transition(self, state: Nav2DState, action: np.ndarray):
+        following, reward, reached = transition(state, action, self.size)
+        limit = np.iinfo(np.int64).max if self.max_episode_steps is None else self.max_episode_steps
+        return following, reward, reached, following.step >= limit  # also on the goal, as gymnasium's TimeLimit does
+
+    def observe(self, state: Nav2DState) -> Any:
+        image = observe(state, self.size, self.goal_visible, not self.goal_conditioned)
+        if not self.goal_conditioned:
+            return image
+        places = {"achieved_goal": self._place(state.cell), "desired_goal": self._place(state.goal)}
+        return {"observation": image, **places}
+
+    @property
+    def _horizon(self) -> int:
+        """The time limit that returns are stated for."""
+        return self.max_episode_steps or MAX_EPISODE_STEPS
+
+    def _place(self, cell: np.ndarray) -> np.ndarray:
+        """Return rows and columns, ``int64[N, 2]``."""
+        return places(self.size)[cell]
+
+    def reset_info(self, state: Nav2DState) -> dict[str, np.ndarray]:
+        return {"position": self._place(state.cell), "goal": self._place(state.goal)}
+
+    def final_info(self, state: Nav2DState) -> dict[str, np.ndarray]:
+        return {"is_success": state.cell == state.goal, "position": self._place(state.cell)}
+
+    def optimal_action(self, state: Nav2DState) -> np.ndarray:
+        return optimal_action(state, self.size)
+
+    def optimal_return(self, state: Nav2DState) -> np.ndarray:
+        steps = state.distance[np.arange(len(state.start)), state.start].astype(np.float64)
+        return np.where(steps <= self._horizon, 1 - steps, -float(self._horizon))
+
+    def random_return(self, state: Nav2DState) -> np.ndarray:
+        n = len(state.start)
+        rows = np.arange(n)
+        wanted = np.broadcast_to(neighbors(self.size), (n, self.size**2, len(MOVES)))
+        blocked = state.obstacles[rows[:, None, None], wanted] != 0
+        following = np.where(blocked, np.arange(self.size**2)[:, None], wanted)
+        reward = np.where(following == state.goal[:, None, None], GOAL_REWARD, STEP_REWARD)
+        values = np.zeros((n, self.size**2))
+        for _ in range(self._horizon):
+            values = (reward + values[rows[:, None, None], following]).mean(axis=2)
+            values[rows, state.goal] = 0  # the episode is over there
+        return values[rows, state.start]
+
+    def frame(self, state: Nav2DState, index: int) -> np.ndarray:
+        return draw(state, index, self.size)
+
+    def caption(self, state: Nav2DState, index: int) -> str:
+        left = int(state.distance[index, state.cell[index]])
+        return f"Nav2D: step {state.step[index]}, {left} from the goal"
+
+
+_GROUND, _LINE, _WALL, _WALL_TOP = (24, 28, 48), (34, 39, 62), (96, 102, 132), (128, 135, 168)
+_AGENT, _GOAL, _START, _WAY = (250, 206, 92), (90, 150, 230), (58, 66, 104), (62, 92, 140)
+
+
+def draw(state: Nav2DState, index: int, size: int, width: int = 480) -> np.ndarray:
+    """Return a picture for people, ``uint8[P, P, 3]``, P about ``width``: agent, goal and the oracle's way."""
+    scale = max(width // size, 6)
+    image = raster.canvas(size * scale, size * scale, _GROUND)
+    image[::scale], image[:, ::scale] = _LINE, _LINE
+    gap = max(scale // 12, 1)
+
+    def block(cell: int, color: raster.Color, margin: int) -> None:
+        row, column = divmod(int(cell), size)
+        image[
+            row * scale + margin : (row + 1) * scale - margin, column * scale + margin : (column + 1) * scale - margin
+        ] = color
+
+    for cell in np.flatnonzero(state.obstacles[index]):
+        block(cell, _WALL, 0)
+        block(cell, _WALL_TOP, gap)
+    block(state.start[index], _START, gap)
+    cell, distance = int(state.cell[index]), state.distance[index]
+    while distance[cell] > 1:
+        around = neighbors(size)[cell]
+        cell = int(around[(distance[around] < distance[cell]).argmax()])
+        block(cell, _WAY, scale * 2 // 5)
+    raster.disc(image, *_centre(state.goal[index], size, scale), scale * 0.4, _GOAL)
+    raster.disc(image, *_centre(state.goal[index], size, scale), scale * 0.22, _GROUND)
+    raster.disc(image, *_centre(state.cell[index], size, scale), scale * 0.32, _AGENT)
+    return image
+
+
+def _centre(cell: int, size: int, scale: int) -> tuple[float, float]:
+    """Return the x and y of a cell's centre, y from the top."""
+    row, column = divmod(int(cell), size)
+    return (column + 0.5) * scale, (row + 0.5) * scale
+
+
+class Nav2DEnv(BatchedEnv):
+    """Find the way to a goal among random obstacles, seen as a small image.
+
+    ## Description
+    An agent moves on a grid of 20 x 20 cells. Every episode draws 15 blocks of 2 x 2 cells, which may overlap and reach
+    over the border, a start, and a goal at least 10 steps away (L1); layouts without a way are drawn again. Which
+    obstacles matter depends on where the agent can go: two states are alike if what can be reached from them is.
+
+    ## Action space
+    ``Discrete(4)``: 0 = down, 1 = right, 2 = up, 3 = left. A move off the grid or into an obstacle leaves the agent
+    where it is and costs a step.
+
+    ## Observation space
+    ``Box(0, 255, (20, 20, 3), uint8)``, row 0 on top, 255 where something is and 0 elsewhere: channel 0 obstacles,
+    channel 1 the agent, channel 2 the goal (all 0 if ``goal_visible`` is False). The paper's networks see -1 and +1:
+    map with ``x / 255 * 2 - 1``.
+
+    ## Reward
+    0 on the step that enters the goal, -1 on every other. The best return is 1 - d for a goal d steps away; failure is
+    -50.
+
+    ## Start and end
+    Terminates on the goal (``info["is_success"]`` is True), also on the last step, which is truncated as well.
+    Truncated after 50 steps (False).
+    ``reset`` reports ``position`` and ``goal``, (row, column) each, and every step ``position`` and ``is_success``.
+
+    ## Arguments
+    * ``size``: cells per side, 4 to 60 (default 20).
+    * ``num_obstacles``: blocks (default 15), and ``obstacle_size``: cells per side of a block (default 2).
+    * ``min_goal_distance``: least L1 distance of start and goal, cells (default 10).
+    * ``goal_visible``: whether channel 2 shows the goal (default True).
+    * ``max_episode_steps``: time limit (default 50). ``gym.make`` keeps it in a wrapper, as it does for all
+      environments; ``optimal_return`` and ``random_return`` of a single environment are those of 50 steps.
+    * ``render_mode``: "rgb_array" or "human".
+
+    Vector environments also take ``num_envs`` and ``autoreset_mode`` ("SameStep", the default, "NextStep" or
+    "Disabled"). Settings under which hardly any layout has a way are refused.
+
+    ## Source
+    Black, Chuck and Niekum, "Learning Interaction-Based Representations for Reinforcement Learning Using Recursive
+    State Similarity Metrics", section V-A; number and shape of obstacles, the least distance and solvability are those
+    of the authors' code. The frames are 0 and 255 where the paper's are -1 and +1, and channel last.
+
+    ## Version history
+    * v0: first version.
+    """
+
+    def __init__(
+        self,
+        size: int = 20,
+        num_obstacles: int = 15,
+        obstacle_size: int = 2,
+        min_goal_distance: int = 10,
+        goal_visible: bool = True,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+    ):
+        rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
+        super().__init__(Nav2DTask(rules, goal_visible, max_episode_steps), render_mode)
+
+    def mdp(self) -> FiniteMDP:
+        """Return the current layout as arrays (see :func:`nav2d_mdp`)."""
+        self._require_reset("mdp")
+        size = self.task.size
+        return nav2d_mdp(self.state.obstacles[0].reshape(size, size) > 0, divmod(int(self.state.goal[0]), size))
+
+
+class Nav2DVectorEnv(BatchedVectorEnv):
+    __doc__ = Nav2DEnv.__doc__
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        size: int = 20,
+        num_obstacles: int = 15,
+        obstacle_size: int = 2,
+        min_goal_distance: int = 10,
+        goal_visible: bool = True,
+        max_episode_steps: int | None = MAX_EPISODE_STEPS,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+    ):
+        rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
+        super().__init__(Nav2DTask(rules, goal_visible, max_episode_steps), num_envs, render_mode, autoreset_mode)
+
+
+class Nav2DCorridorEnv(Nav2DEnv):
+    """Nav2D in a corridor: obstacles that cannot be reached surround a free way.
+
+    ## Description
+    Rows 10 and 11 of a 20 x 20 grid are a free corridor between two walls (rows 9 and 12); the 15 random blocks remain
+    above and below, where the agent never gets. Two layouts that differ only there behave alike in every state, though
+    most of their pixels may differ.
+
+    ## Action space
+    ``Discrete(4)``: 0 = down, 1 = right, 2 = up, 3 = left, as in ``Nav2D``.
+
+    ## Observation space
+    ``Box(0, 255, (20, 20, 3), uint8)``, as in ``Nav2D``: obstacles, agent and goal.
+
+    ## Reward
+    As in ``Nav2D``: 0 on the step that enters the goal, -1 on every other.
+
+    ## Start and end
+    The agent starts at row 11, column 10. The goal is one of the corridor's cells at least 10 steps away, drawn
+    uniformly. The end is as in ``Nav2D``: on the goal, or after 50 steps.
+
+    ## Arguments
+    * ``goal_visible``: whether channel 2 shows the goal (default True).
+    * ``max_episode_steps``: time limit (default 50). ``gym.make`` keeps it in a wrapper, as it does for all
+      environments; ``optimal_return`` and ``random_return`` of a single environment are those of 50 steps.
+    * ``render_mode``: "rgb_array" or "human".
+
+    ## Source
+    The setting of Figure 5 of the paper behind ``Nav2D``, as in the authors' code. That the goal lies in the corridor
+    is ours; the paper's figure does not need one.
+
+    ## Version history
+    * v0: first version.
+    """
+
+    def __init__(self, goal_visible: bool = True, max_episode_steps: int | None = None, render_mode: str | None = None):
+        task = Nav2DTask(LayoutRules(corridor=True), goal_visible, max_episode_steps)
+        BatchedEnv.__init__(self, task, render_mode)
+
+
+class Nav2DCorridorVectorEnv(BatchedVectorEnv):
+    __doc__ = Nav2DCorridorEnv.__doc__
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        goal_visible: bool = True,
+        max_episode_steps: int | None = MAX_EPISODE_STEPS,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+    ):
+        task = Nav2DTask(LayoutRules(corridor=True), goal_visible, max_episode_steps)
+        super().__init__(task, num_envs, render_mode, autoreset_mode)
+
+
+def _reward_of_goals(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> Any:
+    """Return the reward of reaching ``achieved_goal`` when ``desired_goal`` was wanted: 0 if they are equal, else -1.
+
+    Args:
+        achieved_goal, desired_goal: ``int[..., 2]`` rows and columns.
+        info: not used.
+
+    Returns:
+        ``float64[...]``, or a float for single goals.
+    """
+    achieved_goal, desired_goal = np.asarray(achieved_goal), np.asarray(desired_goal)
+    if achieved_goal.shape != desired_goal.shape or achieved_goal.shape[-1:] != (2,):
+        raise ValueError(f"goals must both be int[..., 2], got shapes {achieved_goal.shape} and {desired_goal.shape}")
+    reward = np.where((achieved_goal == desired_goal).all(axis=-1), GOAL_REWARD, STEP_REWARD)
+    return float(reward) if reward.ndim == 0 else reward
+
+
+class Nav2DGoalEnv(Nav2DEnv):
+    """Nav2D with its goal apart, for hindsight experience replay.
+
+    ## Description
+    The task of ``Nav2D``; the observation is a dictionary in which the goal stands beside the image, so that replay can
+    put another in its place. ``compute_reward`` gives the reward for any goal, vectorised.
+
+    ## Action space
+    ``Discrete(4)``: 0 = down, 1 = right, 2 = up, 3 = left, as in ``Nav2D``.
+
+    ## Observation space
+    ``Dict``:
+
+    * ``observation``: ``Box(0, 255, (20, 20, 2), uint8)``, channel 0 obstacles, channel 1 the agent.
+    * ``achieved_goal``: ``Box(0, 19, (2,), int64)``, row and column of the agent.
+    * ``desired_goal``: ``Box(0, 19, (2,), int64)``, row and column of the goal.
+
+    ## Reward
+    As in ``Nav2D``: 0 on the step that enters the goal, -1 on every other;
+    ``compute_reward(achieved_goal, desired_goal, info)`` is the same for any goals of shape ``[..., 2]``.
+
+    ## Start and end
+    As in ``Nav2D``.
+
+    ## Arguments
+    * ``size``, ``num_obstacles``, ``obstacle_size``, ``min_goal_distance``, ``max_episode_steps``: as in ``Nav2D``.
+    * ``render_mode``: "rgb_array" or "human".
+
+    ## Source
+    As ``Nav2D``. The authors relabel the goal channel of stored images, which is equivalent.
+
+    ## Version history
+    * v0: first version.
+    """
+
+    compute_reward = staticmethod(_reward_of_goals)
+
+    def __init__(
+        self,
+        size: int = 20,
+        num_obstacles: int = 15,
+        obstacle_size: int = 2,
+        min_goal_distance: int = 10,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+    ):
+        rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
+        BatchedEnv.__init__(self, Nav2DTask(rules, True, max_episode_steps, goal_conditioned=True), render_mode)
+
+
+class Nav2DGoalVectorEnv(BatchedVectorEnv):
+    __doc__ = Nav2DGoalEnv.__doc__
+
+    compute_reward = staticmethod(_reward_of_goals)
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        size: int = 20,
+        num_obstacles: int = 15,
+        obstacle_size: int = 2,
+        min_goal_distance: int = 10,
+        max_episode_steps: int | None = MAX_EPISODE_STEPS,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+    ):
+        rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
+        task = Nav2DTask(rules, True, max_episode_steps, goal_conditioned=True)
+        super().__init__(task, num_envs, render_mode, autoreset_mode)

@@ -1,0 +1,525 @@
+"""Every method: what it adds, which loss trains what, and that it saves, loads and resumes exactly."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import bisimgym  # noqa: F401
+from bisimgym.baselines.ambs import AMBSSAC
+from bisimgym.baselines.core.checkpoint import load_checkpoint, save_checkpoint
+from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer
+from bisimgym.baselines.core.loss_log import DivergedError
+from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
+from bisimgym.baselines.core.metric_losses import Metric, MICo
+from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.dbc import DBCDQN, DBCSAC
+from bisimgym.baselines.deepmdp import DeepMDPSAC
+from bisimgym.baselines.mico import MICoDQN, MICoSAC
+from bisimgym.baselines.pse.augmentation import random_shift
+from bisimgym.baselines.rap import RAPDQN, RAPSAC
+from bisimgym.baselines.recursive_similarity import RSSDQN
+from bisimgym.baselines.robust_dbc import RobustDBCSAC
+from bisimgym.baselines.self_prediction import SelfPredictionSAC
+from bisimgym.baselines.simsr import SimSRSAC
+
+SACS = [MetricSAC, MICoSAC, DBCSAC, RobustDBCSAC, RAPSAC, AMBSSAC, SimSRSAC, DeepMDPSAC, SelfPredictionSAC]
+DQNS = [MetricDQN, MICoDQN, DBCDQN, RAPDQN, RSSDQN]
+METHODS = SACS + DQNS
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
+
+#: Which parts each loss trains: the encoder, and the children of the representation.
+GRADIENTS = {
+    MetricSAC: {},
+    MICoSAC: {"metric_loss": {"encoder"}},
+    DBCSAC: {
+        "metric_loss": {"encoder"},
+        "transition_loss": {"encoder", "transition"},
+        "reward_loss": {"encoder", "transition", "reward"},
+    },
+    RobustDBCSAC: {
+        "metric_loss": {"encoder"},
+        "inverse_loss": {"encoder", "metric.inverse"},
+        "transition_loss": {"encoder", "transition"},
+        "reward_loss": {"encoder", "transition", "reward"},
+    },
+    RAPSAC: {
+        "metric_loss": {"encoder"},
+        "state_reward_loss": {"metric.state_reward"},
+        "transition_loss": {"encoder", "transition"},
+    },
+    AMBSSAC: {
+        "metric_loss": {"encoder", "metric.reward_model", "metric.transition_model"},
+        "transition_loss": {"transition"},
+    },
+    SimSRSAC: {"metric_loss": {"encoder"}, "transition_loss": {"encoder", "transition"}},
+    DeepMDPSAC: {"transition_loss": {"encoder", "transition"}, "reward_loss": {"encoder", "reward"}},
+    SelfPredictionSAC: {"transition_loss": {"encoder", "transition"}},
+    MetricDQN: {},
+    MICoDQN: {"metric_loss": {"encoder"}},
+    DBCDQN: {
+        "metric_loss": {"encoder"},
+        "transition_loss": {"encoder", "transition"},
+        "reward_loss": {"encoder", "transition", "reward"},
+    },
+    RAPDQN: {
+        "metric_loss": {"encoder"},
+        "state_reward_loss": {"metric.state_reward"},
+        "transition_loss": {"encoder", "transition"},
+    },
+    RSSDQN: {
+        "metric_loss": {"encoder"},
+        "interaction_loss": {"metric.base_encoder", "metric.inverse", "metric.forward_model"},
+        "next_model_loss": {"metric.next_model"},
+    },
+}
+
+
+def env_of(method, count=1):
+    return DummyVecEnv([lambda: gym.make("Pendulum-v1" if method in SACS else "CartPole-v1")] * count)
+
+
+def make(method, env=None, policy="MlpPolicy", **arguments):
+    settings = {"learning_starts": 20, "train_freq": 1, "buffer_size": 500, "batch_size": 16, "seed": 2}
+    return method(policy, env or env_of(method), device="cpu", **{**settings, **arguments})
+
+
+def parameters(model):
+    both = {**model.policy.state_dict(), **model.representation.state_dict()}
+    return {name: value.clone() for name, value in both.items() if isinstance(value, th.Tensor)}
+
+
+@every_method
+def test_each_loss_trains_what_it_should(method):
+    model = make(method)
+    model.learn(40)
+    batch = model.encoded(model.replay_buffer.sample(16))
+    losses = model.auxiliary_losses(batch)
+    expected = GRADIENTS[method]
+    assert losses.keys() == expected.keys()
+    named = {f"encoder.{n}": p for n, p in model.encoders()[0].named_parameters()}
+    named |= dict(model.representation.named_parameters())
+    for name, loss in losses.items():
+        assert loss.ndim == 0
+        assert th.isfinite(loss)
+        gradients = th.autograd.grad(loss, list(named.values()), retain_graph=True, allow_unused=True)
+        trained = {n for n, g in zip(named, gradients, strict=True) if g is not None and (g != 0).any()}
+        parts = {".".join(n.split(".")[: 2 if n.startswith("metric.") else 1]) for n in trained}
+        assert parts == expected[name], name
+    # No loss reaches targets, critics or the actor.
+    encoder = {id(p) for p in model.encoders()[0].parameters()}
+    others = [p for p in model.policy.parameters() if p.requires_grad and id(p) not in encoder]
+    for loss in losses.values():
+        assert all(g is None for g in th.autograd.grad(loss, others, retain_graph=True, allow_unused=True))
+
+
+@every_method
+def test_an_update_moves_all_that_is_trained(method):
+    model = make(method)
+    model.learn(22)
+    before = parameters(model)
+    model.update(model.replay_buffer.sample(16), 0)
+    after = parameters(model)
+    still = {name.split(".")[0] for name in before if th.equal(before[name], after[name])}
+    # Biases in front of a LayerNorm's mean get gradients of rounding size only; whole parts must move.
+    for part in {name.split(".")[0] for name in before} - {"q_net_target"}:
+        names = [name for name in before if name.split(".")[0] == part and before[name].is_floating_point()]
+        if names and not part.endswith("_extra_state"):
+            assert any(not th.equal(before[name], after[name]) for name in names), (part, still)
+
+
+@every_method
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_resumed_run_equals_the_unbroken_one(method, count, tmp_path):
+    unbroken = make(method, env_of(method, count))
+    unbroken.learn(60 * count)
+    parted = make(method, env_of(method, count))
+    parted.learn(40 * count)
+    save_checkpoint(parted, tmp_path / "checkpoint")
+    th.manual_seed(123)
+    resumed = load_checkpoint(method, tmp_path / "checkpoint", device="cpu")
+    resumed.learn(20 * count, reset_num_timesteps=False)
+    goes_on = make(method, env_of(method, count))
+    goes_on.learn(40 * count)
+    goes_on.learn(20 * count, reset_num_timesteps=False)
+    one, two = parameters(resumed), parameters(goes_on)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert th.equal(one[name], two[name]), name
+    if method in SACS:  # without a schedule, two calls of learn are one
+        for name, value in parameters(unbroken).items():
+            assert th.equal(one[name], value), name
+
+
+def test_saved_models_load_in_a_fresh_process(tmp_path):
+    model = make(DBCSAC)
+    model.learn(30)
+    model.save(tmp_path / "model")
+    code = (
+        "import numpy as np; from bisimgym.baselines.dbc import DBCSAC;"
+        f"m = DBCSAC.load(r'{tmp_path / 'model'}', device='cpu');"
+        "print(m.predict(np.zeros(3, np.float32), deterministic=True)[0].tolist());"
+        "print(m.embed(np.ones((1, 3), np.float32)).sum())"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    action = model.predict(np.zeros(3, np.float32), deterministic=True)[0].tolist()
+    assert out.splitlines()[-2:] == [str(action), str(model.embed(np.ones((1, 3), np.float32)).sum())]
+
+
+@pytest.mark.parametrize("method", [MICoDQN, DBCDQN, RSSDQN], ids=lambda m: m.__name__)
+def test_small_pictures(method):
+    env = gym.make("bisimgym/Nav2D-v0", size=20)
+    model = make(method, env, "CnnPolicy", precision="bfloat16", learning_starts=5, batch_size=4, double_q=True)
+    model.learn(10)
+    observation = env.reset(seed=0)[0]
+    assert model.embed(observation[None].transpose(0, 3, 1, 2)).shape == (1, model.encoders()[0].features_dim)
+    assert model.embed(observation[None]).shape == (1, model.encoders()[0].features_dim)
+
+
+def test_dictionaries():
+    env = gym.make("bisimgym/Nav2DGoal-v0")
+    model = make(MICoDQN, env, "MultiInputPolicy", learning_starts=5, batch_size=4)
+    model.learn(10)
+    assert model.predict(env.reset(seed=0)[0], deterministic=True)[0] in range(4)
+
+
+class Picture(gym.Env):
+    """Pictures of noise, continuous actions."""
+
+    observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    action_space = gym.spaces.Box(-1, 1, (2,))
+
+    def _picture(self):
+        return self.np_random.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._picture(), {}
+
+    def step(self, action):
+        return self._picture(), float(action[0]), False, bool(self.np_random.random() < 0.1), {}
+
+
+def test_pictures_with_continuous_actions_and_two_views():
+    model = make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
+    model.learn(24)
+    batch = model.encoded(model.replay_buffer.sample(4))
+    assert not th.equal(batch.observations, batch.other.observations)
+
+
+def test_a_run_with_augmentation_resumes_exactly(tmp_path):
+    def start():
+        return make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
+
+    unbroken = start().learn(28)
+    save_checkpoint(start().learn(24), tmp_path / "checkpoint")
+    resumed = load_checkpoint(AMBSSAC, tmp_path / "checkpoint", device="cpu")
+    resumed.learn(4, reset_num_timesteps=False)
+    for (name, one), two in zip(parameters(resumed).items(), parameters(unbroken).values(), strict=True):
+        assert th.equal(one, two), name
+
+
+def test_random_streams_of_another_kind_of_device_start_anew():
+    model = make(MICoSAC)
+    model.learn(22)
+    state = th.zeros(16, dtype=th.uint8)  # as long as CUDA's
+    model.representation.random.set_extra_state(state)
+    model.learn(2, reset_num_timesteps=False)
+    fresh = th.Generator().manual_seed(2)
+    stream = RandomStream(2)
+    stream.set_extra_state(state)
+    assert th.equal(stream.on(th.device("cpu")).get_state(), fresh.get_state())
+    stream.set_extra_state(model.representation.random.get_extra_state())
+    assert not th.equal(stream.on(th.device("cpu")).get_state(), fresh.get_state())
+
+
+def test_a_file_of_another_class_is_refused(tmp_path):
+    make(MICoSAC).save(tmp_path / "mico")
+    with pytest.raises(ValueError, match="saved by MICoSAC: load it with that class, not DBCSAC"):
+        DBCSAC.load(tmp_path / "mico")
+
+
+def test_the_second_side_of_mico():
+    model = make(MICoDQN)
+    model.learn(40)
+    model.encoders()[1].load_state_dict({k: v + 0.1 for k, v in model.encoders()[1].state_dict().items()})
+    data = model.replay_buffer.sample(16)
+    losses = {}
+    for second in ("online", "detached", "target"):
+        model.representation.metric.second = second
+        losses[second] = model.auxiliary_losses(model.encoded(data))["metric_loss"].item()
+    assert losses["online"] == losses["detached"] != losses["target"]
+    assert MICoDQN("MlpPolicy", env_of(MICoDQN)).representation.metric.second == "target"
+
+
+def test_what_a_metric_of_ones_own_must_have():
+    class Scalar(Metric):
+        def pair_loss(self, batch, actions, other, model, generator):
+            return batch.z.square().mean()
+
+    for metric, error, message in (
+        (Scalar, TypeError, r"pair_loss of Scalar must return pair_loss\(loss, distance, target\) .* got Tensor"),
+        (Metric, NotImplementedError, "Metric has no pair_loss"),
+    ):
+        model = make(type("Own", (MetricSAC,), {"make_metric": lambda self, m=metric: m()}), env_of(MICoSAC))
+        with pytest.raises(error, match=message):
+            model.learn(22)
+
+
+def test_any_optimizer_is_taken():
+    for method in (MICoSAC, MICoDQN):
+        model = make(method, policy_kwargs={"optimizer_class": th.optim.RMSprop})
+        model.learn(22)
+        assert isinstance(model.main_optimizers()[0], th.optim.RMSprop)
+
+
+def test_switches_combine_freely():
+    for norm in ("layer", "l2", "cap", "none"):
+        for prediction in (0.0, 1.0):
+            for reward in (0.0, 0.5):
+                for metric in (None, "mico", "dbc"):
+                    model = make(
+                        MetricSAC, norm=norm, self_prediction=prediction, reward_prediction=reward, metric=metric
+                    )
+                    model.learn(22)
+                    names = set(model.auxiliary_losses(model.encoded(model.replay_buffer.sample(4))))
+                    needs_model = prediction > 0 or reward > 0 or metric == "dbc"
+                    assert names == (
+                        ({"metric_loss"} if metric else set())
+                        | ({"transition_loss"} if needs_model else set())
+                        | ({"reward_loss"} if reward else set())
+                    )
+
+
+def test_a_model_that_only_the_metric_asks_for_leaves_the_encoder_alone():
+    model = make(DBCSAC, self_prediction=0.0, reward_prediction=0.0)
+    model.learn(22)
+    losses = model.auxiliary_losses(model.encoded(model.replay_buffer.sample(4)))
+    encoder = list(model.encoders()[0].parameters())
+    assert all(g is None for g in th.autograd.grad(losses["transition_loss"], encoder, allow_unused=True))
+
+
+def test_robust_dbc_pays_for_surprise():
+    model = make(RobustDBCSAC, metric_settings={"bonus_weight": 1.0, "bonus_cap": 0.1})
+    model.learn(22)
+    data = model.replay_buffer.sample(64)
+    bonus = model.encoded(data).rewards - data.rewards.reshape(-1)
+    assert ((bonus >= 0) & (bonus <= 0.1 + 1e-5)).all()
+    assert bonus.max() > 0
+
+
+def test_logs(tmp_path):
+    from stable_baselines3.common.logger import configure
+
+    model = make(DBCSAC)
+    model.set_logger(configure(str(tmp_path), ["csv", "stdout"]))
+    model.learn(450, log_interval=1)
+    header = (tmp_path / "progress.csv").read_text().splitlines()[0].split(",")
+    for name in (
+        "metric_loss",
+        "transition_loss",
+        "reward_loss",
+        "critic_loss",
+        "actor_loss",
+        "embedding_norm",
+        "effective_rank",
+        "encoder_gradient_norm",
+        "distance_mean",
+        "distance_std",
+        "target_mean",
+    ):
+        assert f"train/{name}" in header, name
+
+
+def test_divergence_is_named_though_the_embeddings_are_looked_at_first():
+    model = make(MICoDQN, learning_starts=0, batch_size=8)
+    model.learn(31)
+    model.dump_logs()
+    model.representation.metric.beta = float("nan")
+    with pytest.raises(DivergedError, match=r"metric_loss is nan at update 31"):
+        model.learn(200, reset_num_timesteps=False)
+
+
+def test_a_metric_loss_that_is_no_number_is_named():
+    model = make(MICoSAC, metric_settings={"beta": float("nan")})
+    with pytest.raises(DivergedError, match="metric_loss is nan at update 0"):
+        model.learn(150)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metric": "euclid"}, "metric must be None or one of .*'mico'"),
+        ({"metric_weight": -1.0, "metric": "mico"}, "metric_weight must be a weight of at least 0, got -1.0"),
+        ({"reward_from": "state"}, "reward_from must be 'next' or 'embedding'"),
+        ({"norm": "batch"}, "norm must be one of"),
+        ({"metric": MICo}, r"metric must be None or one of .*make_metric"),
+        ({"metric": "dbc", "model_kind": "ensemble"}, "model_kind must be 'gaussian' with DBC, got 'ensemble'"),
+        ({"metric": "dbc", "metric_settings": {"form": "orig"}}, r"'form'\] must be one of .*'study'.*got 'orig'"),
+        ({"metric": "rap", "metric_settings": {"outer": "abs"}}, r"'outer'\] must be one of .*got 'abs'"),
+        ({"metric": "mico", "metric_settings": {"second": "other"}}, r"'second'\] must be one of .*got 'other'"),
+        ({"augmentation": "random_shift"}, "augmentation must be a function"),
+        ({"metric": "ambs", "features_dim": 7}, "features_dim must be even, got 7"),
+        (
+            {"metric": "mico", "metric_settings": {"betta": 1}},
+            r"metric_settings of 'mico' are \['beta'.*got \['betta'\]",
+        ),
+    ],
+)
+def test_wrong_settings_are_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(MetricSAC, **arguments)
+
+
+def test_ambs_needs_its_policy():
+    with pytest.raises(ValueError, match="'balanced': True"):
+        make(MetricSAC, metric="ambs")
+    with pytest.raises(ValueError, match="use AMBSSAC"):
+        make(MetricDQN, metric="ambs")
+
+
+def test_settings_that_mean_nothing_are_errors():
+    with pytest.raises(ValueError, match="n_steps must be 1 .*got 3"):
+        make(MICoSAC, n_steps=3)
+
+    class Own(MetricSAC):
+        def make_metric(self):
+            return MICo()
+
+    with pytest.raises(ValueError, match="n_steps must be 1 .*got 3"):
+        make(Own, env_of(MICoSAC), n_steps=3)
+    with pytest.raises(ValueError, match="must take features_dim and norm, got FlattenExtractor"):
+        make(MICoSAC, policy_kwargs={"features_extractor_class": FlattenExtractor})
+    with pytest.raises(ValueError, match=r"must be wrapped: .*SB3VecEnv"):
+        make(MICoSAC, gym.make_vec("Pendulum-v1", num_envs=2))
+    with pytest.raises(ValueError, match="augmentation .* got a dictionary"):
+        make(MICoDQN, gym.make("bisimgym/Nav2DGoal-v0"), "MultiInputPolicy", augmentation=random_shift)
+    with pytest.raises(ValueError, match=r"pictures .* got observations of shape .*16, 3"):
+        make(MICoSAC, augmentation=random_shift).learn(22)
+    with pytest.raises(ValueError, match="finite action spaces"):
+        make(MetricSAC, metric="recursive-similarity")
+
+
+def test_robust_dbc_bounds_embeddings_by_the_discount():
+    for gamma, radius in ((0.99, 50.0), (0.9, 5.0)):
+        model = make(RobustDBCSAC, gamma=gamma)
+        extractor = model.encoders()[0]
+        for parameter in extractor.net[-1].parameters():
+            parameter.data *= 1e6
+        assert model.representation.metric.radius == pytest.approx(radius)
+        wider = make(RobustDBCSAC, gamma=gamma, metric_settings={"max_reward": 8.0})
+        assert wider.representation.metric.radius == wider.encoders()[0].norm.radius == pytest.approx(8 * radius)
+        z = extractor(th.randn(8, 3))
+        th.testing.assert_close(z.norm(dim=1), th.full((8,), radius), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("method", [AMBSSAC, RobustDBCSAC])
+def test_sacs_losses_are_what_the_formulas_say(method):
+    """With balanced embeddings, or with rewards that a bonus is added to; half of the transitions end an episode."""
+    settings = {"bonus_weight": 5.0} if method is RobustDBCSAC else None
+    model = make(method, ent_coef=0.3, gamma=0.9, learning_rate=1e-2, metric_settings=settings).learn(40)
+    policy = model.policy
+    if method is AMBSSAC:
+        with th.no_grad():
+            policy.balance.eta[1] += 1
+            policy.balance_target.eta[1] -= 1
+    data = model.replay_buffer.sample(16)
+    data = data._replace(dones=(th.arange(16) % 2).float()[:, None])
+    state = th.get_rng_state()
+    with th.no_grad():
+        rewards = model.encoded(data).rewards
+        assert (rewards != data.rewards.reshape(-1)).any() == (method is RobustDBCSAC)
+        z, next_z = policy.encode(data.observations), policy.encode(data.next_observations)
+        actions, log_prob = model.actor.action_log_prob(z)
+        next_actions, next_log_prob = model.actor.action_log_prob(next_z)
+        seen = policy.for_critic(policy.encode(data.next_observations, target=True), target=True)
+        next_value = th.cat(model.critic_target(seen, next_actions), 1).amin(1) - 0.3 * next_log_prob
+        target = rewards + (1 - data.dones.reshape(-1)) * 0.9 * next_value
+        values = model.critic(policy.for_critic(z), data.actions)
+        critic_loss = 0.5 * sum((value.reshape(-1) - target).square().mean() for value in values)
+    for group in model.critic.optimizer.param_groups:
+        group["lr"] = 0.0  # the actor is judged after the critic's step
+    th.set_rng_state(state)
+    losses = model.update(data, 0)
+    th.testing.assert_close(losses["critic_loss"].detach(), critic_loss)
+    with th.no_grad():
+        value = th.cat(model.critic(policy.for_critic(z), actions), 1).amin(1)
+    th.testing.assert_close(losses["actor_loss"].detach(), (0.3 * log_prob - value).mean())
+
+
+def test_the_actor_sees_embeddings_without_their_balance():
+    model = make(AMBSSAC)
+    with th.no_grad():
+        model.policy.balance.eta[1] += 2
+    observation = model.env.observation_space.sample()[None]
+    with th.no_grad():
+        expected = model.actor(model.policy.encode(th.as_tensor(observation)), deterministic=True).numpy()
+    low, high = model.action_space.low, model.action_space.high
+    np.testing.assert_allclose(
+        model.predict(observation, deterministic=True)[0], low + 0.5 * (expected + 1) * (high - low)
+    )
+
+
+@pytest.mark.parametrize("method", [DBCSAC, DBCDQN])
+def test_gradients_of_every_optimizer_are_clipped(method):
+    policy_kwargs = {"optimizer_class": th.optim.SGD}
+    model = make(method, policy_kwargs=policy_kwargs, learning_rate=0.5, max_grad_norm=1e-3, tau=1e-9)
+    model.learn(21)
+    representation = th.optim.SGD(model.representation.parameters(), lr=0.5)
+    model.representation_optimizer = representation
+    model._update_learning_rate(model.main_optimizers())
+    groups = [
+        [p for group in o.param_groups for p in group["params"]] for o in (*model.main_optimizers(), representation)
+    ]
+    before = [[p.detach().clone() for p in group] for group in groups]
+    model.train(1, 16)
+    for group, old in zip(groups, before, strict=True):
+        if len(group) == 1:
+            continue  # the temperature
+        step = th.cat([(p - q).flatten() for p, q in zip(group, old, strict=True)]).norm()
+        assert 0 < step <= 0.5e-3 * 1.001
+
+
+@pytest.mark.parametrize("method", [DBCSAC, DBCDQN])
+def test_all_optimizers_follow_the_schedule_and_only_models_decay(method):
+    model = make(method, learning_rate=lambda left: 1e-3 * left + 1e-5, model_weight_decay=0.02).learn(100)
+    optimizers = [*model.main_optimizers(), model.representation_optimizer]
+    (rate,) = {group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
+    assert rate == pytest.approx(1e-5)
+    assert [group["weight_decay"] for group in model.representation_optimizer.param_groups] == [0.02]
+    assert {group["weight_decay"] for o in model.main_optimizers() for group in o.param_groups} == {0}
+
+
+def test_both_sides_are_augmented_and_not_alike():
+    model = make(MICoSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4).learn(22)
+    data = model.replay_buffer.sample(16)
+    data = data._replace(next_observations=data.observations)
+    batch = model.encoded(data)
+    clean = data.observations.float() / 255
+    for side in (batch.observations, batch.next_observations):
+        assert side.shape == clean.shape
+        assert not th.equal(side, clean)
+    assert not th.equal(batch.observations, batch.next_observations)
+
+
+@pytest.mark.parametrize("method", [MICoSAC, MICoDQN])
+def test_embeddings_are_those_of_the_encoder_that_is_trained(method):
+    model = make(method).learn(40)
+    encoder, target = model.encoders()
+    observations = np.stack([model.observation_space.sample() for _ in range(3)])
+    with th.no_grad():
+        expected, slow = (net(th.as_tensor(observations)).numpy() for net in (encoder, target))
+    np.testing.assert_array_equal(model.embed(observations), expected)
+    assert not np.allclose(expected, slow, rtol=1e-6)
+
+
+def test_pictures_in_dictionaries_are_stored_once():
+    goals, plain = gym.make("bisimgym/Nav2DGoal-v0", size=8, num_obstacles=3), gym.make("CartPole-v1")
+    assert type(make(MICoDQN, goals, "MultiInputPolicy").replay_buffer) is DictFrameReplayBuffer
+    assert type(make(MICoDQN, plain).replay_buffer) is ReplayBuffer

@@ -1,0 +1,225 @@
+"""Runs: resumed, skipped, kept apart, summarised."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bisimgym.benchmarks.cli import main
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.report.summary import summarize
+from bisimgym.benchmarks.running import runner
+from bisimgym.benchmarks.running.run_folder import RunFolder, find_runs, read_run
+from bisimgym.benchmarks.suites import jumping, load_suite
+from bisimgym.benchmarks.suites.base import make_spec
+
+SUITE = load_suite("jumping")
+
+
+def comparable(path):
+    """Return a run's result without what depends on the clock."""
+    result = json.loads((path / "result.json").read_text())
+    curve = [json.loads(line) for line in (path / "curve.jsonl").read_text().splitlines()]
+    for row in [result, *curve]:
+        for key in ("train_seconds", "seconds", "finished", "digest"):
+            row.pop(key, None)
+    return result, curve
+
+
+class TestRuns:
+    def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(self, tmp_path, smoke):
+        command = [sys.executable, "-m", "bisimgym.benchmarks", *smoke, "--method", "pse"]
+        command += ["--set", "epochs=8", "--set", "evaluations=8"]
+        broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
+        process = subprocess.Popen([*command, "--out", str(broken)], stderr=subprocess.DEVNULL)
+        checkpoint = None
+        for _ in range(2400):
+            checkpoint = next(broken.rglob("model.zip"), None)
+            if checkpoint and len((checkpoint.parents[1] / "curve.jsonl").read_text().splitlines()) >= 3:
+                break
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        folder = checkpoint.parents[1]
+        assert not (folder / "result.json").exists()
+        # A row written just before the kill, and one cut in half: both lie beyond the checkpoint.
+        with (folder / "curve.jsonl").open("a") as file:
+            file.write('{"updates": 31, "score": 0.9, "trained": 1.0, "seconds": 9}\n{"updates": 32, "sc')
+        for out in (broken, unbroken):
+            subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+        assert comparable(folder) == comparable(unbroken / folder.relative_to(broken))
+        assert [row["updates"] for row in comparable(folder)[1]] == [4, 8, 12, 16, 20, 24, 28, 32]
+
+    def test_workers_end_with_a_killed_parent_and_the_runs_go_on(self, tmp_path, smoke):
+        command = [sys.executable, "-m", "bisimgym.benchmarks", *smoke, "--jobs", "2"]
+        command += ["--method", "dropout-l2", "--method", "pse", "--out", str(tmp_path)]
+        endless = ["--set", "epochs=100000", "--set", "evaluations=20000"]
+        process = subprocess.Popen([*command, *endless], stderr=subprocess.DEVNULL)
+        for _ in range(2400):
+            if len(list(tmp_path.rglob("model.zip"))) == 2:
+                break
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        folders = [path.parents[1] for path in tmp_path.rglob("model.zip")]
+        assert len(folders) == 2
+        for folder in folders:
+            spec = make_spec(SUITE, "wide", "pse", "smoke", 1)
+            own = RunFolder(tmp_path, spec)
+            own.path = folder
+            for attempt in range(100):
+                try:
+                    with own.lock():
+                        break
+                except UserError:
+                    assert attempt < 99, "a worker outlived its parent and holds the run"
+                    time.sleep(0.1)
+
+    def test_a_run_cut_off_before_its_result_ends_the_same(self, tmp_path, smoke):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+        path = next(tmp_path.rglob("result.json"))
+        before = comparable(path.parent)
+        path.unlink()
+        assert main(arguments) == 0
+        assert comparable(path.parent) == before
+
+    def test_other_hardware_does_not_go_on_silently(self, tmp_path, smoke, error_of):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+        path = next(tmp_path.rglob("result.json"))
+        path.unlink()
+        run = path.with_name("run.json")
+        run.write_text(run.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
+        assert "was begun with device NVIDIA H100" in error_of(*arguments)
+
+    def test_a_damaged_checkpoint_or_curve_is_one_line(self, tmp_path, smoke, error_of):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+        next(tmp_path.rglob("result.json")).unlink()
+        checkpoint, curve = next(tmp_path.rglob("model.zip")), next(tmp_path.rglob("curve.jsonl"))
+        whole = checkpoint.read_bytes()
+        checkpoint.write_bytes(whole[:1000])
+        assert "model.zip is damaged" in error_of(*arguments)
+        checkpoint.write_bytes(whole)
+        curve.write_text('{"score": 1}\n')
+        assert "curve.jsonl is damaged (a row without 'updates')" in error_of(*arguments)
+
+    def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(self, tmp_path, smoke, error_of, monkeypatch):
+        import errno
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("bisimgym.benchmarks.running.run_folder.RunFolder.finish", full)
+            line = error_of(*smoke, "--method", "pse", "--out", tmp_path)
+        assert "No space left on device" in line
+        assert next(tmp_path.rglob("model.zip")).exists()
+
+    def test_a_name_given_twice_is_one_run(self):
+        specs = runner.plan(SUITE, ["wide", "wide"], ["pse", "pse"], 2, "smoke", {})
+        assert [spec.seed for spec in specs] == [1, 2]
+
+    def test_finished_runs_are_skipped(self, tmp_path, capsys, smoke):
+        arguments = [*smoke, "--method", "dropout-l2", "--out", str(tmp_path)]
+        assert main(arguments) == 0
+        path = next(tmp_path.rglob("result.json"))
+        before = path.read_bytes(), path.stat().st_mtime_ns
+        assert main(arguments) == 0
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+        assert "17.8 ± 2.2" in capsys.readouterr().out
+
+    def test_parallel_runs_equal_runs_one_by_one(self, tmp_path, smoke):
+        for name, jobs in (("parallel", "2"), ("serial", "1")):
+            arguments = [*smoke, "--method", "dropout-l2", "--method", "pse", "--jobs", jobs]
+            command = [sys.executable, "-m", "bisimgym.benchmarks", *arguments, "--out", str(tmp_path / name)]
+            subprocess.run(command, check=True, capture_output=True)
+        parallel = sorted((tmp_path / "parallel").rglob("seed-1"))
+        assert len(parallel) == 2
+        for path in parallel:
+            assert comparable(path) == comparable(tmp_path / "serial" / path.relative_to(tmp_path / "parallel"))
+
+    def test_runs_on_a_ray_cluster_equal_runs_here(self, tmp_path, smoke):
+        pytest.importorskip("ray")
+        arguments = [*smoke, "--method", "dropout-l2"]
+        assert main([*arguments, "--out", str(tmp_path / "ray"), "--executor", "ray"]) == 0
+        assert main([*arguments, "--out", str(tmp_path / "here")]) == 0
+        path = Path("jumping/wide/dropout-l2/smoke/seed-1")
+        assert comparable(tmp_path / "ray" / path) == comparable(tmp_path / "here" / path)
+
+    def test_a_missing_ray_is_one_line(self, smoke, error_of, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        line = error_of(*smoke, "--method", "pse", "--out", tmp_path, "--executor", "ray")
+        assert line == 'error: --executor ray needs Ray: pip install "bisimgym[ray]"'
+
+    def test_a_variant_is_stored_apart_and_shows_its_settings(self, tmp_path, capsys, smoke):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
+        assert main([*arguments, "--set", "alignment.weighted=false", "--set", "epochs=2"]) == 0
+        folder = next(tmp_path.rglob("result.json")).parent
+        assert folder.parts[-3] == "pse@alignment.weighted=false,epochs=2"
+        assert read_run(folder).spec.settings["alignment"]["weighted"] is False
+        assert "weighted=false" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
+
+    def test_a_setting_at_its_standard_value_is_no_variant(
+        self,
+    ):
+        assert make_spec(SUITE, "wide", "pse", "smoke", 1, {"alignment.weighted": True}).method_folder == "pse"
+
+    def test_two_processes_do_not_share_a_run(self, tmp_path):
+        spec = make_spec(SUITE, "wide", "pse", "smoke", 1)
+        with RunFolder(tmp_path, spec).lock(), pytest.raises(UserError, match="another process is running"):
+            runner.run_one(tmp_path, spec, "cpu", 1)
+
+    def test_a_failing_run_is_reported_with_its_traceback_on_disk(self, tmp_path, capsys, monkeypatch, smoke):
+        def explode(*_):
+            raise ZeroDivisionError("no luck")
+
+        monkeypatch.setattr(jumping, "demonstrations", explode)
+        assert main([*smoke, "--method", "pse", "--out", str(tmp_path)]) == 1
+        assert "wide pse seed 1 failed: ZeroDivisionError: no luck" in capsys.readouterr().err
+        assert "in explode" in next(tmp_path.rglob("error.log")).read_text()
+
+    def test_results_hold_what_other_programs_rely_on(self, tmp_path, fake_run):
+        run = fake_run(tmp_path, seed=3)
+        result = json.loads((tmp_path / "jumping/wide/pse/smoke/seed-3/result.json").read_text())
+        expected = {"suite": "jumping", "task": "wide", "method": "pse", "preset": "smoke", "seed": 3}
+        assert {key: result[key] for key in expected} == expected
+        assert result["lower_is_better"] is False
+        assert len(result["outcomes"]["solved"]) == 286
+        solved = np.array(result["outcomes"]["solved"])[~np.array(result["outcomes"]["trained"])]
+        assert len(solved) == 268
+        assert result["score"] == run.score == solved.mean()
+
+
+class TestSummary:
+    def test_rows_group_seeds_and_keep_presets_and_variants_apart(self, tmp_path, fake_run):
+        for seed in (1, 2, 3):
+            fake_run(tmp_path, seed=seed)
+        fake_run(tmp_path, preset="short")
+        fake_run(tmp_path, epochs=2)
+        fake_run(tmp_path, method="randconv")
+        rows = {(row.method, row.preset): row for row in summarize(find_runs([tmp_path]))}
+        assert set(rows) == {("pse", "smoke"), ("pse", "short"), ("pse@epochs=2", "smoke"), ("randconv", "smoke")}
+        row = rows["pse", "smoke"]
+        scores = [run.score for run in row.runs]
+        assert row.mean == pytest.approx(np.mean(scores))
+        assert row.std == pytest.approx(np.std(scores, ddof=1))
+        assert row.interval[0] <= row.mean <= row.interval[1]
+        assert row.published["score"].score == 0.336
+        assert rows["pse", "short"].interval is None
+
+    def test_the_same_run_given_twice_counts_once_and_two_versions_of_it_are_refused(self, tmp_path, fake_run):
+        fake_run(tmp_path / "a")
+        assert len(find_runs([tmp_path / "a", tmp_path])) == 1
+        fake_run(tmp_path / "b", solved=0.9)
+        with pytest.raises(UserError, match="two results of the same run"):
+            find_runs([tmp_path])

@@ -1,0 +1,273 @@
+"""The fidelity suite: what is scored, how runs go on, and the page that tells of it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.measures.fidelity import fidelity, fidelity_metrics, fidelity_process
+from bisimgym.benchmarks.running.run_folder import RunFolder, read_run
+from bisimgym.benchmarks.running.runner import evaluate_agent
+from bisimgym.benchmarks.suites import fidelity as suite_module
+from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
+
+SUITE = load_suite("fidelity")
+PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
+
+
+def spec_of(method="mico", task="nav2d-8x8", **variant):
+    if method != "random":
+        variant = {"updates": 4, "evaluations": 2, "batch_size": 16, **variant}
+    return make_spec(SUITE, task, method, "smoke", 1, variant)
+
+
+def folder_of(path, spec):
+    folder = RunFolder(path, spec)
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+def rows_of(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in folder.resume_curve("updates", 10**9)]
+
+
+class Predicts:
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        return np.zeros(len(observation), dtype=int), None
+
+
+class Knows(Predicts):
+    """Embeds a picture as its number, and looks distances up in a table."""
+
+    def __init__(self, task, metric):
+        observations, exact = fidelity_process(task, [metric])
+        self.number = {picture.tobytes(): i for i, picture in enumerate(observations)}
+        self.table = exact[metric]
+
+    def embed(self, observation):
+        return np.array([[self.number[picture.tobytes()]] for picture in observation], dtype=float)
+
+    def distance(self, x, y):
+        return self.table[x[:, 0].astype(int), y[:, 0].astype(int)]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_every_method_trains_and_is_scored(tmp_path):
+    for method in SUITE.methods:
+        folder = folder_of(tmp_path, spec := spec_of(method))
+        outcome = SUITE.train(spec, folder, "cpu")
+        again = SUITE.rescore(spec.task, 1, outcome.outcomes)
+        assert again == {
+            "score": outcome.score,
+            **{k: v for k, v in outcome.scores.items() if k != "effective_rank"},
+        }
+        claimed = suite_module.CLAIMS.get(spec.settings.get("metric"))
+        assert ("own_metric" in outcome.scores) == (claimed is not None)
+        if claimed is not None:
+            place = outcome.outcomes["metric"].index(claimed)
+            assert outcome.scores["own_metric"] == outcome.outcomes["rank_correlation"][place]
+        rows = rows_of(folder)
+        assert [row["updates"] for row in rows] == ([0] if method == "random" else [0, 2, 4])
+        assert rows[-1] == {"updates": rows[-1]["updates"], "score": outcome.score, **outcome.scores}
+        assert method == "random" or rows[0]["score"] != outcome.score
+
+
+def test_training_leads_to_the_metric(tmp_path):
+    spec = spec_of("mico", updates=300, evaluations=1, batch_size=128)
+    folder = folder_of(tmp_path, spec)
+    outcome = SUITE.train(spec, folder, "cpu")
+    untrained = rows_of(folder)[0]
+    assert untrained["own_metric"] < 0.4
+    assert outcome.scores["own_metric"] > 0.6
+    assert outcome.score > untrained["score"] + 0.2
+
+
+def test_methods_start_from_the_untrained_encoder(tmp_path):
+    """The floor is what the others start from, where they compare embeddings as it does."""
+    folder = folder_of(tmp_path, spec := spec_of("random"))
+    outcome = SUITE.train(spec, folder, "cpu")
+    for method in ("self-prediction", "deepmdp"):
+        trained = folder_of(tmp_path, spec := spec_of(method, precision="float32"))
+        SUITE.train(spec, trained, "cpu")
+        assert rows_of(trained)[0] == {"updates": 0, "score": outcome.score, **outcome.scores}
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+    # RSS and SimSR draw random numbers in their losses, too.
+    for method in ("rss", "simsr"):
+        spec = spec_of(method, updates=9, evaluations=3)
+        whole, parted = folder_of(tmp_path / "whole", spec), folder_of(tmp_path / "parted", spec)
+        expected = SUITE.train(spec, whole, "cpu")
+
+        def kill(done, total):
+            if done == 6:
+                raise Killed
+
+        monkeypatch.setattr(parted, "progress", kill)
+        with pytest.raises(Killed):
+            SUITE.train(spec, parted, "cpu")
+        monkeypatch.undo()
+        assert [row["updates"] for row in rows_of(parted)] == [0, 3, 6]
+        # A row of an evaluation whose checkpoint was not written lies beyond it.
+        parted.log({"updates": 9, "score": 0.0, "seconds": 1.0})
+        assert SUITE.train(spec, parted, "cpu") == expected
+        assert rows_of(parted) == rows_of(whole)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, spec := spec_of())
+
+    def kill(done, total):
+        raise Killed
+
+    monkeypatch.setattr(folder, "progress", kill)
+    with pytest.raises(Killed):
+        SUITE.train(spec, folder, "cpu")
+    monkeypatch.undo()
+    SUITE.train(spec, folder, "cpu")
+    assert [row["updates"] for row in rows_of(folder)] == [0, 2, 4]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    folder = folder_of(tmp_path, spec := spec_of())
+    folder.checkpoint.mkdir()
+    (folder.checkpoint / "model.zip").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="is damaged"):
+        SUITE.train(spec, folder, "cpu")
+
+
+def test_rewards_are_learned_in_units_of_the_largest(monkeypatch, tmp_path):
+    """Ten times the rewards are the same data."""
+    spec = spec_of("mico", "jumping-25")
+    scores = [SUITE.train(spec, folder_of(tmp_path / "one", spec), "cpu")]
+    data = suite_module.fidelity_transitions("jumping-25")
+    monkeypatch.setattr(suite_module, "fidelity_transitions", lambda task: data._replace(rewards=10 * data.rewards))
+    scores.append(SUITE.train(spec, folder_of(tmp_path / "ten", spec), "cpu"))
+    assert scores[0] == scores[1]
+
+
+def test_the_exact_metric_has_the_best_score():
+    found = SUITE.evaluate(Knows("nav2d-8x8", "bisimulation-random"), "nav2d-8x8", 1)
+    assert found.score == pytest.approx(1)
+    assert found.scores["distortion"] == pytest.approx(0)
+    assert found.scores["neighbour_recall"] == pytest.approx(1)
+    assert "own_metric" not in found.scores
+    other = SUITE.evaluate(Knows("nav2d-8x8", "mico-random"), "nav2d-8x8", 1)
+    assert other.scores["rank_mico-random"] == pytest.approx(1)
+    assert 0.5 < other.score < 0.9  # the metrics differ, so the suite can tell them apart
+    assert other.score == pytest.approx(found.scores["rank_mico-random"])
+
+
+def test_agents_without_a_distance_are_compared_by_the_euclidean(tmp_path):
+    class Places(Predicts):
+        def embed(self, observation):
+            return np.array([np.argwhere(picture[..., 1])[0] for picture in observation], dtype=np.float32)
+
+    observations, exact = fidelity_process("nav2d-8x8")
+    outcome = evaluate_agent(Places(), SUITE, "nav2d-8x8", "places", tmp_path)
+    for row, metric in enumerate(fidelity_metrics("nav2d-8x8")):
+        expected = fidelity(Places(), observations, exact[metric])
+        for column in ("rank_correlation", "distortion", "neighbour_recall", "scale"):
+            assert outcome.outcomes[column][row] == pytest.approx(getattr(expected, column))
+    assert 1.5 < outcome.scores["effective_rank"] <= 2
+    stored = read_run(next(tmp_path.rglob("run.json")).parent)
+    assert (stored.score, stored.scores) == (outcome.score, outcome.scores)
+
+
+def test_agents_without_embeddings_are_told_so():
+    with pytest.raises(UserError, match=r"Predicts has no method embed\(observation\)"):
+        evaluate_agent(Predicts(), SUITE, "nav2d-8x8", "blind")
+
+
+def test_recursive_similarity_has_no_metric_of_its_own_on_the_jumping_task(tmp_path):
+    spec = spec_of("rss", "jumping-25", updates=1, evaluations=1)
+    outcome = SUITE.train(spec, folder_of(tmp_path, spec), "cpu")
+    assert not any(outcome.outcomes["claimed"])
+    assert "recursive-similarity" not in outcome.outcomes["metric"]
+    assert "own_metric" not in outcome.scores
+
+
+def test_outcomes_of_another_task_are_refused(tmp_path):
+    outcomes = SUITE.evaluate(Knows("jumping-25", "mico-random"), "jumping-25", 1).outcomes
+    with pytest.raises(ValueError, match="nav2d-8x8 have one row for each"):
+        SUITE.rescore("nav2d-8x8", 1, outcomes)
+    with pytest.raises(ValueError, match="one row for each"):
+        SUITE.rescore("jumping-25", 1, {**outcomes, "distortion": [0.5]})
+
+
+@pytest.mark.parametrize(
+    ("method", "variant", "message"),
+    [
+        ("mico", {"updates": 0}, "updates must be at least 1"),
+        ("mico", {"batch_size": 1}, "batch_size must be at least 2"),
+        ("mico", {"encoder": "transformer"}, "encoder must be one of"),
+        ("mico", {"norm": "batch"}, "norm must be one of"),
+        ("ambs", {"features_dim": 7}, "must be even"),
+        ("mico", {"discount": 0.9}, "unknown setting"),
+    ],
+)
+def test_settings_that_cannot_be_trained_with_are_refused(method, variant, message):
+    with pytest.raises(UserError, match=message):
+        spec_of(method, **variant)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "convolutions"])
+def test_encoders(encoder, tmp_path):
+    spec = spec_of("mico", encoder=encoder, updates=1, evaluations=1)
+    assert ("encoder" in spec.variant) == (encoder != "mlp")
+    assert np.isfinite(SUITE.train(spec, folder_of(tmp_path, spec), "cpu").score)
+
+
+@pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25-45"])
+def test_agents_can_learn_in_the_process(task):
+    envs = SB3VecEnv(SUITE.training_envs(task, 1))
+    known = {picture.tobytes() for picture in fidelity_process(task, []).observations}
+    rng = np.random.default_rng(0)
+    seen = [*envs.reset()]
+    for _ in range(60):
+        seen += [*envs.step(rng.integers(envs.action_space.n, size=envs.num_envs))[0]]
+    assert {picture.tobytes() for picture in seen} <= known
+    starts = {picture.tobytes() for picture in seen[: envs.num_envs]}
+    assert len(starts) == (2 if task == "jumping-25-45" else 1)
+
+
+def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert blocks
+    names = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{PAGE.name}, block {number}", "exec"), names)
+    assert -1 <= names["outcome"].score <= 1
+
+
+def test_the_page_names_every_method_and_task_and_its_links_lead_somewhere():
+    text = PAGE.read_text(encoding="utf-8")
+    for name in [*SUITE.methods, *SUITE.tasks, *fidelity_metrics("nav2d-8x8")]:
+        assert f"`{name}`" in text, name
+    for name, method in SUITE.methods.items():
+        metric = suite_module.CLAIMS.get(method.settings.get("metric"))
+        assert metric is None or re.search(rf"^\| `{name}`.*`{metric}`", text, re.MULTILINE), name
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
+    assert [target for target in targets if not (PAGE.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25"])
+def test_the_page_says_how_the_exact_metrics_agree(task):
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.read_text("utf-8").splitlines()]
+    head = next(i for i, row in enumerate(rows) if row[:1] == ["exact metric"])
+    column = rows[head].index(task)
+    shown = {row[0]: row[column] for row in rows[head + 2 : head + 6]}
+    expected = {
+        metric: f"{SUITE.evaluate(Knows(task, metric), task, 1).score:.2f}"
+        for metric in fidelity_metrics(task)
+        if metric != suite_module.REFERENCE
+    }
+    assert {metric: value for metric, value in shown.items() if value} == expected

@@ -1,0 +1,138 @@
+"""What solving a task means."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bisimgym.benchmarks.cli import main
+from bisimgym.benchmarks.suites import jumping, load_suite
+
+SUITE = load_suite("jumping")
+
+
+class TestScoring:
+    class Oracle:
+        """Reads the task from the picture and jumps at the right moment."""
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):
+            frame = observation[..., -3:].max(axis=3) if observation.shape[-1] == 6 else observation[..., -1]
+            obstacle = (frame == 128).any(axis=1).argmax(axis=1)
+            floor = (frame[:, :, 1:-1] == 255).all(axis=2)
+            row = 59 - floor[:, 1:-1].argmax(axis=1) - 1
+            x = np.array([(f[59 - r - 1, 1:] == 255).argmax() + 1 for f, r in zip(frame, row, strict=True)])
+            x = np.where(frame[np.arange(len(frame)), 58 - row, 4] == 255, 0, x)
+            green = observation.shape[-1] == 6 and (observation[..., 4] == 128).any(axis=(1, 2))
+            return ((x == obstacle - 14) & ~np.asarray(green)).astype(int), state
+
+    class Always:
+        def __init__(self, action):
+            self.action = action
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):
+            return np.full(len(observation), self.action), state
+
+    @pytest.mark.parametrize("task", ["wide", "narrow", "random", "colors"])
+    def test_an_agent_that_sees_the_rule_solves_everything(self, task):
+        outcome = jumping.evaluate(self.Oracle(), task, 1)
+        assert outcome.score == 1
+        assert outcome.scores["trained"] == 1
+
+    def test_constant_agents(self):
+        assert jumping.evaluate(self.Always(0), "wide", 1).score == 0
+        right = jumping.evaluate(self.Always(0), "colors", 1)
+        assert (right.scores["red"], right.scores["green"], right.score) == (0, 1, 0.5)
+        assert jumping.evaluate(self.Always(1), "colors", 1).score == 0
+
+    def test_solved_means_what_a_played_episode_shows(self):
+        import gymnasium as gym
+
+        class Near:
+            """Jumps when the obstacle is some pixels ahead: right on some rows of the grid, wrong on others."""
+
+            def predict(self, observation, state=None, episode_start=None, deterministic=True):
+                oracle, _ = TestScoring.Oracle().predict(observation)
+                frame = observation[..., -1]
+                floor = (frame[:, 1:-1, 1:-1] == 255).all(axis=2).argmax(axis=1)
+                early = (frame[:, :, 8] == 255).sum(axis=1) > 8
+                return np.where(floor % 3 == 0, early.astype(int), oracle), state
+
+        tasks = np.array(jumping.ALL_TASKS)
+        envs = gym.make_vec("bisimgym/JumpingTask-v0", num_envs=286, autoreset_mode="Disabled")
+        observation, _ = envs.reset(options={"obstacle_position": tasks[:, 0], "floor_height": tasks[:, 1]})
+        success, ended = np.zeros(286, dtype=bool), np.zeros(286, dtype=bool)
+        agent = Near()
+        for _ in range(56):
+            observation, _, terminated, _, infos = envs.step(agent.predict(observation)[0])
+            if terminated.any():
+                success |= ~ended & terminated & infos["is_success"]
+                ended |= terminated
+                if not ended.all():
+                    observation, _ = envs.reset(options={"reset_mask": terminated})
+        solved = jumping.solved_tasks(agent, "wide")
+        assert 0 < solved.sum() < 286
+        np.testing.assert_array_equal(solved, success)
+
+    def test_random_grids_differ_by_seed(self):
+        outcomes = [jumping._columns("random", seed, np.zeros(286, dtype=bool)) for seed in (1, 2)]
+        assert outcomes[0]["trained"] != outcomes[1]["trained"]
+        assert sum(outcomes[0]["trained"]) == len(set(jumping.seen_tasks("random", 1)))
+
+    def test_published_numbers_name_tasks_methods_and_measures_that_exist(self):
+        for task, method, measure in SUITE.published:
+            assert task in SUITE.tasks
+            assert method in SUITE.methods
+            assert measure == "score" or measure in SUITE.measures
+
+
+class TestBisimulationTransfer:
+    def test_solves_exactly_the_unseen_tasks_that_share_an_obstacle_position(self):
+        for task in ("wide", "narrow"):
+            solved = jumping.transfer_solved(task, 1, 0.99)
+            seen = jumping.seen_tasks(task, 1)
+            positions = {p for p, _ in seen}
+            np.testing.assert_array_equal(solved, [p in positions for p, _ in jumping.ALL_TASKS])
+            unseen = np.array([t not in seen for t in jumping.ALL_TASKS])
+            assert (solved[unseen].sum(), unseen.sum()) == (48, 268)
+
+    def test_the_same_holds_for_draws(self):
+        for seed in (1, 2):
+            positions = {p for p, _ in jumping.seen_tasks("random", seed)}
+            np.testing.assert_array_equal(
+                jumping.transfer_solved("random", seed, 0.99), [p in positions for p, _ in jumping.ALL_TASKS]
+            )
+
+    def test_colors_are_rows_of_their_own(self):
+        solved = jumping.transfer_solved("colors", 1, 0.99).reshape(2, 26, 11)
+        trained = np.isin(range(20, 46), [20, 25, 30, 35, 40, 45])
+        np.testing.assert_array_equal(solved[0], np.repeat(trained[:, None], 11, axis=1))
+        assert solved[1][trained].all()
+
+    def test_its_policy_is_that_of_the_environments_oracle(self):
+        import gymnasium as gym
+
+        from bisimgym.envs.jumping.env import jumping_mdp
+
+        for color in ("white", "red", "green"):
+            env_id, extra = ("JumpingTask-v0", {}) if color == "white" else ("JumpingTaskColors-v0", {"color": color})
+            env = gym.make(f"bisimgym/{env_id}", obstacle_position=31, floor_height=12, **extra)
+            env.reset()
+            mdp = jumping_mdp(31, 12, color)
+            best, state, terminated = mdp.optimal_policy(discount=1.0).argmax(axis=1), 0, False
+            while not terminated:
+                action = env.unwrapped.optimal_action()
+                if color == "green" or int(mdp.state_names[state].split()[0][2:]) <= 31 - 14:
+                    assert best[state] == action
+                state = mdp.transition[state, action]
+                terminated = env.step(action)[2]
+            assert mdp.terminal[state]
+
+    def test_runs_as_a_method_and_takes_a_discount(self, tmp_path, capsys, error_of):
+        arguments = ["run", "jumping", "--task", "wide", "--method", "bisimulation-transfer", "--seeds", "1"]
+        assert main([*arguments, "--out", str(tmp_path), "--jobs", "1"]) == 0
+        assert "17.9" in capsys.readouterr().out
+        result = json.loads(next(tmp_path.rglob("result.json")).read_text())
+        assert result["score"] == 48 / 268
+        assert "discount must be in [0, 0.999], got 1.0" in error_of(*arguments, "--set", "discount=1.0")
+        assert "unknown setting 'epochs': choose from discount" in error_of(*arguments, "--set", "epochs=3")
+        assert main(["report", str(tmp_path), "--out", str(tmp_path / "site")]) == 0

@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running.run_folder import RunFolder
+from bisimgym.benchmarks.suites import load_suite, noisy_states
+from bisimgym.benchmarks.suites.base import make_spec
+
+SUITE = load_suite("noisy-states")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Two environments, two evaluation episodes of 20 actions."""
+    monkeypatch.setattr(noisy_states, "NUM_ENVS", 2)
+    monkeypatch.setattr(noisy_states, "EVALUATION_EPISODES", 2)
+    monkeypatch.setattr(noisy_states, "ANCHORS", 10)
+    arguments = noisy_states.env_arguments
+    monkeypatch.setattr(
+        noisy_states, "env_arguments", lambda task, seed: {**arguments(task, seed), "action_repeat": 50}
+    )
+    monkeypatch.setattr(noisy_states, "steps_per_episode", lambda task: 20)
+
+
+def spec_of(method="mico", task="cartpole-swingup-noise", **variant):
+    settings = {"episodes": 3, "evaluate_every": 1, "batch_size": 8, "learning_starts": 20, **variant}
+    return make_spec(SUITE, task, method, "smoke", 1, settings)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_tasks_are_domains_times_noises():
+    assert len(SUITE.tasks) == 18
+    for task in SUITE.tasks:
+        env = noisy_states.make_env(task, 3)
+        clean = sum(np.prod(s.shape, dtype=int) for s in env.unwrapped.environment.observation_spec().values())
+        expected = clean + (0 if task.endswith("-clean") else 32)
+        assert env.observation_space.shape == (expected,)
+        assert noisy_states.steps_per_episode(task) == -(-1000 // env.unwrapped.action_repeat)
+
+
+def test_environments_of_a_run_share_the_projection_and_not_their_start():
+    task = "cartpole-swingup-projection"
+    one, two, other = (noisy_states.make_env(task, seed).unwrapped for seed in (1, 1, 2))
+    for env, seed in ((one, 5), (two, 5), (other, 5)):
+        env.reset(seed=seed)
+    np.testing.assert_array_equal(one._noise.projection, two._noise.projection)
+    assert (one._noise.projection != other._noise.projection).any()
+
+
+def test_every_method_trains_and_is_scored(small, tmp_path):
+    for method in SUITE.methods:
+        spec = spec_of(method, learning_rate=1e-3)
+        folder = RunFolder(tmp_path, spec)
+        folder.path.mkdir(parents=True)
+        outcome = SUITE.train(spec, folder, "cpu")
+        assert set(outcome.scores) == {"shifted", "denoising"}
+        assert outcome.score == np.mean(outcome.outcomes["return"])
+        assert SUITE.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
+        rows = folder.resume_curve("transitions", 10**9)
+        assert [row["transitions"] for row in rows] == [40, 80, 120]
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch):
+    spec = spec_of("self-prediction", learning_rate=1e-2)
+    whole = RunFolder(tmp_path / "whole", spec)
+    whole.path.mkdir(parents=True)
+    expected = SUITE.train(spec, whole, "cpu")
+
+    parted = RunFolder(tmp_path / "parted", spec)
+    parted.path.mkdir(parents=True)
+    progress = parted.progress
+
+    def kill(done, total):
+        if done == 80:
+            raise Killed
+        progress(done, total)
+
+    monkeypatch.setattr(parted, "progress", kill)
+    with pytest.raises(Killed):
+        SUITE.train(spec, parted, "cpu")
+    monkeypatch.setattr(parted, "progress", progress)
+    assert SUITE.train(spec, parted, "cpu") == expected
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in folder.resume_curve("transitions", 10**9)]
+        for folder in (whole, parted)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_damaged_checkpoint_is_named(small, tmp_path):
+    spec = spec_of()
+    folder = RunFolder(tmp_path, spec)
+    folder.checkpoint.mkdir(parents=True)
+    (folder.checkpoint / "model.zip").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="is damaged"):
+        SUITE.train(spec, folder, "cpu")
+
+
+def test_outcomes_of_another_task_are_refused():
+    with pytest.raises(ValueError, match="shifted_return"):
+        SUITE.rescore("cartpole-swingup-noise", 1, {"return": [1.0] * 10})
+
+
+def test_outside_agents_are_scored(small):
+    class Zero:
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):
+            return np.zeros((len(observation), 1), dtype=np.float32), None
+
+    outcome = SUITE.evaluate(Zero(), "cartpole-swingup-noise", 1)
+    assert outcome.scores["shifted"] == outcome.score  # it does not look
+    with pytest.raises(ValueError, match=r"actions of shape \(2, 1\)"):
+        SUITE.evaluate(
+            type("Bad", (Zero,), {"predict": lambda *a, **k: (np.zeros(2), None)})(), "cartpole-swingup-clean", 1
+        )
+
+
+class Listener:
+    """Remembers the mean of the noise that it is shown, and does what that is."""
+
+    def __init__(self):
+        self.means = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        mean = observation[:, -32:].mean(axis=1)
+        self.means.append(float(mean.mean()))
+        return np.clip(mean, -1, 1)[:, None].astype(np.float32), None
+
+
+def test_the_noise_is_shifted_in_the_second_half_of_an_evaluation(small):
+    agent = Listener()
+    outcome = SUITE.evaluate(agent, "cartpole-swingup-noise", 1)
+    assert np.mean(agent.means[:20]) == pytest.approx(0, abs=0.15)
+    assert np.mean(agent.means[20:]) == pytest.approx(noisy_states.SHIFTED_MEAN, abs=0.15)
+    assert outcome.scores["shifted"] == np.mean(outcome.outcomes["shifted_return"])
+    assert outcome.score == np.mean(outcome.outcomes["return"]) != outcome.scores["shifted"]
+
+
+def test_rounds_have_seeds_of_their_own_and_updates_are_two_per_step(small, tmp_path, monkeypatch):
+    trained, scored = [], []
+    seed, returns = DummyVecEnv.seed, noisy_states.episode_returns
+    monkeypatch.setattr(DummyVecEnv, "seed", lambda envs, value: trained.append(value) or seed(envs, value))
+
+    def recorded(agent, task, run, start, **arguments):
+        scored.append(start)
+        return returns(agent, task, run, start, **arguments)
+
+    monkeypatch.setattr(noisy_states, "episode_returns", recorded)
+    spec = spec_of("sac", "cartpole-swingup-clean", learning_starts=1)
+    folder = RunFolder(tmp_path, spec)
+    folder.path.mkdir(parents=True)
+    SUITE.train(spec, folder, "cpu")
+    rounds = [value for value in trained if value >= 1_000_000]  # others are SB3's own
+    assert len(set(rounds)) == len(rounds) == 3
+    used = {value + i for value in rounds for i in range(noisy_states.NUM_ENVS)}
+    assert len(used) == 6
+    assert not used & {start + i for start in scored for i in range(noisy_states.EVALUATION_EPISODES)}
+    updates = [row["updates"] for row in folder.resume_curve("transitions", 10**9)]
+    assert np.diff(updates).tolist() == [40, 40]  # 20 steps of all environments each
+
+
+def test_learners_are_what_their_methods_say(small):
+    env = DummyVecEnv([lambda: noisy_states.make_env("cartpole-swingup-noise", 1)] * 2)
+    weights = []
+    for name, method in SUITE.methods.items():
+        model = noisy_states.make_learner(spec_of(name), "cpu", env)
+        settings = model.representation_settings
+        expected = None if name in ("sac", "sac-layernorm", "self-prediction", "deepmdp") else name
+        assert model.metric == expected
+        assert (settings["self_prediction"] > 0) == (name not in ("sac", "sac-layernorm", "mico", "ambs")), name
+        assert (settings["reward_prediction"] > 0) == (name in ("deepmdp", "dbc", "robust-dbc")), name
+        assert model.norm == method.settings["norm"]
+        assert model.seed == 1
+        weights.append(next(model.policy.encoder.parameters()))
+    other = noisy_states.make_learner(make_spec(SUITE, "cartpole-swingup-noise", "simsr", "smoke", 2, {}), "cpu", env)
+    assert not th.equal(next(other.policy.encoder.parameters()), weights[-1])

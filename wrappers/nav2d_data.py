@@ -1,0 +1,191 @@
+"""Epsilon-greedy data of Nav2D, held as layouts and cells; images are built when they are asked for.
+
+A million transitions take some tens of megabytes, where their images would take gigabytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.utils import seeding
+
+from bisimgym.envs.array_task import put, select
+from bisimgym.envs.nav2d import env as nav2d
+from bisimgym.envs.nav2d.layouts import LayoutRules, check_rules, draw_layouts
+
+
+@dataclass(frozen=True)
+class Nav2DTransitions:
+    """T transitions of E whole episodes, each episode in order of time.
+
+    Attributes:
+        size: cells along each side of the grid.
+        obstacles: ``uint8[E, ceil(size**2 / 8)]``, bits of each episode's grid (:func:`numpy.packbits`).
+        goal: ``int16[E]`` cells, numbered row by row.
+        episode: ``int32[T]``.
+        cell, next_cell: ``int16[T]``, where the agent was and is.
+        action: ``int8[T]``.
+        terminated, truncated: ``bool[T]``. The reward follows: 0 if terminated, else -1.
+    """
+
+    size: int
+    obstacles: np.ndarray
+    goal: np.ndarray
+    episode: np.ndarray
+    cell: np.ndarray
+    next_cell: np.ndarray
+    action: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
+    @property
+    def reward(self) -> np.ndarray:
+        """``float32[T]``."""
+        return np.where(self.terminated, nav2d.GOAL_REWARD, nav2d.STEP_REWARD).astype(np.float32)
+
+    def observations(self, rows: np.ndarray, goal_visible: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images before and after some transitions, ``uint8[K, size, size, 3]`` each.
+
+        Args:
+            rows: ``int[K]``, numbers of transitions.
+            goal_visible: whether channel 2 shows the goal; the paper's data hide it.
+        """
+        rows = np.asarray(rows)
+        episode = self.episode[rows]
+        grid = np.unpackbits(self.obstacles[episode], axis=1, count=self.size**2) * np.uint8(nav2d.PRESENT)
+        goal = self.goal[episode].astype(np.int64)
+        zeros = np.zeros_like(goal)
+        images = [
+            nav2d.observe(
+                nav2d.Nav2DState(grid, grid, zeros, goal, cells[rows].astype(np.int64), zeros), self.size, goal_visible
+            )
+            for cells in (self.cell, self.next_cell)
+        ]
+        return images[0], images[1]
+
+
+def collect_nav2d(
+    num_transitions: int,
+    epsilon: float,
+    seed: int = 0,
+    num_streams: int = 1024,
+    max_episode_steps: int = 50,
+    rules: LayoutRules | None = None,
+) -> Nav2DTransitions:
+    """Return transitions of a policy that acts at random with probability ``epsilon`` and optimally otherwise.
+
+    Several streams of episodes run side by side. Each ends with the first whole episode that fills its share, so that
+    there are somewhat more transitions than asked for and every episode is complete. Stream i draws the layouts of an
+    environment that was reset with ``seed + i``; exploration draws from a generator of its own.
+
+    Source: Black, Chuck and Niekum, section V-A and the authors' collection script (16 streams there). Random actions
+    are uniform over all four. The optimal action is the lowest-numbered one that leads nearer to the goal, which is
+    what re-planning with the authors' A* comes to.
+
+    Args:
+        num_transitions: at least 1.
+        epsilon: in [0, 1].
+        seed: of the first stream.
+        num_streams: at least 1.
+        max_episode_steps: time limit.
+        rules: of layouts (default: those of ``bisimgym/Nav2D-v0``).
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+    rules = rules or LayoutRules()
+    check_rules(rules)
+    for name, value in (
+        ("num_transitions", num_transitions),
+        ("num_streams", num_streams),
+        ("max_episode_steps", max_episode_steps),
+    ):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon must be in [0, 1], got {epsilon!r}")
+    streams = min(num_streams, num_transitions)
+    share = -(-num_transitions // streams)
+    rngs = [seeding.np_random(seed + i)[0] for i in range(streams)]
+    explore = np.random.default_rng([seed, 1])
+    layouts = _Layouts(rules, rngs)
+    state, serial = layouts.start(np.arange(streams))
+    filled = np.zeros(streams, dtype=np.int64)
+    active = np.arange(streams)
+    rows: list[tuple[np.ndarray, ...]] = []
+    while len(active):
+        random = explore.random((2, len(active)))
+        action = np.where(
+            random[0] < epsilon, (random[1] * 4).astype(np.int64), nav2d.optimal_action(state, rules.size)
+        )
+        following, _, reached = nav2d.transition(state, action, rules.size)
+        truncated = (following.step >= max_episode_steps) & ~reached
+        rows.append(
+            (
+                serial.astype(np.int32),
+                state.cell.astype(np.int16),
+                following.cell.astype(np.int16),
+                action.astype(np.int8),
+                reached,
+                truncated,
+            )
+        )
+        filled[active] += 1
+        state, ended = following, reached | truncated
+        if ended.any():
+            full = ended & (filled[active] >= share)
+            again = np.flatnonzero(ended & ~full)
+            if len(again):
+                started, serial[again] = layouts.start(active[again])
+                state = put(state, again, started)
+            if full.any():
+                state, serial, active = select(state, ~full), serial[~full], active[~full]
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    obstacles, goal, stream = layouts.drawn()
+    # Episodes stream by stream; within each, rows are in order of time already.
+    rank = np.empty(len(stream), dtype=np.int32)
+    rank[np.argsort(stream, kind="stable")] = np.arange(len(stream))
+    episode = rank[columns[0]]
+    order = np.argsort(episode, kind="stable")
+    inverse = np.argsort(rank)
+    return Nav2DTransitions(
+        rules.size, obstacles[inverse], goal[inverse], episode[order], *(column[order] for column in columns[1:])
+    )
+
+
+class _Layouts:
+    """Draws the next layout of each stream, for all streams at once when one runs out."""
+
+    def __init__(self, rules: LayoutRules, rngs: list[np.random.Generator]) -> None:
+        self.rules, self.rngs = rules, rngs
+        self.ready = np.zeros(len(rngs), dtype=bool)
+        self.waiting: nav2d.Nav2DState | None = None
+        self.used: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.count = 0
+
+    def start(self, streams: np.ndarray) -> tuple[nav2d.Nav2DState, np.ndarray]:
+        """Return the start states of new episodes of some streams, and the episodes' numbers."""
+        if not self.ready[streams].all():
+            fresh = np.flatnonzero(~self.ready)
+            words = np.array([self.rngs[i].bit_generator.random_raw() for i in fresh], dtype=np.uint64)
+            drawn = nav2d.initial_state(draw_layouts(self.rules, words))
+            self.waiting = drawn if self.waiting is None else put(self.waiting, fresh, drawn)
+            self.ready[fresh] = True
+        self.ready[streams] = False
+        state = select(self.waiting, streams)
+        self.used.append((np.packbits(state.obstacles > 0, axis=1), state.goal.astype(np.int16), streams))
+        self.count += len(streams)
+        return state, np.arange(self.count - len(streams), self.count)
+
+    def drawn(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return packed obstacles, goals and streams of all episodes so far."""
+        obstacles, goal, stream = (np.concatenate(column) for column in zip(*self.used, strict=True))
+        return obstacles, goal, stream
