@@ -28,6 +28,8 @@ test: $(VENV)/.installed browser lint
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@mkdir -p $(VENV)/typed && ln -sfn "$(CURDIR)" $(VENV)/typed/bisimgym
+	MYPYPATH=$(VENV)/typed $(BIN)/mypy
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

@@ -283,7 +283,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
 
 def committed_runs() -> list[RunResult]:
     """Return the results that come with the package."""
-    return find_runs([Path(__file__).with_name("results")])
+    return find_runs([Path(__file__).parents[1] / "results"])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

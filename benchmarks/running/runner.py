@@ -171,7 +171,7 @@ def _save(agent: Any, checkpoint: Path) -> None:
 def _where(error: Exception) -> str:
     """Return file and line of an agent's failure: the deepest in code that is neither installed nor of this package."""
     libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
-    package = Path(__file__).resolve().parents[1]  # from a clone, examples lie in it too
+    package = Path(__file__).resolve().parents[2]  # from a clone, examples lie in it too
     libraries += [str(package / name) for name in ("envs", "wrappers", "baselines", "benchmarks")]
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(library) for library in libraries)]

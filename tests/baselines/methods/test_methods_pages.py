@@ -14,7 +14,7 @@ import torch as th
 from bisimgym.baselines.core import metric_learning
 from bisimgym.baselines.core.metric_learning import METRICS, MetricDQN, MetricSAC
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "docs" / "methods"
 INDEX = FOLDER / "README.md"
 OWN = FOLDER / "write-your-own.md"

@@ -17,7 +17,7 @@ from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.cli import main, write_between_markers
 from bisimgym.benchmarks.speed import agents as agent_speed
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "methods" / "speed.md"
 COMMITTED = ROOT / "benchmarks" / "results" / "agent_speed.json"
 

@@ -11,7 +11,7 @@ import torch as th
 from bisimgym.benchmarks.cli import main, write_between_markers
 from bisimgym.benchmarks.speed import langevin as langevin_speed
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "langevin.md"
 COMMITTED = ROOT / "benchmarks" / "results" / "langevin_speed.json"
 

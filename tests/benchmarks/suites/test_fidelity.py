@@ -16,7 +16,7 @@ from bisimgym.benchmarks.suites.base import make_spec
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 SUITE = load_suite("fidelity")
-PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
+PAGE = Path(__file__).parents[3] / "docs" / "fidelity.md"
 
 
 def spec_of(method="mico", task="nav2d-8x8", **variant):

@@ -16,7 +16,7 @@ from bisimgym.benchmarks.suites.markov.pictures import Frame, figures, iso_surfa
 from bisimgym.envs.markov_signal.env import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states, frame_states
 
-PAGE = Path(__file__).parents[2] / "docs" / "langevin.md"
+PAGE = Path(__file__).parents[4] / "docs" / "langevin.md"
 SEED, SEQUENCES, LENGTH = 5, 12, 80
 FLAT = ["1_drift", "2_stream", "3_surface", "4_contour", "7_segmentation", "8_path"]
 SPACE = [*FLAT[:4], "5_plane", "6_isosurfaces", *FLAT[4:]]
