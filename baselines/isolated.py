@@ -15,7 +15,6 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,33 +29,18 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecTransposeImage
+from torch import nn
+from tqdm import tqdm
 
 from bisimgym.baselines.core.actions import action_dim, action_features
-from bisimgym.baselines.core.auxiliary import move_target
+from bisimgym.baselines.core.auxiliary import soft_update
 from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
-from bisimgym.baselines.core.metric_learning import METRICS, check_extractor, encoder_settings, named_metric
-from bisimgym.baselines.core.metric_losses import (
-    AMBS,
-    DBC,
-    RAP,
-    Metric,
-    MICo,
-    RecursiveSimilarity,
-    RobustDBC,
-    SimSR,
-)
+from bisimgym.baselines.core.metric_learning import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.representation import Representation
-from bisimgym.baselines.losses.distances import (
-    cosine_distance,
-    huber,
-    l1_distance,
-    l2_distance,
-    mico_distance,
-    rap_distance,
-)
+from bisimgym.baselines.losses.distances import l2_distance
 
 
 class Transitions(NamedTuple):
@@ -93,11 +77,12 @@ class IsolatedRepresentation:
     start from the same weights whatever the metric.
 
     Args:
-        observation_space: of the environment; pictures may have their channels first or last.
+        observation_space: of the environment; images may have their channels first or last.
         action_space: boxes or ``Discrete``.
-        metric: a name in :data:`~bisimgym.baselines.core.metric_learning.METRICS`; a metric of your own, which is
-            copied; or ``None``, for encoders that only predictions train.
-        metric_settings: arguments of the class, for a name.
+        metric: a name of :data:`~bisimgym.baselines.learners.METRIC_LOSSES`; a
+            :class:`~bisimgym.baselines.core.metric_loss.MetricLoss`, as a class or as an object, which is copied; or
+            ``None``, for encoders that only predictions train.
+        metric_settings: arguments of the class.
         metric_weight: of the metric's loss.
         self_prediction: weight of predicting the next embedding; above 0 it trains the encoder too.
         reward_prediction: weight of predicting the reward; above 0 it trains the encoder too.
@@ -105,7 +90,7 @@ class IsolatedRepresentation:
         norm: of the embedding, "layer", "l2" (SimSR's own), "cap" (Robust DBC's own) or "none".
         features_dim: numbers in the embedding.
         extractor_class: of the encoder; ``None`` chooses by space as the policies do.
-        extractor_kwargs: further arguments of the encoder, such as ``architecture`` of pictures.
+        extractor_kwargs: further arguments of the encoder, such as ``architecture`` of images.
         discount: of the metric, in [0, 1).
         learning_rate: of encoder and models.
         model_weight_decay: of the models.
@@ -131,7 +116,7 @@ class IsolatedRepresentation:
         self,
         observation_space: spaces.Space,
         action_space: spaces.Space,
-        metric: str | Metric | None = None,
+        metric: MetricChoice = None,
         *,
         metric_settings: Mapping[str, Any] | None = None,
         metric_weight: float = 0.5,
@@ -186,7 +171,7 @@ class IsolatedRepresentation:
         self.discount, self.encoder_tau = discount, encoder_tau
         space = _channels_first(observation_space)
         check_extractor(extractor_class, norm)
-        made = _make_metric(metric, metric_settings)
+        made = make_metric(metric, metric_settings)
         kwargs = {**encoder_settings(norm, features_dim, discount, made), **(extractor_kwargs or {})}
         with th.random.fork_rng(devices=[]):
             # Not th.manual_seed: it would seed the generators of other devices for good.
@@ -207,6 +192,8 @@ class IsolatedRepresentation:
             )
         self.encoders.to(self.device)
         self.representation.to(self.device)
+        #: Untrained: there is no critic here.
+        self.critic_input = nn.Identity() if made is None else made.critic_input().to(self.device)
         groups: list[dict[str, Any]] = [{"params": list(self.encoders.encoder.parameters())}]
         if models := list(self.representation.parameters()):
             groups.append({"params": models, "weight_decay": model_weight_decay})
@@ -226,7 +213,7 @@ class IsolatedRepresentation:
             data: a replay of SB3 or of :mod:`~bisimgym.baselines.core.frame_replay`, or arrays.
             updates: at least 1.
             batch_size: transitions per update, at least 2.
-            progress_bar: whether to show one, which needs tqdm.
+            progress_bar: whether to show one.
 
         Returns:
             The weighted losses of the last update by name: "metric_loss" and what the settings add.
@@ -250,7 +237,7 @@ class IsolatedRepresentation:
         # No formats: the log is here for its look at divergence.
         log, logger = LossLog(), Logger(folder=None, output_formats=[])
         self.encoders.set_training_mode(True)
-        for _ in _shown(range(updates), progress_bar):
+        for _ in tqdm(range(updates), desc="updates", leave=False, disable=not progress_bar):
             losses = self._update(sample())
             log.add(self.num_updates, losses)
             self.num_updates += 1
@@ -271,14 +258,15 @@ class IsolatedRepresentation:
         return embeddings_of(self.encoders, self._encode, observation)
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the distances that the metric's loss gives embeddings, row by row, ``float[P]``.
+        """Return the distances that the metric's loss gives embeddings, ``float[P]``; without a metric, Euclidean ones.
 
         Args:
             x, y: ``float[P, features_dim]``, of :meth:`embed`.
         """
         with th.no_grad():
             first, second = (th.as_tensor(z, device=self.device) for z in (x, y))
-            return metric_distance(self.representation.metric, first, second).cpu().numpy()
+            metric = self.representation.metric
+            return (l2_distance if metric is None else metric.distance)(first, second).cpu().numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a zip file: :meth:`fit` of what :meth:`load` returns goes on as it would have here."""
@@ -313,11 +301,11 @@ class IsolatedRepresentation:
         return loaded
 
     def _update(self, batch: LatentBatch) -> dict[str, th.Tensor]:
-        losses = self.representation(batch, batch.actions)
+        losses = self.representation(batch)
         self.optimizer.zero_grad()
         th.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
-        move_target(self.encoders.encoder, self.encoders.encoder_target, self.encoder_tau)
+        soft_update(self.encoders.encoder, self.encoders.encoder_target, self.encoder_tau)
         return losses
 
     def _encode(self, observations: PyTorchObs, target: bool = False) -> th.Tensor:
@@ -372,7 +360,6 @@ class IsolatedRepresentation:
         rewards: th.Tensor,
         dones: th.Tensor,
     ) -> LatentBatch:
-        balance = th.full((2,), 0.5, device=self.device) if isinstance(self.representation.metric, AMBS) else None
         return LatentBatch(
             self._preprocessed(_moved(observations, self.device)),
             self._preprocessed(_moved(next_observations, self.device)),
@@ -381,7 +368,8 @@ class IsolatedRepresentation:
             dones=dones.to(self.device).reshape(-1).float(),
             discounts=self.discount,
             encode=self._encode,
-            balance=balance,
+            critic_input=self.critic_input,
+            trains_next=self.representation.trains_next,
         )
 
 
@@ -389,7 +377,7 @@ class EncoderPair(BaseModel):
     """An encoder and its slowly moving copy, with Stable-Baselines3's handling of observations.
 
     Args:
-        observation_space: with the channels of pictures first.
+        observation_space: with the channels of images first.
         action_space: of the data.
         extractor_class: of both encoders.
         extractor_kwargs: their arguments.
@@ -412,83 +400,11 @@ class EncoderPair(BaseModel):
         self.encoder_target.train(False)
 
 
-@singledispatch
-def metric_distance(metric: Metric | None, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    """Return the distance of embeddings that a metric's loss fits, ``float[P]``; without a metric, the Euclidean one.
-
-    For a metric of your own: ``metric_distance.register(YourMetric, your_function)``.
-
-    Args:
-        metric: built, if it has networks.
-        x, y: ``float[P, D]``.
-
-    Raises:
-        ValueError: for a metric whose distance is not known.
-    """
-    name = type(metric).__name__
-    raise ValueError(f"the distance of {name} is not known: metric_distance.register({name}, function) tells it")
-
-
-@metric_distance.register(type(None))
-def _(metric: None, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    return l2_distance(x, y)
-
-
-@metric_distance.register
-def _(metric: MICo, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    return mico_distance(x, y, metric.beta, norm_factor=metric.norm_factor)
-
-
-@metric_distance.register
-def _(metric: DBC, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    return l1_distance(x, y) if metric.form == "paper" else huber(x - y).mean(dim=-1)
-
-
-@metric_distance.register
-def _(metric: RobustDBC, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    known = {"l1": l1_distance, "l2": l2_distance}
-    return known[metric.norm](x, y) if metric.norm in known else huber(x - y).mean(dim=-1)
-
-
-@metric_distance.register
-def _(metric: RAP, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    return rap_distance(x, y, metric.beta)
-
-
-@metric_distance.register
-def _(metric: AMBS, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    # Both halves count the same, and both orders, which the loss trains alike.
-    half = x.shape[-1] // 2
-    of_reward = metric.reward_model(x[:, :half], y[:, :half]) + metric.reward_model(y[:, :half], x[:, :half])
-    of_dynamics = metric.transition_model(x[:, half:], y[:, half:]) + metric.transition_model(y[:, half:], x[:, half:])
-    return (of_reward + of_dynamics) / 4
-
-
-@metric_distance.register
-def _(metric: SimSR, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    return cosine_distance(x, y)
-
-
-@metric_distance.register
-def _(metric: RecursiveSimilarity, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-    return l1_distance(x, y)
-
-
 _PARTS = ("encoders", "representation", "optimizer")
 
 
-def _make_metric(metric: str | Metric | None, settings: Mapping[str, Any] | None) -> Metric | None:
-    if isinstance(metric, str):
-        return named_metric(metric, settings or {})
-    if metric is not None and not isinstance(metric, Metric):
-        raise ValueError(f"metric must be None, one of {list(METRICS)} or a Metric, got {metric!r}")
-    if settings:
-        raise ValueError(f"metric_settings are for a metric given by its name, got {dict(settings)} with {metric!r}")
-    return copy.deepcopy(metric)
-
-
 def _channels_first(space: spaces.Space) -> spaces.Space:
-    """Return the space as replays hold it: SB3 puts the channels of pictures first."""
+    """Return the space as replays hold it: SB3 puts the channels of images first."""
     if isinstance(space, spaces.Dict):
         return spaces.Dict({key: _channels_first(part) for key, part in space.items()})
     if is_image_space(space) and not is_image_space_channels_first(space):
@@ -540,13 +456,3 @@ def _global_stream_of(rng: np.random.Generator) -> Iterator[None]:
     finally:
         rng.bit_generator.state = np.random.get_state(legacy=False)  # noqa: NPY002
         np.random.set_state(kept)  # noqa: NPY002
-
-
-def _shown(updates: range, progress_bar: bool) -> Any:
-    if not progress_bar:
-        return updates
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError('progress_bar=True needs tqdm: pip install "bisimgym[metrics]"') from None
-    return tqdm(updates, desc="updates", leave=False)

@@ -1,34 +1,66 @@
-"""The learners of this package, by the names that suites and tables give them."""
+"""The table of methods: one row each, whose classes are imported when they are asked for."""
 
 from __future__ import annotations
 
-from bisimgym.baselines.ambs import AMBSSAC
-from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
-from bisimgym.baselines.dbc import DBCDQN, DBCSAC
-from bisimgym.baselines.deepmdp import DeepMDPSAC
-from bisimgym.baselines.mico import MICoDQN, MICoSAC
-from bisimgym.baselines.rap import RAPDQN, RAPSAC
-from bisimgym.baselines.recursive_similarity import RSSDQN
-from bisimgym.baselines.robust_dbc import RobustDBCSAC
-from bisimgym.baselines.self_prediction import SelfPredictionSAC
-from bisimgym.baselines.simsr import SimSRSAC
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-#: The parent first.
-SAC_LEARNERS: dict[str, type[MetricSAC]] = {
-    "sac": MetricSAC,
-    "self-prediction": SelfPredictionSAC,
-    "deepmdp": DeepMDPSAC,
-    "mico": MICoSAC,
-    "dbc": DBCSAC,
-    "robust-dbc": RobustDBCSAC,
-    "rap": RAPSAC,
-    "ambs": AMBSSAC,
-    "simsr": SimSRSAC,
+
+class Method(NamedTuple):
+    """A row: the module below ``bisimgym.baselines`` and the names of its classes.
+
+    Attributes:
+        metric_loss: the loss of a metric; ``""`` for methods without one.
+        sac, dqn: the learners; ``""`` where there is none.
+    """
+
+    module: str
+    metric_loss: str = ""
+    sac: str = ""
+    dqn: str = ""
+
+
+#: Methods by the names that suites and tables give them, the parents first.
+METHODS: Mapping[str, Method] = {
+    "sac": Method("core.metric_learning", sac="MetricSAC"),
+    "dqn": Method("core.metric_learning", dqn="MetricDQN"),
+    "self-prediction": Method("self_prediction", sac="SelfPredictionSAC"),
+    "deepmdp": Method("deepmdp", sac="DeepMDPSAC"),
+    "mico": Method("mico", "MICo", "MICoSAC", "MICoDQN"),
+    "dbc": Method("dbc", "DBC", "DBCSAC", "DBCDQN"),
+    "robust-dbc": Method("robust_dbc", "RobustDBC", "RobustDBCSAC"),
+    "rap": Method("rap", "RAP", "RAPSAC", "RAPDQN"),
+    "ambs": Method("ambs", "AMBS", "AMBSSAC"),
+    "simsr": Method("simsr", "SimSR", "SimSRSAC"),
+    "rss": Method("recursive_similarity", "RecursiveSimilarity", dqn="RSSDQN"),
 }
-DQN_LEARNERS: dict[str, type[MetricDQN]] = {
-    "dqn": MetricDQN,
-    "mico": MICoDQN,
-    "dbc": DBCDQN,
-    "rap": RAPDQN,
-    "rss": RSSDQN,
-}
+
+
+#: Further names that settings may give a method: that of its exact metric.
+ALIASES = {"recursive-similarity": "rss"}
+
+
+class Column(Mapping[str, type]):
+    """The classes in one column of :data:`METHODS`, by name of the method."""
+
+    def __init__(self, field: str):
+        self._field = field
+
+    def __getitem__(self, name: str) -> type:
+        row = METHODS[ALIASES.get(name, name)]
+        class_name = getattr(row, self._field)
+        if not class_name:
+            raise KeyError(name)
+        return getattr(importlib.import_module(f"bisimgym.baselines.{row.module}"), class_name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, row in METHODS.items() if getattr(row, self._field))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+SAC_LEARNERS = Column("sac")
+DQN_LEARNERS = Column("dqn")
+METRIC_LOSSES = Column("metric_loss")

@@ -1,36 +1,13 @@
-"""Self-prediction: the baseline that every metric has to beat (Luo et al. 2025)."""
+"""Self-prediction (ZP): the next embedding is predicted, and nothing compared: the baseline of all metrics.
 
-from __future__ import annotations
-
-from typing import Any
-
-from stable_baselines3.common.type_aliases import Schedule
+Source: Ni et al. (2024), "Bridging state and history representations"; Luo et al. (2025). The loss is
+:func:`~bisimgym.baselines.losses.gaussian_nll` of the next embedding, which is the online encoder's.
+"""
 
 from bisimgym.baselines.core.metric_learning import MetricSAC
 
 
 class SelfPredictionSAC(MetricSAC):
-    """SAC with LayerNorm on the embedding and the loss of predicting the next embedding; no metric.
+    """SAC with LayerNorm on the embedding and the loss of predicting the next embedding; no metric."""
 
-    Args:
-        policy, env, learning_rate: as of :class:`MetricSAC`.
-        self_prediction: weight of predicting the next embedding.
-        **kwargs: of :class:`MetricSAC`.
-    """
-
-    def __init__(
-        self,
-        policy: Any,
-        env: Any,
-        learning_rate: float | Schedule = 1e-3,
-        *,
-        self_prediction: float = 1.0,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            policy,
-            env,
-            learning_rate,
-            self_prediction=self_prediction,
-            **kwargs,
-        )
+    defaults = {"self_prediction": 1.0}

@@ -1,4 +1,4 @@
-"""What SB3's off-policy algorithms need to minimise auxiliary losses beside their own."""
+"""What SB3's off-policy algorithms need to minimize auxiliary losses beside their own."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from typing import Any
 import gymnasium as gym
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples, RolloutReturn
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from bisimgym.baselines.core.actions import action_features
 from bisimgym.baselines.core.latents import LatentBatch
 from bisimgym.baselines.core.loss_log import LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.random_stream import RandomStream
 
-#: Updates between looks at what is dear to compute.
+#: Updates between statistics that are expensive to compute.
 STATISTICS_EVERY = 100
 
-#: A function of ``float[B, C, H, W]`` pictures in [0, 1] and a generator on their device.
+#: A function of ``float[B, C, H, W]`` images in [0, 1] and a generator on their device.
 Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
 
 
 def fused_where_possible(
     optimizer_class: type[th.optim.Optimizer], optimizer_kwargs: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return arguments of an optimiser, which ask for its fused implementation where it has one and no other is."""
+    """Return an optimizer's arguments, with its fused implementation where it has one and no other is asked for."""
     asked = dict(optimizer_kwargs or {})
     has_fused = "fused" in inspect.signature(optimizer_class).parameters
     if has_fused and not asked.get("foreach") and not asked.get("differentiable"):
@@ -38,15 +40,15 @@ def fused_where_possible(
     return asked
 
 
-def move_target(online: nn.Module, target: nn.Module, rate: float) -> None:
+def soft_update(online: nn.Module, target: nn.Module, tau: float) -> None:
     """Move a target network's parameters a part of the way to the online network's, and its statistics all of it."""
-    polyak_update(online.parameters(), target.parameters(), rate)
+    polyak_update(online.parameters(), target.parameters(), tau)
     for statistic, kept in zip(online.buffers(), target.buffers(), strict=True):  # of BatchNorm, as SB3 does
         kept.copy_(statistic)
 
 
-class AuxiliaryLosses:
-    """To inherit from before an off-policy algorithm of SB3.
+class AuxiliaryLosses(OffPolicyAlgorithm):
+    """Mixin for an off-policy algorithm of SB3; list it before the algorithm.
 
     The algorithm says what one update is (:meth:`update`) and which its encoders are (:meth:`encoders`); a method says
     what its auxiliary losses are (:meth:`auxiliary_losses`).
@@ -68,14 +70,14 @@ class AuxiliaryLosses:
     ):
         if encoder_tau is not None and not 0 < encoder_tau <= 1:
             raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
-        super().__init__(*args, _init_setup_model=False, **kwargs)
+        super().__init__(*args, **{**kwargs, "_init_setup_model": False})
         self.encoder_tau, self.augmentation = encoder_tau, augmentation
         self._asked_precision = precision
-        # A file of this package fills it in, one of SB3 does not.
+        # Files of this package fill it in, those of SB3 do not.
         self._saved_by = type(self).__name__ if _init_setup_model else "another algorithm"
         self._losses = LossLog()
         #: Whether statistics of this update are recorded.
-        self.looks = False
+        self.record_statistics = False
         if _init_setup_model:
             self._setup_model()
 
@@ -88,7 +90,7 @@ class AuxiliaryLosses:
         return super()._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
-        if self._saved_by != type(self).__name__:  # SB3 would fill this class with what the other one was told
+        if self._saved_by != type(self).__name__:  # SB3 would fill this class with the other one's attributes
             raise ValueError(
                 f"the file was saved by {self._saved_by}: load it with that class, not {type(self).__name__}"
             )
@@ -112,15 +114,15 @@ class AuxiliaryLosses:
         raise NotImplementedError
 
     def main_optimizers(self) -> list[th.optim.Optimizer]:
-        """Return the optimisers of the algorithm itself."""
+        """Return the optimizers of the algorithm itself."""
         raise NotImplementedError
 
     def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
-        """Return losses, by name and weighted, that are minimised with the critic's: a method's place to add some."""
+        """Return losses, by name and weighted, that are minimized with the critic's: a method's place to add some."""
         return {}
 
     def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
-        """Return the optimisers of what auxiliary losses train beside the encoder."""
+        """Return the optimizers of what auxiliary losses train beside the encoder."""
         return []
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
@@ -142,14 +144,14 @@ class AuxiliaryLosses:
         self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers()])
         for number in range(self._n_updates, self._n_updates + gradient_steps):
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            self.looks = number % STATISTICS_EVERY == 0
+            self.record_statistics = number % STATISTICS_EVERY == 0
             try:
                 losses = self.update(data, number)
             except ValueError as error:
-                # PyTorch's distributions refuse parameters that are no numbers: say which loss was the first.
+                # PyTorch's distributions refuse parameters that are not finite: say which loss was the first.
                 self._losses.flush(self.logger, error)
                 raise
-            if self.looks:
+            if self.record_statistics:
                 losses |= self.statistics()
             self._losses.add(number, losses)
             if self._losses.is_due():
@@ -192,22 +194,22 @@ class AuxiliaryLosses:
         return LatentBatch(
             observations,
             next_observations,
-            actions=data.actions,
+            actions=action_features(self.action_space, data.actions),
             rewards=data.rewards.reshape(-1),
             dones=data.dones.reshape(-1),
             discounts=self.discounts_of(data),
             encode=encode,
-            second_view=None if augmentation is None else view,
+            make_second_view=None if augmentation is None else view,
         )
 
     def discounts_of(self, data: ReplayBufferSamples) -> float | th.Tensor:
         """Return the discount of the next values: ``float[B, 1]`` for n-step returns."""
         return data.discounts if data.discounts is not None else self.gamma
 
-    def descend(
+    def optimize(
         self, loss: th.Tensor, optimizers: list[th.optim.Optimizer], max_grad_norm: float | None = None
     ) -> None:
-        """Take a step of all optimisers down one loss, with the gradients of each clipped to a norm if one is given."""
+        """Take a step of all optimizers on one loss, with the gradients of each clipped to a norm if one is given."""
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()

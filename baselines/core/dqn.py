@@ -14,7 +14,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, move_target
+from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, soft_update
 from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor, extractor_settings
 
 
@@ -23,7 +23,7 @@ class EncoderDQNPolicy(DQNPolicy):
 
     Args:
         features_extractor_class: the encoder; the other arguments are those of SB3's policy.
-        optimizer_kwargs: of the optimiser; its fused implementation, if it has one, is used unless this says otherwise.
+        optimizer_kwargs: of the optimizer; its fused implementation, if it has one, is used unless this says otherwise.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class EncoderDQNPolicy(DQNPolicy):
 
 
 class EncoderDQNCnnPolicy(EncoderDQNPolicy):
-    """:class:`EncoderDQNPolicy` for pictures."""
+    """:class:`EncoderDQNPolicy` for images."""
 
     def __init__(self, *args: Any, features_extractor_class: Any = ImageExtractor, **kwargs: Any):
         super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
@@ -123,7 +123,7 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
         losses = {"loss": F.smooth_l1_loss(current_q, target_q)}
         auxiliary = self.auxiliary_losses(batch)
         total = sum(auxiliary.values(), start=losses["loss"])
-        self.descend(total, [self.policy.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
+        self.optimize(total, [self.policy.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
         if self.encoder_tau is not None:
-            move_target(*self.encoders(), self.encoder_tau)
+            soft_update(*self.encoders(), self.encoder_tau)
         return losses | auxiliary

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bisimgym.baselines.core.encoder import JumpingEncoder
-from bisimgym.baselines.losses.robust_dbc import cap_norm, norm_radius
+from bisimgym.baselines.losses.norms import cap_norm, norm_radius
 
 NORMS = ("layer", "l2", "cap", "none")
 #: Largest norm under "cap", unless another is given: that of Robust DBC at discount 0.99.

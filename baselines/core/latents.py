@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.preprocessing import preprocess_obs
+from torch import nn
+
+from bisimgym.baselines.losses.models import Gaussian, TransitionModel
 
 #: ``encode(observations, target=False)``: embeddings by the encoder or by its slowly moving copy.
 Encode = Callable[..., th.Tensor]
@@ -18,16 +21,17 @@ Encode = Callable[..., th.Tensor]
 
 @dataclass
 class LatentBatch:
-    """What auxiliary losses are computed from.
+    """What auxiliary losses are computed from. A batch lives for one update and owns what is computed of it.
 
     Attributes:
         observations, next_observations: preprocessed, as the encoder takes them.
-        actions: ``float[B, A]``, or ``int64[B, 1]`` of a finite action space.
+        actions: ``float[B, A]``, one-hot for finite action spaces.
         rewards, dones: ``float[B]``. An episode cut off by a time limit is not done.
         discounts: a number, or ``float[B, 1]``.
         encode: the encoder and its target.
-        second_view: returns observations and next observations in another augmentation.
-        balance: ``float[2]``, the weights of the embedding's halves in the critic (AMBS).
+        make_second_view: returns observations and next observations in another augmentation.
+        critic_input: what embeddings pass on their way to the critic.
+        trains_next: whether a loss trains the encoder on next observations too. That pass then serves as ``next_z``.
     """
 
     observations: Any
@@ -37,8 +41,10 @@ class LatentBatch:
     dones: th.Tensor
     discounts: float | th.Tensor
     encode: Encode = field(repr=False)
-    second_view: Callable[[], tuple[Any, Any]] | None = field(default=None, repr=False)
-    balance: th.Tensor | None = None
+    make_second_view: Callable[[], tuple[Any, Any]] | None = field(default=None, repr=False)
+    critic_input: nn.Module = field(default_factory=nn.Identity, repr=False)
+    trains_next: bool = False
+    _predicted: dict[TransitionModel, Gaussian] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def z(self) -> th.Tensor:
@@ -49,6 +55,8 @@ class LatentBatch:
     @cached_property
     def next_z(self) -> th.Tensor:
         """Embeddings of the next observations, without gradients."""
+        if self.trains_next:
+            return self.trained_next_z.detach()
         with th.no_grad():
             return self.encode(self.next_observations)
 
@@ -70,19 +78,38 @@ class LatentBatch:
         with th.no_grad():
             return self.encode(self.next_observations, target=True)
 
+    def members(self, model: TransitionModel) -> Gaussian:
+        """Return what each member of a model predicts, ``float[M, B, D]``, with gradients. Computed once.
+
+        A model of fewer numbers than an embedding has predicts the last ones.
+        """
+        if model not in self._predicted:
+            with th.enable_grad():
+                z = modeled(self.z if model.trains_encoder else self.z.detach(), model)
+                self._predicted[model] = model.members(z, self.actions)
+        return self._predicted[model]
+
+    def predicted(self, model: TransitionModel) -> Gaussian:
+        """Return the mean and standard deviation of the next embeddings, ``float[B, D]``, without gradients."""
+        with th.no_grad():
+            return model.mixture(self.members(model))
+
     @cached_property
-    def other(self) -> LatentBatch:
+    def second_view(self) -> LatentBatch:
         """The same transitions in a second view, augmented independently.
 
         Raises:
             ValueError: without augmentation.
         """
-        if self.second_view is None:
+        if self.make_second_view is None:
             raise ValueError("there are no two augmented views of this batch: set augmentation=random_shift")
-        observations, next_observations = self.second_view()
-        return LatentBatch(
-            observations, next_observations, self.actions, self.rewards, self.dones, self.discounts, self.encode
-        )
+        observations, next_observations = self.make_second_view()
+        return replace(self, observations=observations, next_observations=next_observations, make_second_view=None)
+
+
+def modeled(z: th.Tensor, model: TransitionModel) -> th.Tensor:
+    """Return the part of embeddings that a model predicts: the last numbers."""
+    return z[:, z.shape[1] - model.latent_dim :]
 
 
 def embeddings_of(model: BaseModel, encoder: Callable[[Any], th.Tensor], observation: Any) -> np.ndarray:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import inspect
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
 from torch import nn
 
-from bisimgym.baselines.core.actions import action_features
+from bisimgym.baselines.core.auxiliary import Augmentation, AuxiliaryLosses
 from bisimgym.baselines.core.dqn import (
     AuxiliaryDQN,
     EncoderDQNCnnPolicy,
@@ -23,16 +27,7 @@ from bisimgym.baselines.core.dqn import (
 )
 from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.core.latents import LatentBatch, effective_rank, embeddings_of
-from bisimgym.baselines.core.metric_losses import (
-    AMBS,
-    DBC,
-    RAP,
-    Metric,
-    MICo,
-    RecursiveSimilarity,
-    RobustDBC,
-    SimSR,
-)
+from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.sac import (
     AuxiliarySAC,
@@ -40,39 +35,38 @@ from bisimgym.baselines.core.sac import (
     EncoderMultiInputPolicy,
     EncoderSACPolicy,
 )
-from bisimgym.baselines.losses import norm_radius
+from bisimgym.baselines.learners import METRIC_LOSSES
+from bisimgym.baselines.losses.norms import norm_radius
 
-#: Metrics by name. Add yours, or override :meth:`MetricLearning.make_metric`.
-METRICS: dict[str, type[Metric]] = {
-    "mico": MICo,
-    "dbc": DBC,
-    "robust-dbc": RobustDBC,
-    "rap": RAP,
-    "ambs": AMBS,
-    "simsr": SimSR,
-    "recursive-similarity": RecursiveSimilarity,
-}
+#: What ``metric`` may be: a name of :data:`~bisimgym.baselines.learners.METRIC_LOSSES`, a class, an object of it.
+MetricChoice = str | type[MetricLoss] | MetricLoss | None
 
 
-def named_metric(name: str, settings: Mapping[str, Any]) -> Metric:
-    """Return a metric of :data:`METRICS`.
+def make_metric(metric: MetricChoice, settings: Mapping[str, Any] | None = None) -> MetricLoss | None:
+    """Return a metric's loss, which is not built yet.
+
+    Args:
+        metric: a name, a class, an object (which is copied), or ``None``.
+        settings: arguments of the class.
 
     Raises:
-        ValueError: for an unknown name, or settings that its class does not take.
+        ValueError: for something else, or settings that the class does not take.
     """
-    if not isinstance(name, str) or name not in METRICS:
-        raise ValueError(f"metric must be None or one of {list(METRICS)}, got {name!r}; for your own see make_metric()")
-    known = list(inspect.signature(METRICS[name]).parameters)
-    unknown = [key for key in settings if key not in known]
+    if isinstance(metric, MetricLoss) and settings:
+        raise ValueError(f"metric_settings are for a metric given by name or class, got {dict(settings)} with {metric}")
+    if metric is None or isinstance(metric, MetricLoss):
+        return copy.deepcopy(metric)
+    made = METRIC_LOSSES.get(metric) if isinstance(metric, str) else metric
+    if not isinstance(made, type) or not issubclass(made, MetricLoss):
+        raise ValueError(f"metric must be None, one of {list(METRIC_LOSSES)} or a MetricLoss, got {metric!r}")
+    known = list(inspect.signature(made).parameters)
+    unknown = [key for key in settings or {} if key not in known]
     if unknown:
-        raise ValueError(f"metric_settings of {name!r} are {known}, got {unknown}")
-    for key, hint in get_type_hints(METRICS[name].__init__).items():
-        if key in settings and get_origin(hint) is Literal and settings[key] not in get_args(hint):
-            raise ValueError(f"metric_settings[{key!r}] must be one of {list(get_args(hint))}, got {settings[key]!r}")
-    return METRICS[name](**settings)
+        raise ValueError(f"metric_settings of {made.__name__} are {known}, got {unknown}")
+    return made(**settings or {})
 
 
-def encoder_settings(norm: str, features_dim: int, discount: float, metric: Metric | None) -> dict[str, Any]:
+def encoder_settings(norm: str, features_dim: int, discount: float, metric: MetricLoss | None) -> dict[str, Any]:
     """Return arguments of an encoder; "cap" is the bound of Robust DBC's metric, for other metrics at rewards of 1."""
     settings: dict[str, Any] = {"norm": norm, "features_dim": features_dim}
     if norm == "cap":
@@ -95,24 +89,111 @@ def check_extractor(extractor: type[nn.Module] | None, norm: str) -> None:
         )
 
 
-class MetricLearning:
-    """To inherit from before a parent: adds a :class:`~bisimgym.baselines.core.representation.Representation`.
+class Settings(TypedDict, total=False):
+    """Keyword arguments that all learners take: those of :class:`MetricLearning`, then those of SB3."""
 
-    Replays of pictures store each picture once unless ``replay_buffer_class`` says otherwise.
+    norm: str
+    features_dim: int
+    metric: MetricChoice
+    metric_settings: Mapping[str, Any] | None
+    metric_weight: float
+    self_prediction: float
+    reward_prediction: float
+    reward_from: str
+    model_kind: str | None
+    model_weight_decay: float
+    encoder_tau: float | None
+    augmentation: Augmentation | None
+    precision: str
+    buffer_size: int
+    learning_starts: int
+    batch_size: int
+    tau: float
+    gamma: float
+    train_freq: int | tuple[int, str]
+    gradient_steps: int
+    replay_buffer_class: type[ReplayBuffer] | None
+    replay_buffer_kwargs: dict[str, Any] | None
+    optimize_memory_usage: bool
+    n_steps: int
+    target_update_interval: int
+    max_grad_norm: float | None
+    stats_window_size: int
+    tensorboard_log: str | None
+    policy_kwargs: dict[str, Any] | None
+    verbose: int
+    seed: int | None
+    device: th.device | str
+    _init_setup_model: bool
+
+
+class SACSettings(Settings, total=False):
+    """Keyword arguments of :class:`MetricSAC` and of the methods that inherit from it."""
+
+    actor_period: int
+    action_noise: ActionNoise | None
+    ent_coef: str | float
+    target_entropy: str | float
+    use_sde: bool
+    sde_sample_freq: int
+    use_sde_at_warmup: bool
+
+
+class DQNSettings(Settings, total=False):
+    """Keyword arguments of :class:`MetricDQN` and of the methods that inherit from it."""
+
+    double_q: bool
+    exploration_fraction: float
+    exploration_initial_eps: float
+    exploration_final_eps: float
+
+
+class MetricLearning(AuxiliaryLosses):
+    """Mixin that adds a :class:`~bisimgym.baselines.core.representation.Representation`; list it before the parent.
+
+    A method is a subclass with ``defaults``: keyword arguments and their values, which ``help()`` shows. Replays of
+    images store each image once unless ``replay_buffer_class`` says otherwise.
 
     Args:
+        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a policy with an encoder.
+        env: the environment.
+        learning_rate: of all networks.
         norm: of the embedding, "layer", "l2", "cap" or "none".
         features_dim: numbers in the embedding.
-        metric: a name in :data:`METRICS`, or ``None``.
+        metric: a name of :data:`~bisimgym.baselines.learners.METRIC_LOSSES`, a
+            :class:`~bisimgym.baselines.core.metric_loss.MetricLoss` (class or object), or ``None``.
         metric_settings: arguments of the metric's class.
-        metric_weight: of its loss.
+        metric_weight: weight of the metric's loss.
         self_prediction: weight of predicting the next embedding; 0 is off.
         reward_prediction: weight of predicting the reward; 0 is off.
         reward_from: "next" or "embedding", see the representation.
         model_kind: of the transition model, see the representation.
-        model_weight_decay: of the models' optimiser.
-        **kwargs: of the parent.
+        model_weight_decay: of the models' optimizer.
+        **kwargs: those of the parent.
     """
+
+    #: Keyword arguments whose defaults differ from the parent's; entries of dictionaries are merged with the user's.
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]  # what help() and inspect read
+
+    @classmethod
+    def complete(cls, learning_rate: float | Schedule | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return keyword arguments for the constructor: the class's defaults, and over them the user's settings.
+
+        Raises:
+            TypeError: for an argument that the class does not have.
+        """
+        known = inspect.signature(cls).parameters
+        for name in settings:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f": did you mean {close[0]!r}?" if close else ""
+                raise TypeError(f"{cls.__name__}() has no argument {name!r}{hint}")
+        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+        return _merged(_declared(cls), {**settings, **rate})
 
     def __init__(
         self,
@@ -122,7 +203,7 @@ class MetricLearning:
         *,
         norm: str = "layer",
         features_dim: int = 50,
-        metric: str | None = None,
+        metric: MetricChoice = None,
         metric_settings: Mapping[str, Any] | None = None,
         metric_weight: float = 0.5,
         self_prediction: float = 0.0,
@@ -140,8 +221,7 @@ class MetricLearning:
                 f"policy must be one of {list(self.policy_aliases)} or a subclass of {base.__name__}, whose encoder "
                 f"losses can shape; got {policy.__module__}.{policy.__name__}"
             )
-        if metric is not None:
-            named_metric(metric, metric_settings or {})  # mistakes are told before anything is built
+        make_metric(metric, metric_settings)  # reports mistakes before anything is built
         self.metric, self.metric_settings = metric, dict(metric_settings or {})
         self.representation_settings = {
             "metric_weight": metric_weight,
@@ -155,27 +235,23 @@ class MetricLearning:
         check_extractor((policy_kwargs or {}).get("features_extractor_class"), norm)
         super().__init__(policy, env, learning_rate, policy_kwargs=policy_kwargs, **kwargs)
 
-    def make_metric(self) -> Metric | None:
-        """Return the metric's loss: the place for one of your own."""
-        return None if self.metric is None else named_metric(self.metric, self.metric_settings)
-
     def _setup_model(self) -> None:
         if self.replay_buffer_class is None and self.n_steps == 1:
             self.replay_buffer_class = _replay_for(self.observation_space)
-        # What the policy is told beside what the user says is not stored with the latter: files load as SB3's do.
-        given = self.policy_kwargs
-        metric, predictions = self.make_metric(), ("self_prediction", "reward_prediction")
-        settings = encoder_settings(self.norm, self.features_dim, self.gamma, metric)
-        settings |= given.get("features_extractor_kwargs", {})
-        self.policy_kwargs = {**given, "features_extractor_kwargs": settings}
-        super()._setup_model()
-        self.policy_kwargs = given
-        self._last_z: th.Tensor | None = None
+        metric, predictions = make_metric(self.metric, self.metric_settings), ("self_prediction", "reward_prediction")
         if self.n_steps > 1 and (metric is not None or any(self.representation_settings[name] for name in predictions)):
             raise ValueError(
                 f"n_steps must be 1 with a metric or predictions, got {self.n_steps}: they compare rewards and next "
                 "states of single steps"
             )
+        # What the policy gets beside what the user asked for is not stored with the latter: files load as SB3's do.
+        asked = self.policy_kwargs
+        extractor = encoder_settings(self.norm, self.features_dim, self.gamma, metric)
+        extractor |= asked.get("features_extractor_kwargs", {})
+        self.policy_kwargs = {**asked, "features_extractor_kwargs": extractor, **self.critic_input_settings(metric)}
+        super()._setup_model()
+        self.policy_kwargs = asked
+        self._last_z: th.Tensor | None = None
         self.representation = Representation(
             self.encoders()[0].features_dim,
             self.action_space,
@@ -185,11 +261,6 @@ class MetricLearning:
             seed=0 if self.seed is None else int(self.seed),
             **self.representation_settings,
         ).to(self.device)
-        if isinstance(metric, AMBS) and not getattr(self.policy, "balanced", False):
-            raise ValueError(
-                "AMBS learns the balance of an embedding's halves from SAC's critic: use AMBSSAC, or SAC with "
-                "policy_kwargs={'balanced': True}"
-            )
         parameters = list(self.representation.parameters())
         self.representation_optimizer: th.optim.Optimizer | None = None
         if parameters:
@@ -197,14 +268,23 @@ class MetricLearning:
                 parameters, lr=self.lr_schedule(1), weight_decay=self.model_weight_decay, fused=True
             )
 
+    def critic_input_settings(self, metric: MetricLoss | None) -> dict[str, Any]:
+        """Return the policy's arguments for what a metric puts before the critic.
+
+        Raises:
+            ValueError: if there is no such critic.
+        """
+        if metric is None or metric.critic_input is nn.Identity:
+            return {}
+        raise ValueError(f"{type(metric).__name__} needs an actor and a critic that share an encoder: use SAC")
+
     def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
         return [] if self.representation_optimizer is None else [self.representation_optimizer]
 
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
         batch = super().encoded(data)
-        if getattr(self.policy, "balanced", False):
-            batch.balance = self.policy.balance.weights()
-        bonus = self.representation.bonus(batch, action_features(self.action_space, batch.actions))
+        batch.trains_next = self.representation.trains_next
+        bonus = self.representation.bonus(batch)
         if bonus is not None:
             batch.rewards = batch.rewards + bonus
         return batch
@@ -216,27 +296,24 @@ class MetricLearning:
                 f"gamma was set to {self.gamma} after the metric had been built with {built_with}: metrics keep their "
                 "discount; give gamma at construction or to load()"
             )
-        losses = self.representation(batch, action_features(self.action_space, batch.actions))
-        if self.looks:
+        losses = self.representation(batch)
+        if self.record_statistics:
             self._last_z = batch.z.detach()
         return losses
 
     def statistics(self) -> dict[str, th.Tensor]:
-        found, z = super().statistics(), self._last_z
+        recorded, z = super().statistics(), self._last_z
         if z is None:  # a subclass that leaves these losses out
-            return found
+            return recorded
+        recorded |= {"embedding_norm": z.norm(dim=1).mean(), "effective_rank": effective_rank(z)}
         pairs = self.representation.last
-        found |= {
-            "embedding_norm": z.norm(dim=1).mean(),
-            "effective_rank": effective_rank(z),
-        }
         if pairs is not None:
-            found |= {
+            recorded |= {
                 "distance_mean": pairs.distance.mean(),
                 "distance_std": pairs.distance.std(correction=0),
                 "target_mean": pairs.target.mean(),
             }
-        return found
+        return recorded
 
     def embed(self, observation: Any) -> np.ndarray:
         """Return the embeddings of a batch of observations, ``float32[B, features_dim]``.
@@ -257,8 +334,48 @@ class MetricLearning:
         return state_dicts, variables
 
 
+def _merged(settings: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with further ones over them; of two dictionaries the entries are merged."""
+    merged = dict(settings)
+    for name, value in further.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = {**merged[name], **value} if both else value
+    return merged
+
+
+def _declared(cls: type) -> dict[str, Any]:
+    """Return the defaults that a class and its bases declare."""
+    declared: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        declared = _merged(declared, vars(base).get("defaults", {}))
+    return declared
+
+
+def _signature(cls: type) -> inspect.Signature:
+    """Return the arguments of all constructors that a class inherits, with the defaults that it declares."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+            for parameter in parameters:
+                if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                    found.setdefault(parameter.name, parameter)
+        if base in (SAC, DQN):
+            break  # beyond are arguments that SB3's algorithms set themselves
+    positional = ("policy", "env", "learning_rate")
+    declared = _declared(cls)
+    parameters = [
+        parameter.replace(
+            kind=parameter.POSITIONAL_OR_KEYWORD if name in positional else parameter.KEYWORD_ONLY,
+            default=declared.get(name, parameter.default),
+        )
+        for name, parameter in sorted(found.items(), key=lambda item: item[0] not in positional)
+    ]
+    return inspect.Signature(parameters)
+
+
 def _replay_for(space: spaces.Space) -> type[ReplayBuffer] | None:
-    """Return a replay that stores each picture once, or ``None`` (SB3's own) where there are no pictures."""
+    """Return a replay that stores each image once, or ``None`` (SB3's own) where there are no images."""
     if isinstance(space, spaces.Dict):
         return DictFrameReplayBuffer if any(is_image_space(part) for part in space.values()) else None
     return FrameReplayBuffer if is_image_space(space) else None
@@ -267,13 +384,18 @@ def _replay_for(space: spaces.Space) -> type[ReplayBuffer] | None:
 class MetricSAC(MetricLearning, AuxiliarySAC):
     """SAC with a shaped encoder; with no metric and no predictions, SAC with an encoder that the critic trains.
 
-    Defaults are those of Luo et al. (2025) for states, which follow SAC-AE: learning rate 1e-3, batches of 128, target
-    rates 0.01 and 0.05, initial temperature 0.1. Actor and targets move at every update, as they do in that study.
+    Defaults are those of Luo et al. (2025) for states, which follow SAC-AE. Actor and targets move at every update, as
+    they do in that study.
 
     Args:
         policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an :class:`EncoderSACPolicy`.
         env: the environment.
-        **kwargs: of :class:`MetricLearning` and :class:`AuxiliarySAC`.
+        learning_rate: of all networks; ``None`` is the default of the class.
+        **settings: of :class:`MetricLearning`, :class:`AuxiliarySAC` and SB3's SAC; ``help()`` lists them.
+
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for a value out of range.
     """
 
     policy_aliases = {
@@ -281,31 +403,26 @@ class MetricSAC(MetricLearning, AuxiliarySAC):
         "CnnPolicy": EncoderCnnPolicy,
         "MultiInputPolicy": EncoderMultiInputPolicy,
     }
+    defaults = {
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "learning_starts": 1000,
+        "tau": 0.01,
+        "encoder_tau": 0.05,
+        "ent_coef": "auto_0.1",
+    }
 
     def __init__(
         self,
         policy: str | type[EncoderSACPolicy],
         env: Any,
-        learning_rate: float | Schedule = 1e-3,
-        *,
-        batch_size: int = 128,
-        learning_starts: int = 1000,
-        tau: float = 0.01,
-        encoder_tau: float | None = 0.05,
-        ent_coef: str | float = "auto_0.1",
-        **kwargs: Any,
+        learning_rate: float | Schedule | None = None,
+        **settings: Unpack[SACSettings],
     ):
-        super().__init__(
-            policy,
-            env,
-            learning_rate,
-            batch_size=batch_size,
-            learning_starts=learning_starts,
-            tau=tau,
-            encoder_tau=encoder_tau,
-            ent_coef=ent_coef,
-            **kwargs,
-        )
+        super().__init__(policy, env, **self.complete(learning_rate, settings))
+
+    def critic_input_settings(self, metric: MetricLoss | None) -> dict[str, Any]:
+        return {} if metric is None else {"critic_input": metric.critic_input}
 
 
 class MetricDQN(MetricLearning, AuxiliaryDQN):
@@ -314,7 +431,12 @@ class MetricDQN(MetricLearning, AuxiliaryDQN):
     Args:
         policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an :class:`EncoderDQNPolicy`.
         env: the environment.
-        **kwargs: of :class:`MetricLearning` and :class:`AuxiliaryDQN`.
+        learning_rate: of all networks; ``None`` is the default of the class.
+        **settings: of :class:`MetricLearning`, :class:`AuxiliaryDQN` and SB3's DQN; ``help()`` lists them.
+
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for a value out of range.
     """
 
     policy_aliases = {
@@ -322,12 +444,13 @@ class MetricDQN(MetricLearning, AuxiliaryDQN):
         "CnnPolicy": EncoderDQNCnnPolicy,
         "MultiInputPolicy": EncoderDQNMultiInputPolicy,
     }
+    defaults = {"learning_rate": 1e-4}
 
     def __init__(
         self,
         policy: str | type[EncoderDQNPolicy],
         env: Any,
-        learning_rate: float | Schedule = 1e-4,
-        **kwargs: Any,
+        learning_rate: float | Schedule | None = None,
+        **settings: Unpack[DQNSettings],
     ):
-        super().__init__(policy, env, learning_rate, **kwargs)
+        super().__init__(policy, env, **self.complete(learning_rate, settings))

@@ -1,26 +1,26 @@
 """What shapes an embedding beside the critic: a metric loss, self-prediction and reward prediction, in any combination.
 
-A :class:`~bisimgym.baselines.core.metric_losses.Metric` is one behavioural metric's loss with what it needs to learn.
-:class:`Representation` puts one together with the predictions that a study found to matter as much (Luo et al. 2025),
-so that {metric} x {self-prediction} x {reward prediction} x {norm of the embedding} is a grid of switches.
+A :class:`~bisimgym.baselines.core.metric_loss.MetricLoss` is put together with the predictions that a study found to
+matter as much (Luo et al. 2025), so that {metric} x {self-prediction} x {reward prediction} x {norm of the embedding}
+is a grid of switches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch as th
 from gymnasium import spaces
 from torch import nn
 
 from bisimgym.baselines.core.actions import action_dim
-from bisimgym.baselines.core.latents import LatentBatch
-from bisimgym.baselines.core.metric_losses import Metric, ModelKind, ModelOnBatch
+from bisimgym.baselines.core.latents import LatentBatch, modeled
+from bisimgym.baselines.core.metric_loss import MetricLoss, ModelKind
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.losses.distances import PairLoss
 from bisimgym.baselines.losses.models import RewardModel, TransitionModel
-from bisimgym.baselines.losses.self_prediction import reward_prediction_loss
+from bisimgym.baselines.losses.predictions import reward_prediction_loss
 
 
 class Representation(nn.Module):
@@ -51,7 +51,7 @@ class Representation(nn.Module):
         action_space: spaces.Space,
         discount: float,
         make_encoder: Callable[[], nn.Module],
-        metric: Metric | None = None,
+        metric: MetricLoss | None = None,
         metric_weight: float = 0.5,
         self_prediction: float = 0.0,
         reward_prediction: float = 0.0,
@@ -82,77 +82,63 @@ class Representation(nn.Module):
         if None not in (required, model_kind) and required != model_kind:
             raise ValueError(f"model_kind must be {required!r} with {type(metric).__name__}, got {model_kind!r}")
         kind = required or model_kind or "gaussian"
-        self._model_dim = latent_dim if metric is None else metric.model_dim(latent_dim)
+        model_dim = latent_dim if metric is None else metric.model_dim(latent_dim)
         predicts_from_next = reward_prediction > 0 and reward_from == "next"
         self.transition: TransitionModel | None = None
         if required is not None or self_prediction > 0 or predicts_from_next:
-            self.transition = TransitionModel(self._model_dim, num_actions, kind=kind)
+            trains = self_prediction > 0
+            self.transition = TransitionModel(model_dim, num_actions, kind=kind, trains_encoder=trains)
         self.reward: RewardModel | None = None
         if reward_prediction > 0:
-            inputs = (self._model_dim,) if reward_from == "next" else (latent_dim, num_actions)
+            inputs = (model_dim,) if reward_from == "next" else (latent_dim, num_actions)
             self.reward = RewardModel(*inputs)
-        self._on_batch: ModelOnBatch | None = None
         self.random = RandomStream(seed)
-
-    def forward(self, batch: LatentBatch, actions: th.Tensor) -> dict[str, th.Tensor]:
-        """Return the weighted losses of a batch, by name.
-
-        Args:
-            batch: with its embeddings.
-            actions: ``float[B, A]``, one-hot for finite action spaces.
-        """
-        generator = self.random.on(batch.z.device)
-        model = self._model_on(batch, actions)
-        losses: dict[str, th.Tensor] = {}
         #: The last metric loss, for statistics.
         self.last: PairLoss | None = None
-        if self.metric is not None and self.metric_weight > 0:
-            other = th.randperm(len(batch.z), generator=generator, device=batch.z.device)
-            pairs = self.metric.pair_loss(batch, actions, other, model, generator)
-            if not isinstance(pairs, PairLoss):
+
+    @property
+    def shaping(self) -> MetricLoss | None:
+        """The metric's loss, if it has a weight."""
+        return self.metric if self.metric_weight > 0 else None
+
+    @property
+    def trains_next(self) -> bool:
+        """Whether a loss trains the encoder on next observations."""
+        return self.shaping is not None and self.shaping.trains_next
+
+    def forward(self, batch: LatentBatch) -> dict[str, th.Tensor]:
+        """Return the weighted losses of a batch, by name."""
+        generator = self.random.on(batch.z.device)
+        model = self.transition
+        members = None if model is None else batch.members(model)
+        losses: dict[str, th.Tensor] = {}
+        self.last = None
+        if self.shaping is not None:
+            permutation = th.randperm(len(batch.z), generator=generator, device=batch.z.device)
+            returned = self.shaping(batch, permutation, model, generator)
+            if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], PairLoss)):
                 raise TypeError(
-                    f"pair_loss of {type(self.metric).__name__} must return pair_loss(loss, distance, target) of "
-                    f"bisimgym.baselines.losses.distances, got {type(pairs).__name__}"
+                    f"forward of {type(self.shaping).__name__} must return a PairLoss of "
+                    "bisimgym.baselines.losses.distances and a dictionary of the losses of its own networks, which may "
+                    f"be empty; got {type(returned).__name__}"
                 )
+            pairs, own_losses = returned
             losses["metric_loss"] = self.metric_weight * pairs.loss
-            self.last = pairs._replace(loss=pairs.loss.detach())  # without the graph, which cannot be copied
-            losses |= self.metric.own_losses(batch, actions)
-        if model is not None:
-            likelihood = self.transition.negative_log_likelihood_of(model.predicted, self._modelled(batch.next_z))
+            losses |= own_losses
+            self.last = PairLoss.of(pairs.loss.detach(), pairs.distance, pairs.target)  # no graph, which has no copies
+        if model is not None and members is not None:
+            likelihood = model.negative_log_likelihood(members, modeled(batch.next_z, model))
             losses["transition_loss"] = (self.self_prediction or 1.0) * likelihood
         if self.reward is not None:
-            if self.reward_from == "next":
-                if self.self_prediction > 0:
-                    following = self.transition.sample_from(model.predicted, generator)
-                else:  # the reward's loss trains the encoder, which those predictions leave alone
-                    following = self.transition.sample(self._modelled(batch.z), actions, generator)
-                predicted = self.reward(following)
-            else:
-                predicted = self.reward(batch.z, actions)
+            if self.reward_from == "embedding" or model is None or members is None:
+                predicted = self.reward(batch.z, batch.actions)
+            elif model.trains_encoder:
+                predicted = self.reward(model.sample_from(members, generator))
+            else:  # the reward's loss trains the encoder, which those predictions leave alone
+                predicted = self.reward(model.sample(modeled(batch.z, model), batch.actions, generator))
             losses["reward_loss"] = self.reward_prediction * reward_prediction_loss(predicted, batch.rewards)
-        self._on_batch = None
         return losses
 
-    def bonus(self, batch: LatentBatch, actions: th.Tensor) -> th.Tensor | None:
-        """Return ``float[B]`` to add to the rewards, or ``None``.
-
-        What it computes of the batch serves :meth:`forward`, if that comes before the next step of an optimiser.
-        """
-        if self.metric is None or self.metric_weight == 0:
-            return None
-        return self.metric.bonus(batch, actions, self._model_on(batch, actions))
-
-    def _model_on(self, batch: LatentBatch, actions: th.Tensor) -> ModelOnBatch | None:
-        """Return the transition model on a batch, the same whenever the batch is."""
-        if self.metric is not None and self.metric.trains_next and self.metric_weight > 0:
-            batch.next_z = batch.trained_next_z.detach()
-        if self.transition is None:
-            return None
-        z = self._modelled(batch.z if self.self_prediction > 0 else batch.z.detach())
-        if self._on_batch is None or not self._on_batch.is_of(z, actions):
-            self._on_batch = ModelOnBatch(self.transition, z, actions)
-        return self._on_batch
-
-    def _modelled(self, z: th.Tensor) -> th.Tensor:
-        """Return the part of embeddings that the transition model predicts: the last numbers."""
-        return z[:, z.shape[1] - self._model_dim :]
+    def bonus(self, batch: LatentBatch) -> th.Tensor | None:
+        """Return ``float[B]`` to add to the rewards, or ``None``."""
+        return None if self.shaping is None else self.shaping.bonus(batch, cast(TransitionModel, self.transition))

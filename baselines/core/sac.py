@@ -19,23 +19,23 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, move_target
+from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, soft_update
 from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor, extractor_settings
-from bisimgym.baselines.losses import Balance
+from bisimgym.baselines.core.latents import LatentBatch
 
 
 class EncoderSACPolicy(SACPolicy):
     """A policy whose critic and actor see one embedding, which the critic and auxiliary losses train.
 
     SB3's ``share_features_extractor=True`` trains a shared encoder by the actor's loss; methods that shape embeddings
-    need the opposite. Here ``encoder`` belongs to the critic's optimiser, and the actor gets detached embeddings.
+    need the opposite. Here ``encoder`` belongs to the critic's optimizer, and the actor gets detached embeddings.
     Actor and critics are SB3's own, on the space of embeddings.
 
     Args:
         features_extractor_class: the encoder; ``net_arch`` and the other arguments are those of SB3's policy.
-        optimizer_kwargs: of the optimiser; its fused implementation, if it has one, is used unless this says otherwise.
-        balanced: whether the critic sees the two halves of an embedding with learned weights (AMBS). The weights belong
-            to the encoder; the actor sees embeddings without them.
+        optimizer_kwargs: of the optimizer; its fused implementation, if it has one, is used unless this says otherwise.
+        critic_input: class of a module, made without arguments, that embeddings pass on their way to the critic, whose
+            loss trains it. The actor sees embeddings without it.
     """
 
     encoder: BaseFeaturesExtractor
@@ -52,10 +52,10 @@ class EncoderSACPolicy(SACPolicy):
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         share_features_extractor: bool = False,
-        balanced: bool = False,
+        critic_input: type[nn.Module] = nn.Identity,
         **kwargs: Any,
     ):
-        self.balanced = balanced
+        self.critic_input_class = critic_input
         if share_features_extractor:
             raise ValueError("share_features_extractor=True trains the encoder by the actor's loss: leave it out")
         super().__init__(
@@ -77,7 +77,7 @@ class EncoderSACPolicy(SACPolicy):
         self.encoder = self.make_features_extractor()
         self.encoder_target = self.make_features_extractor()
         self.encoder_target.load_state_dict(self.encoder.state_dict())
-        self.balance, self.balance_target = (Balance() if self.balanced else nn.Identity() for _ in range(2))
+        self.critic_input, self.critic_input_target = self.critic_input_class(), self.critic_input_class()
         latent = spaces.Box(-np.inf, np.inf, (self.encoder.features_dim,), np.float32)
         for arguments in (self.actor_kwargs, self.critic_kwargs):
             arguments["observation_space"] = latent
@@ -88,9 +88,9 @@ class EncoderSACPolicy(SACPolicy):
         self.critic_target.load_state_dict(self.critic.state_dict())
         rate = lr_schedule(1)
         self.actor.optimizer = self.optimizer_class(self.actor.parameters(), lr=rate, **self.optimizer_kwargs)
-        trained = [*self.encoder.parameters(), *self.balance.parameters(), *self.critic.parameters()]
+        trained = [*self.encoder.parameters(), *self.critic_input.parameters(), *self.critic.parameters()]
         self.critic.optimizer = self.optimizer_class(trained, lr=rate, **self.optimizer_kwargs)
-        for target in (self.encoder_target, self.balance_target, self.critic_target):
+        for target in (self.encoder_target, self.critic_input_target, self.critic_target):
             target.train(False)
             for parameter in target.parameters():
                 parameter.requires_grad_(False)
@@ -105,16 +105,8 @@ class EncoderSACPolicy(SACPolicy):
         encoder = self.encoder_target if target else self.encoder
         return encoder(preprocess_obs(observations, self.observation_space, self.normalize_images))
 
-    def for_critic(self, z: th.Tensor, target: bool = False) -> th.Tensor:
-        """Return embeddings as the critic sees them."""
-        return (self.balance_target if target else self.balance)(z)
-
-    def encoder_parts(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Return what makes up the encoder, each with its slowly moving copy."""
-        return [(self.encoder, self.encoder_target), (self.balance, self.balance_target)]
-
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "balanced": self.balanced}
+        return {**super()._get_constructor_parameters(), "critic_input": self.critic_input_class}
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self.actor(self.encode(observation).float(), deterministic)
@@ -125,7 +117,7 @@ class EncoderSACPolicy(SACPolicy):
 
 
 class EncoderCnnPolicy(EncoderSACPolicy):
-    """:class:`EncoderSACPolicy` for pictures."""
+    """:class:`EncoderSACPolicy` for images."""
 
     def __init__(self, *args: Any, features_extractor_class: Any = ImageExtractor, **kwargs: Any):
         super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
@@ -149,7 +141,7 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         policy: any of SB3's SAC, or an :class:`EncoderSACPolicy`.
         env: the environment.
         actor_period: updates per update of actor and temperature.
-        target_update_interval: updates per update of targets. Counted over the whole training, where SB3 counts anew
+        target_update_interval: updates per update of targets. Counted over the whole training, where SB3 starts again
             in every call of ``train``.
         max_grad_norm: largest norm of the gradients of the critic (with the encoder), of the auxiliary networks and of
             the actor, each; ``None`` is no limit.
@@ -179,6 +171,11 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         if not self._encodes and (self.augmentation is not None or self.encoder_tau is not None):
             raise ValueError("augmentation and encoder_tau need a policy with an encoder (EncoderSACPolicy)")
 
+    def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
+        batch = super().encoded(data)
+        batch.critic_input = self.policy.critic_input
+        return batch
+
     def encoders(self) -> tuple[nn.Module, nn.Module]:
         return self.policy.encoder, self.policy.encoder_target
 
@@ -195,52 +192,52 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             self.actor.reset_noise()
         losses: dict[str, th.Tensor] = {}
         auxiliary: dict[str, th.Tensor] = {}
-        # What each network sees: embeddings, or with SB3's policies the observations themselves.
+        # What the networks take: embeddings, or with SB3's policies the observations themselves.
         if self._encodes:
             batch = self.encoded(data)
             auxiliary = self.auxiliary_losses(batch)
             policy = self.policy
-            seen, seen_by_actor = policy.for_critic(batch.z), batch.z.detach()
-            next_seen, next_seen_by_target = batch.next_z, policy.for_critic(batch.next_target_z, target=True)
+            z, z_actor = policy.critic_input(batch.z), batch.z.detach()
+            next_z_actor, next_z_target = batch.next_z, policy.critic_input_target(batch.next_target_z)
             rewards = batch.rewards.unsqueeze(1)
         else:
-            seen = seen_by_actor = data.observations
-            next_seen = next_seen_by_target = data.next_observations
+            z = z_actor = data.observations
+            next_z_actor = next_z_target = data.next_observations
             rewards = data.rewards
 
-        acts = number % self.actor_period == 0
-        if acts:
-            actions_pi, log_prob = self.actor.action_log_prob(seen_by_actor)
+        update_actor = number % self.actor_period == 0
+        if update_actor:
+            actions_pi, log_prob = self.actor.action_log_prob(z_actor)
             log_prob = log_prob.reshape(-1, 1)
         if self.ent_coef_optimizer is not None:
             ent_coef = th.exp(self.log_ent_coef.detach())
-            if acts:
+            if update_actor:
                 losses["ent_coef_loss"] = -(self.log_ent_coef * (log_prob + self.target_entropy).detach()).mean()
-                self.descend(losses["ent_coef_loss"], [self.ent_coef_optimizer])
+                self.optimize(losses["ent_coef_loss"], [self.ent_coef_optimizer])
         else:
             ent_coef = self.ent_coef_tensor
         losses["ent_coef"] = ent_coef
 
         with th.no_grad():
-            next_actions, next_log_prob = self.actor.action_log_prob(next_seen)
-            next_q = th.cat(self.critic_target(next_seen_by_target, next_actions), dim=1).amin(dim=1, keepdim=True)
+            next_actions, next_log_prob = self.actor.action_log_prob(next_z_actor)
+            next_q = th.cat(self.critic_target(next_z_target, next_actions), dim=1).amin(dim=1, keepdim=True)
             next_q = next_q - ent_coef * next_log_prob.reshape(-1, 1)
             target_q = rewards + (1 - data.dones) * self.discounts_of(data) * next_q
-        losses["critic_loss"] = 0.5 * sum(F.mse_loss(q, target_q) for q in self.critic(seen, data.actions))
+        losses["critic_loss"] = 0.5 * sum(F.mse_loss(q, target_q) for q in self.critic(z, data.actions))
         losses |= auxiliary
         total = sum(auxiliary.values(), start=losses["critic_loss"])
-        self.descend(total, [self.critic.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
+        self.optimize(total, [self.critic.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
 
-        if acts:
-            judged = self.policy.for_critic(seen_by_actor).detach() if self._encodes else seen_by_actor
-            q_pi = th.cat(self.critic(judged, actions_pi), dim=1).amin(dim=1, keepdim=True)
+        if update_actor:
+            z_critic = self.policy.critic_input(z_actor).detach() if self._encodes else z_actor
+            q_pi = th.cat(self.critic(z_critic, actions_pi), dim=1).amin(dim=1, keepdim=True)
             losses["actor_loss"] = (ent_coef * log_prob - q_pi).mean()
-            self.descend(losses["actor_loss"], [self.actor.optimizer], self.max_grad_norm)
+            self.optimize(losses["actor_loss"], [self.actor.optimizer], self.max_grad_norm)
         if number % self.target_update_interval == 0:
             polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
             polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
             if self._encodes:
-                rate = self.tau if self.encoder_tau is None else self.encoder_tau
-                for online, target in self.policy.encoder_parts():
-                    move_target(online, target, rate)
+                tau = self.tau if self.encoder_tau is None else self.encoder_tau
+                soft_update(self.policy.encoder, self.policy.encoder_target, tau)
+                soft_update(self.policy.critic_input, self.policy.critic_input_target, tau)
         return losses

@@ -23,7 +23,7 @@ _TINY = 1e-9
 
 
 class PairLoss(NamedTuple):
-    """What every metric loss returns.
+    """What every metric loss returns. Make it with :meth:`of`.
 
     Attributes:
         loss: a scalar, the mean over pairs.
@@ -35,10 +35,10 @@ class PairLoss(NamedTuple):
     distance: th.Tensor
     target: th.Tensor
 
-
-def pair_loss(loss: th.Tensor, distance: th.Tensor, target: th.Tensor) -> PairLoss:
-    """Return a :class:`PairLoss` of distances and targets of any one shape."""
-    return PairLoss(loss, distance.detach().flatten(), target.detach().flatten())
+    @classmethod
+    def of(cls, loss: th.Tensor, distance: th.Tensor, target: th.Tensor) -> PairLoss:
+        """Return the loss with its distances and targets, which may have any one shape."""
+        return cls(loss, distance.detach().flatten(), target.detach().flatten())
 
 
 def full_precision(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -66,34 +66,51 @@ def _widened(value: Any) -> Any:
     return value
 
 
-def pairs(x: th.Tensor, other: th.Tensor | None, dim: int = 0) -> tuple[th.Tensor, th.Tensor]:
+def pairs(x: th.Tensor, permutation: th.Tensor | None, dim: int = 0) -> tuple[th.Tensor, th.Tensor]:
     """Return both sides of the pairs of a batch, tensors that broadcast against each other.
 
     Args:
         x: any tensor with the batch as dimension ``dim``.
-        other: ``int64[B]``: row i is compared with row ``other[i]``, usually of a random permutation. Its fixed points
-            stay in: pairs of a row with itself are part of all published losses. None compares all B x B ordered pairs,
-            those of rows with themselves included.
+        permutation: ``int64[B]``: row i is compared with row ``permutation[i]``. Fixed points stay in: pairs of a row
+            with itself are part of all published losses. ``None`` compares all B x B ordered pairs, those of rows with
+            themselves included.
     """
-    if other is None:
+    if permutation is None:
         return x.unsqueeze(dim + 1), x.unsqueeze(dim)
-    return x, x.index_select(dim, other)
+    return x, x.index_select(dim, permutation)
 
 
-def check_batch(z: th.Tensor, other: th.Tensor | None, discount: float, name: str = "z") -> None:
-    """Check the embeddings and pairs of a loss.
+def check_batch(
+    z: th.Tensor,
+    permutation: th.Tensor | None,
+    discount: float,
+    reward: th.Tensor | None = None,
+    **like_z: th.Tensor,
+) -> None:
+    """Check what a loss is computed from.
+
+    Args:
+        z: ``float[B, D]``.
+        permutation: ``None`` or ``int64[B]``.
+        discount: in [0, 1].
+        reward: ``None`` or ``float[B]``.
+        **like_z: further tensors, ``float[B, D]``, by name.
 
     Raises:
-        ValueError: unless ``z`` is ``float[B, D]``, ``other`` None or ``int64[B]`` and ``discount`` in [0, 1].
+        ValueError: for other shapes or types, or a discount out of range.
     """
     if z.ndim != 2 or not z.is_floating_point():
-        raise ValueError(f"{name} must be float[B, D], got {z.dtype} of shape {tuple(z.shape)}")
-    if other is not None and (other.dtype != th.int64 or other.shape != z.shape[:1]):
+        raise ValueError(f"z must be float[B, D], got {z.dtype} of shape {tuple(z.shape)}")
+    if permutation is not None and (permutation.dtype != th.int64 or permutation.shape != z.shape[:1]):
         raise ValueError(
-            f"other must be int64[{len(z)}], the row that each row is compared with (th.randperm), or None for all "
-            f"pairs; got {other.dtype} of shape {tuple(other.shape)}"
+            f"permutation must be int64[{len(z)}], the row that each row is compared with (th.randperm), or None for "
+            f"all pairs; got {permutation.dtype} of shape {tuple(permutation.shape)}"
         )
     check_discount(discount)
+    if reward is not None:
+        check_shape("reward", reward, tuple(z.shape[:1]))
+    for name, tensor in like_z.items():
+        check_shape(name, tensor, tuple(z.shape))
 
 
 def check_discount(discount: float) -> None:
@@ -214,7 +231,7 @@ def safe_angle(x: th.Tensor, y: th.Tensor) -> th.Tensor:
 
 @full_precision
 def mico_distance(x: th.Tensor, y: th.Tensor, beta: float = 0.1, norm_factor: float = 0.5) -> th.Tensor:
-    """Return MICo's parametrised distance, ``norm_factor (||x||^2 + ||y||^2) + beta angle(x, y)``.
+    """Return MICo's parametrized distance, ``norm_factor (||x||^2 + ||y||^2) + beta angle(x, y)``.
 
     From x to itself it is ``2 norm_factor ||x||^2``, not 0: states that lead to differing futures are apart from
     themselves.
@@ -227,10 +244,10 @@ def mico_distance(x: th.Tensor, y: th.Tensor, beta: float = 0.1, norm_factor: fl
 
 
 def rap_distance(x: th.Tensor, y: th.Tensor, beta: float = 1e-5) -> th.Tensor:
-    """Return RAP's parametrised distance, ``||x||^2 + ||y||^2 + beta angle(x, y)``.
+    """Return RAP's parametrized distance, ``||x||^2 + ||y||^2 + beta angle(x, y)``.
 
     Source: Chen and Pan (2022), whose k = 1e-5 is ``beta`` (1e-6 in the released code). With so small a beta it is the
-    sum of a number per state: see :mod:`~bisimgym.baselines.losses.rap`.
+    sum of a number per state: see :func:`~bisimgym.baselines.rap.rap_loss`.
     """
     return mico_distance(x, y, beta, norm_factor=1.0)
 

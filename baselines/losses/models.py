@@ -1,6 +1,6 @@
 """The small networks that metric losses need beside the encoder.
 
-Layers are initialised as torch does, from its global generator, which algorithms of Stable-Baselines3 seed. Results are
+Layers are initialized as torch does, from its global generator, which algorithms of Stable-Baselines3 seed. Results are
 float32 under autocast too: standard deviations and losses need the digits.
 """
 
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bisimgym.baselines.losses.distances import check_option, check_shape
-from bisimgym.baselines.losses.self_prediction import gaussian_nll
+from bisimgym.baselines.losses.predictions import gaussian_nll
 
 
 class Gaussian(NamedTuple):
@@ -30,7 +30,7 @@ class Gaussian(NamedTuple):
 
 
 class MemberLinear(nn.Module):
-    """M linear layers side by side, each initialised as ``nn.Linear``: ``float[M, B, I]`` to ``float[M, B, O]``."""
+    """M linear layers side by side, each initialized as ``nn.Linear``: ``float[M, B, I]`` to ``float[M, B, O]``."""
 
     def __init__(self, members: int, in_features: int, out_features: int):
         super().__init__()
@@ -44,7 +44,7 @@ class MemberLinear(nn.Module):
 
 
 class MemberLayerNorm(nn.Module):
-    """M layer normalisations side by side, of ``float[M, B, features]``."""
+    """M layer normalizations side by side, of ``float[M, B, features]``."""
 
     def __init__(self, members: int, features: int):
         super().__init__()
@@ -70,11 +70,13 @@ class TransitionModel(nn.Module):
         latent_dim: D, of embeddings.
         action_dim: A, of actions; the number of actions if they are one-hot.
         kind: "gaussian"; "deterministic", whose standard deviations are 0; or "ensemble", of Gaussian members that are
-            initialised differently and trained on the same data.
+            initialized differently and trained on the same data.
         hidden: units.
         members: of the ensemble; of other kinds there is one.
         std_range: least and largest standard deviation.
         layer_norm: False leaves the LayerNorm out, as forward models of interaction-based representations do.
+        trains_encoder: whether the model's losses on a batch of an agent reach the encoder; if not, it learns from
+            detached embeddings.
 
     Raises:
         ValueError: for an unknown kind, sizes below 1, or a range that does not rise from above 0.
@@ -89,12 +91,14 @@ class TransitionModel(nn.Module):
         members: int = 5,
         std_range: tuple[float, float] = (1e-4, 10.0),
         layer_norm: bool = True,
+        trains_encoder: bool = False,
     ):
         super().__init__()
         check_option("kind", kind, ("gaussian", "deterministic", "ensemble"))
-        _check_sizes(latent_dim=latent_dim, action_dim=action_dim, hidden=hidden, members=members)
+        check_sizes(latent_dim=latent_dim, action_dim=action_dim, hidden=hidden, members=members)
         self.latent_dim, self.action_dim, self.kind = latent_dim, action_dim, kind
-        self.std_range = _checked_range(std_range)
+        self.trains_encoder = trains_encoder
+        self.std_range = checked_range(std_range)
         self.num_members = members if kind == "ensemble" else 1
         self.body = MemberLinear(self.num_members, latent_dim + action_dim, hidden)
         self.norm = MemberLayerNorm(self.num_members, hidden) if layer_norm else None
@@ -105,7 +109,7 @@ class TransitionModel(nn.Module):
         """Return what each member predicts, ``float[M, B, D]``, or what those do that ``int64[K]`` names."""
         x = self._hidden(z, action, member)
         mean = self.mean(x, member).float()
-        std = th.zeros_like(mean) if self.std is None else _squashed(self.std(x, member), self.std_range)
+        std = th.zeros_like(mean) if self.std is None else squash(self.std(x, member), self.std_range)
         return Gaussian(mean, std)
 
     def _hidden(self, z: th.Tensor, action: th.Tensor, member: th.Tensor | None = None) -> th.Tensor:
@@ -169,15 +173,13 @@ class TransitionModel(nn.Module):
         noise = th.randn(mean.shape, generator=generator, device=generator.device).to(mean.device)
         return mean + std * noise
 
-    def negative_log_likelihood(self, z: th.Tensor, action: th.Tensor, next_z: th.Tensor) -> th.Tensor:
-        """Return the loss of self-prediction, a scalar: see :func:`~bisimgym.baselines.losses.gaussian_nll`.
+    def negative_log_likelihood(self, members: Gaussian, next_z: th.Tensor) -> th.Tensor:
+        """Return the loss of self-prediction, a scalar: the mean of :func:`gaussian_nll` over members.
 
-        Of an ensemble it is the mean over members. ``next_z``, ``float[B, D]``, gets no gradient; ``z`` does.
+        Args:
+            members: what :meth:`members` predicts, ``float[M, B, D]``.
+            next_z: ``float[B, D]``; gets no gradient.
         """
-        return self.negative_log_likelihood_of(self.members(z, action), next_z)
-
-    def negative_log_likelihood_of(self, members: Gaussian, next_z: th.Tensor) -> th.Tensor:
-        """Return what :meth:`negative_log_likelihood` does, from what all members predict, ``float[M, B, D]``."""
         check_shape("next_z", next_z, tuple(members.mean.shape[1:]))
         return gaussian_nll(*members, next_z.expand_as(members.mean))
 
@@ -202,9 +204,9 @@ class RewardModel(nn.Module):
 
     def __init__(self, latent_dim: int, action_dim: int = 0, hidden: int = 512):
         super().__init__()
-        _check_sizes(latent_dim=latent_dim, action_dim=action_dim + 1, hidden=hidden)
+        check_sizes(latent_dim=latent_dim, action_dim=action_dim + 1, hidden=hidden)
         self.action_dim = action_dim
-        self.net = _head(latent_dim + action_dim, hidden, 1)
+        self.net = linear_head(latent_dim + action_dim, hidden, 1)
 
     def forward(self, z: th.Tensor, action: th.Tensor | None = None) -> th.Tensor:
         """Return predicted rewards, ``float[B]``.
@@ -222,34 +224,6 @@ class RewardModel(nn.Module):
             _check_action(action, len(z), self.action_dim)
             z = th.cat([z, action.to(z.dtype)], dim=1)
         return self.net(z).float().squeeze(-1)
-
-
-class GaussianRewardModel(nn.Module):
-    """Predicts the mean and standard deviation of rewards from embeddings alone.
-
-    The variance is that over the policy's actions, which RAP needs. Source: Chen and Pan (2022).
-
-    Args:
-        latent_dim: D, of embeddings.
-        hidden: units.
-        std_range: least and largest standard deviation.
-    """
-
-    def __init__(self, latent_dim: int, hidden: int = 512, std_range: tuple[float, float] = (1e-4, 1.0)):
-        super().__init__()
-        _check_sizes(latent_dim=latent_dim, hidden=hidden)
-        self.std_range = _checked_range(std_range)
-        self.net = _head(latent_dim, hidden, 2)
-
-    def forward(self, z: th.Tensor) -> Gaussian:
-        """Return mean and standard deviation of rewards, ``float[B]``, from embeddings ``float[B, D]``."""
-        mean, raw = self.net(z).unbind(dim=-1)
-        return Gaussian(mean.float(), _squashed(raw, self.std_range))
-
-    def negative_log_likelihood(self, z: th.Tensor, reward: th.Tensor) -> th.Tensor:
-        """Return the mean negative log-likelihood of rewards ``float[B]``, a scalar, without its constant."""
-        check_shape("reward", reward, (len(z),))
-        return gaussian_nll(*self(z), reward)
 
 
 class InverseModel(nn.Sequential):
@@ -272,7 +246,7 @@ class InverseModel(nn.Sequential):
         hidden: Sequence[int] = (256, 128),
         activation: type[nn.Module] = nn.ELU,
     ):
-        _check_sizes(latent_dim=latent_dim, action_dim=action_dim, hidden=min(hidden, default=1))
+        check_sizes(latent_dim=latent_dim, action_dim=action_dim, hidden=min(hidden, default=1))
         sizes = [2 * latent_dim, *hidden]
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
@@ -284,67 +258,25 @@ class InverseModel(nn.Sequential):
         return super().forward(th.cat([z, next_z], dim=1)).float()
 
 
-class PairModel(nn.Sequential):
-    """A learned distance of two embeddings, not negative: an MLP on both, squared. AMBS's meta-learners.
-
-    It is not symmetric by construction; AMBS trains it on both orders. Source: Chen and Pan (2022), AMBS; squaring is
-    that of the released code.
-
-    Args:
-        latent_dim: D, of embeddings (50, half of AMBS's).
-        hidden: units (50).
-    """
-
-    def __init__(self, latent_dim: int, hidden: int = 50):
-        _check_sizes(latent_dim=latent_dim, hidden=hidden)
-        super().__init__(nn.Linear(2 * latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-
-    def forward(self, x: th.Tensor, y: th.Tensor) -> th.Tensor:
-        """Return ``float[P]`` from embeddings ``float[P, D]``; gradients flow into both."""
-        return super().forward(th.cat([x, y], dim=1)).float().squeeze(-1).square()
-
-
-class Balance(nn.Module):
-    """AMBS's learned balance of the reward and the dynamics half of an embedding.
-
-    The weights are ``softmax(eta)`` with eta in R^2, 0 at first. It belongs to the critic's encoder: the critic's loss
-    trains it, and metric losses read it. Source: Chen and Pan (2022), AMBS, equation 4.11 of the thesis.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.eta = nn.Parameter(th.zeros(2))
-
-    def weights(self) -> th.Tensor:
-        """Return ``float[2]``, of rewards and of dynamics (c); they sum to one."""
-        return self.eta.softmax(dim=0)
-
-    def forward(self, z: th.Tensor) -> th.Tensor:
-        """Return an embedding ``float[B, 2 D]`` with its halves scaled."""
-        if z.ndim != 2 or z.shape[1] % 2:
-            raise ValueError(f"z must be float[B, 2 D], a reward half and a dynamics half, got shape {tuple(z.shape)}")
-        return z * self.weights().to(z.dtype).repeat_interleave(z.shape[1] // 2)
-
-
-def _head(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
+def linear_head(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(in_features, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out_features)
     )
 
 
-def _squashed(raw: th.Tensor, std_range: tuple[float, float]) -> th.Tensor:
+def squash(raw: th.Tensor, std_range: tuple[float, float]) -> th.Tensor:
     low, high = std_range
     return low + (high - low) * raw.float().sigmoid()
 
 
-def _checked_range(std_range: tuple[float, float]) -> tuple[float, float]:
+def checked_range(std_range: tuple[float, float]) -> tuple[float, float]:
     low, high = std_range
     if not 0 < low < high < float("inf"):
         raise ValueError(f"std_range must rise from above 0, got {std_range}")
     return float(low), float(high)
 
 
-def _check_sizes(**sizes: int) -> None:
+def check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")

@@ -13,10 +13,13 @@ import bisimgym  # noqa: F401
 from bisimgym.baselines.core.extractors import MLPExtractor
 from bisimgym.baselines.core.frame_replay import FrameReplayBuffer
 from bisimgym.baselines.core.loss_log import DivergedError
-from bisimgym.baselines.core.metric_learning import METRICS
-from bisimgym.baselines.core.metric_losses import DBC, Metric, MICo, RobustDBC
-from bisimgym.baselines.isolated import IsolatedRepresentation, Transitions, metric_distance
-from bisimgym.baselines.losses.distances import l1_distance, mico_distance, pair_loss
+from bisimgym.baselines.core.metric_loss import MetricLoss
+from bisimgym.baselines.dbc import DBC
+from bisimgym.baselines.isolated import IsolatedRepresentation, Transitions
+from bisimgym.baselines.learners import METRIC_LOSSES
+from bisimgym.baselines.losses.distances import PairLoss, l1_distance, mico_distance
+from bisimgym.baselines.mico import MICo
+from bisimgym.baselines.robust_dbc import RobustDBC
 from bisimgym.benchmarks.measures.fidelity import fidelity, fidelity_process
 from bisimgym.envs.nav2d.env import Nav2DEnv, successor_observations
 
@@ -121,12 +124,12 @@ def test_nothing_else_decides(agent):
 
 
 def test_encoders_of_all_metrics_start_alike(agent):
-    models = [isolated(agent, metric) for metric in [None, *METRICS]]
+    models = [isolated(agent, metric) for metric in [None, *METRIC_LOSSES]]
     for model in models[1:]:
         assert_same(model.encoders.state_dict(), models[0].encoders.state_dict())
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRIC_LOSSES)
 def test_every_metric_trains_its_encoder_and_resumes(agent, metric, tmp_path):
     model = isolated(agent, metric)
     before = copy.deepcopy(model.encoders.state_dict())
@@ -152,7 +155,7 @@ def test_every_metric_trains_its_encoder_and_resumes(agent, metric, tmp_path):
 def test_models_learn_from_detached_embeddings_unless_asked(agent, metric, self_prediction, trains_encoder):
     model = isolated(agent, metric, self_prediction=self_prediction)
     data = model._batch_of_replay(agent.replay_buffer, 16)
-    model.representation(data, data.actions)["transition_loss"].backward()
+    model.representation(data)["transition_loss"].backward()
     assert all(p.grad is not None for p in model.representation.transition.parameters())
     assert all((p.grad is not None) == trains_encoder for p in model.encoders.encoder.parameters())
 
@@ -163,10 +166,10 @@ def test_mico_looks_at_the_next_observation_with_its_target_encoder(agent):
         for parameter in model.encoders.encoder_target.parameters():
             parameter.zero_()
     data = model._batch_of_replay(agent.replay_buffer, 16)
-    model.representation(data, data.actions)
+    model.representation(data)
     # Targets of embeddings that are zero: differences of rewards, and the angle of zero vectors.
-    other = (model.representation.last.target - 0.99 * 0.1 * np.pi / 2).unique()
-    assert th.isclose(other[:, None], th.tensor([0.0, 1.0]), atol=1e-6).any(dim=1).all()
+    rewards = (model.representation.last.target - 0.99 * 0.1 * np.pi / 2).unique()
+    assert th.isclose(rewards[:, None], th.tensor([0.0, 1.0]), atol=1e-6).any(dim=1).all()
 
 
 def test_pictures_by_default_and_continuous_actions(agent, walker):
@@ -195,34 +198,35 @@ def test_dictionaries_of_pictures(agent):
 
 def test_the_distance_is_that_of_the_loss(agent):
     x, y = th.randn(4, 6, generator=th.Generator().manual_seed(0)), th.ones(4, 6)
-    assert th.equal(metric_distance(MICo(beta=0.3), x, y), mico_distance(x, y, 0.3))
-    assert th.equal(metric_distance(DBC("paper"), x, y), l1_distance(x, y))
-    assert th.equal(metric_distance(RobustDBC("l1"), x, y), l1_distance(x, y))
-    assert th.allclose(metric_distance(None, x, y), (x - y).norm(dim=1))
-    for name in METRICS:
+    assert th.equal(MICo(beta=0.3).distance(x, y), mico_distance(x, y, 0.3))
+    assert th.equal(DBC("paper").distance(x, y), l1_distance(x, y))
+    assert th.equal(RobustDBC("l1").distance(x, y), l1_distance(x, y))
+    plain = isolated(agent, None, self_prediction=1.0).distance(x.numpy(), y.numpy())
+    np.testing.assert_allclose(plain, (x - y).norm(dim=1), rtol=1e-6)
+    for name in METRIC_LOSSES:
         model = isolated(agent, name)
         data = model._batch_of_replay(agent.replay_buffer, 16)
-        model.representation(data, data.actions)
-        other = th.randperm(16, generator=th.Generator().manual_seed(1))
+        model.representation(data)
+        permutation = th.randperm(16, generator=th.Generator().manual_seed(1))
         generator = th.Generator().manual_seed(0)
-        pairs = model.representation.metric.pair_loss(
-            data, data.actions, other, model.representation.transition, generator
-        )
+        pairs, _ = model.representation.metric(data, permutation, model.representation.transition, generator)
         z = data.z.detach().numpy()
         everyone = len(pairs.distance) == 16 * 16
         i, j = (
-            (np.repeat(np.arange(16), 16), np.tile(np.arange(16), 16)) if everyone else (np.arange(16), other.numpy())
+            (np.repeat(np.arange(16), 16), np.tile(np.arange(16), 16))
+            if everyone
+            else (np.arange(16), permutation.numpy())
         )
         expected = pairs.distance.reshape(2, 16).mean(dim=0) if name == "ambs" else pairs.distance
         np.testing.assert_allclose(model.distance(z[i], z[j]), expected.numpy(), atol=1e-5)
 
 
-class Flat(Metric):
+class Flat(MetricLoss):
     """A metric of one's own: all states are at distance 0."""
 
-    def pair_loss(self, batch, actions, other, model, generator):
-        distance = l1_distance(batch.z, batch.z[other])
-        return pair_loss(distance.mean(), distance, th.zeros_like(distance))
+    def forward(self, batch, permutation, model, generator):
+        distance = l1_distance(batch.z, batch.z[permutation])
+        return PairLoss.of(distance.mean(), distance, th.zeros_like(distance)), {}
 
 
 def test_a_metric_of_ones_own(agent):
@@ -231,7 +235,7 @@ def test_a_metric_of_ones_own(agent):
     assert not hasattr(metric, "discount")  # a copy was built
     first = model.fit(agent.replay_buffer, 1, batch_size=32)["metric_loss"]
     assert model.fit(agent.replay_buffer, 20, batch_size=32)["metric_loss"] < first
-    with pytest.raises(ValueError, match="metric_distance.register"):
+    with pytest.raises(ValueError, match=r"distance of Flat is not known: define its distance\(x, y\)"):
         model.distance(np.zeros((1, 50), np.float32), np.zeros((1, 50), np.float32))
 
 
@@ -299,7 +303,7 @@ def test_norm_factor_is_part_of_the_distance():
     x, y = th.randn(4, 6), th.randn(4, 6)
     for factor in (0.5, 1.0):
         expected = mico_distance(x, y, 0.1, norm_factor=factor)
-        th.testing.assert_close(metric_distance(MICo(norm_factor=factor), x, y), expected)
+        th.testing.assert_close(MICo(norm_factor=factor).distance(x, y), expected)
 
 
 @pytest.mark.parametrize(

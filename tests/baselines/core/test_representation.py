@@ -1,23 +1,21 @@
 """What losses of one batch share, and that sharing changes nothing."""
 
+import math
+
 import pytest
 import torch as th
 from gymnasium import spaces
 
 from bisimgym.baselines import losses
+from bisimgym.baselines.ambs import AMBS, Balance, ambs_loss, two_view_distances
 from bisimgym.baselines.core.latents import LatentBatch
-from bisimgym.baselines.core.metric_losses import (
-    AMBS,
-    DBC,
-    RAP,
-    MICo,
-    ModelOnBatch,
-    RecursiveSimilarity,
-    RobustDBC,
-    SimSR,
-)
 from bisimgym.baselines.core.representation import Representation
-from bisimgym.baselines.losses import TransitionModel
+from bisimgym.baselines.dbc import DBC, dbc_loss
+from bisimgym.baselines.mico import MICo, mico_loss
+from bisimgym.baselines.rap import RAP, rap_loss
+from bisimgym.baselines.recursive_similarity import RecursiveSimilarity, interaction_loss, recursive_similarity_loss
+from bisimgym.baselines.robust_dbc import RobustDBC, intrinsic_reward, inverse_dynamics_loss, robust_dbc_loss
+from bisimgym.baselines.simsr import SimSR, simsr_loss
 
 D, A, B = 6, 2, 5
 
@@ -37,7 +35,7 @@ def batch_of(net):
         th.zeros(B),
         0.9,
         lambda x, target=False: net(x),
-        balance=th.full((2,), 0.5),
+        critic_input=Balance(),
     )
 
 
@@ -61,10 +59,10 @@ def test_the_model_predicts_once_from_the_embeddings(metric, count, self_predict
     net, representation = made(metric(), self_prediction=self_prediction, reward_prediction=self_prediction)
     runs = runs_of(representation.transition.body)
     batch = batch_of(net)
-    representation.bonus(batch, batch.actions)
-    representation(batch, batch.actions)
+    representation.bonus(batch)
+    representation(batch)
     assert len(runs) == count
-    representation(batch_of(net), batch.actions)
+    representation(batch_of(net))
     assert len(runs) == 2 * count, "predictions outlived their batch"
 
 
@@ -73,8 +71,7 @@ def test_networks_of_a_metric_run_once_where_two_losses_ask(metric, part):
     net, representation = made(metric())
     runs = runs_of(getattr(representation.metric, part))
     for _ in range(2):
-        batch = batch_of(net)
-        representation(batch, batch.actions)
+        representation(batch_of(net))
     # The second encoder sees next observations too.
     assert len(runs) == (4 if metric is RecursiveSimilarity else 2)
 
@@ -83,18 +80,17 @@ def test_networks_of_a_metric_run_once_where_two_losses_ask(metric, part):
 def test_shared_predictions_give_the_losses_and_gradients_of_separate_ones(self_prediction):
     net, representation = made(DBC("study"), self_prediction=self_prediction, reward_prediction=0.3)
     parameters = [*net.parameters(), *representation.parameters()]
-    shared = batch_of(net)
-    losses = representation(shared, shared.actions)
+    losses = representation(batch_of(net))
     gradients = th.autograd.grad(sum(losses.values()), parameters)
 
     batch, model = batch_of(net), representation.transition
     generator = th.Generator().manual_seed(0)
-    other = th.randperm(B, generator=generator)
+    permutation = th.randperm(B, generator=generator)
     z = batch.z if self_prediction else batch.z.detach()
     apart = {
-        "metric_loss": 0.5
-        * representation.metric.pair_loss(batch, batch.actions, other, representation.transition, generator).loss,
-        "transition_loss": (self_prediction or 1.0) * model.negative_log_likelihood(z, batch.actions, batch.next_z),
+        "metric_loss": 0.5 * representation.metric(batch, permutation, model, generator)[0].loss,
+        "transition_loss": (self_prediction or 1.0)
+        * model.negative_log_likelihood(model.members(z, batch.actions), batch.next_z),
         "reward_loss": 0.3
         * (representation.reward(model.sample(batch.z, batch.actions, generator)) - batch.rewards).square().mean(),
     }
@@ -109,35 +105,13 @@ def test_one_pass_over_next_observations_serves_all():
     net, representation = made(RobustDBC(), self_prediction=1.0)
     runs = runs_of(net)
     batch = batch_of(net)
-    representation.bonus(batch, batch.actions)
-    losses = representation(batch, batch.actions)
+    batch.trains_next = representation.trains_next
+    representation.bonus(batch)
+    losses = representation(batch)
     assert len(runs) == 2
     assert th.equal(batch.next_z, batch.trained_next_z)
     assert not batch.next_z.requires_grad
     assert losses["inverse_loss"].requires_grad
-
-
-def test_a_model_on_a_batch_answers_for_others_as_the_model_does():
-    th.manual_seed(0)
-    model = TransitionModel(D, A)
-    z, actions = th.randn(B, 2 * D, requires_grad=True), th.eye(A)[th.arange(B) % A]
-    on_batch = ModelOnBatch(model, z[:, D:], actions)
-    runs = runs_of(model.body)
-    with th.no_grad():
-        own = on_batch(z.detach()[:, D:], actions)  # another tensor, the same numbers
-        assert own.mean is not None
-        assert len(runs) == 1
-        on_batch(z[:, D:], actions)
-        assert len(runs) == 1
-        for others in ((z[:, :D], actions), (z[:, D:], actions.flip(1)), (z[:, D:].clone(), actions)):
-            for shared, plain in zip(on_batch(*others), model(*others), strict=True):
-                th.testing.assert_close(shared, plain)
-        assert len(runs) == 1 + 2 * 3
-        th.testing.assert_close(own.mean, model(z[:, D:], actions).mean)
-    # With gradients, what is asked for has a graph of its own, down to the embeddings that were given.
-    (gradient,) = th.autograd.grad(on_batch(z[:, D:], actions).mean.sum(), z)
-    assert (gradient[:, D:] != 0).any()
-    assert on_batch.num_members == 1
 
 
 def batch_of_two():
@@ -145,53 +119,56 @@ def batch_of_two():
     batch = batch_of(encoder())
     online, slow = th.nn.Linear(3, D), th.nn.Linear(3, D)
     batch.encode = lambda x, target=False: (slow if target else online)(x)
-    batch.balance = th.tensor([0.2, 0.8])
+    with th.no_grad():
+        batch.critic_input.eta[1] = math.log(4)
     return batch
 
 
-OTHER = th.tensor([1, 2, 3, 4, 0])
+PERMUTATION = th.tensor([1, 2, 3, 4, 0])
 
 
 def _mico(m, b, model, rng):
-    return losses.mico_loss(b.z, b.rewards, b.next_target_z, OTHER, 0.9, beta=0.3, norm_factor=1.0, second_z=b.target_z)
+    return mico_loss(b.z, b.rewards, b.next_target_z, PERMUTATION, 0.9, beta=0.3, norm_factor=1.0, second_z=b.target_z)
 
 
 def _dbc(m, b, model, rng):
-    return losses.dbc_loss(b.z, b.rewards, *model(b.z, b.actions), OTHER, 0.9, form="study", clamp=0.01)
+    return dbc_loss(b.z, b.rewards, *model(b.z, b.actions), PERMUTATION, 0.9, form="study", clamp=0.01)
 
 
 def _robust_dbc(m, b, model, rng):
     mean, std = model(b.z, b.actions)
     radius = losses.norm_radius(0.9, 0.02)
     assert (mean.norm(dim=1) > radius).any()
-    return losses.robust_dbc_loss(b.z, b.rewards, losses.cap_norm(mean, radius), std, OTHER, 0.9, norm="l1")
+    return robust_dbc_loss(b.z, b.rewards, losses.cap_norm(mean, radius), std, PERMUTATION, 0.9, norm="l1")
 
 
 def _rap(m, b, model, rng):
     following = model.expected(b.target_z, b.actions)
     std = m.state_reward(b.z).std
-    return losses.rap_loss(b.z, b.rewards, std, following, OTHER, 0.9, beta=0.5, outer="square")
+    return rap_loss(b.z, b.rewards, std, following, PERMUTATION, 0.9, beta=0.5, outer="square")
 
 
 def _ambs(m, b, model, rng):
     half = D // 2
     reward, transition = (
-        losses.two_view_distances(net, b.z[:, part], b.z[:, part], OTHER)
+        two_view_distances(net, b.z[:, part], b.z[:, part], PERMUTATION)
         for net, part in ((m.reward_model, slice(half)), (m.transition_model, slice(half, D)))
     )
     mean, std = model(b.z[:, half:], b.actions)
-    return losses.ambs_loss(reward, transition, b.balance, b.rewards, mean, std, OTHER, 0.7, reduction="mean")
+    return ambs_loss(
+        reward, transition, th.tensor([0.2, 0.8]), b.rewards, mean, std, PERMUTATION, 0.7, reduction="mean"
+    )
 
 
 def _simsr(m, b, model, rng):
     following = model.sample(b.target_z, b.actions, rng)
-    return losses.simsr_loss(b.z, b.rewards, following, OTHER, 0.9, reward_weight=0.3)
+    return simsr_loss(b.z, b.rewards, following, PERMUTATION, 0.9, reward_weight=0.3)
 
 
 def _recursive(m, b, model, rng):
     base, following = m.base_encoder(b.observations), m.next_model.each_action(b.target_z)
     settings = {"base_weight": 0.7, "reduction": "max", "outer": "square"}
-    return losses.recursive_similarity_loss(b.z, base, following, None, 0.9, **settings)
+    return recursive_similarity_loss(b.z, base, following, None, 0.9, **settings)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +187,7 @@ def test_metrics_hand_their_settings_and_the_right_embeddings_to_the_losses(metr
     def loss_of(**settings):
         _, representation = made(metric(**settings))
         batch, rng = batch_of_two(), th.Generator().manual_seed(4)
-        arguments = batch, batch.actions, OTHER, representation.transition, rng
-        return representation, batch, representation.metric.pair_loss(*arguments)
+        return representation, batch, representation.metric(batch, PERMUTATION, representation.transition, rng)[0]
 
     representation, batch, found = loss_of(**settings)
     with th.no_grad():
@@ -225,28 +201,35 @@ def test_metrics_hand_their_settings_and_the_right_embeddings_to_the_losses(metr
         assert not th.isclose(changed.loss, found.loss, rtol=1e-6), name
 
 
+def own_losses(representation, batch):
+    return representation.metric(batch, PERMUTATION, representation.transition, th.Generator())[1]
+
+
 def test_networks_of_metrics_learn_from_the_right_embeddings():
     _, representation = made(RobustDBC(inverse_weight=0.3, max_reward=0.02, bonus_weight=2.0, bonus_cap=0.4))
     metric, batch = representation.metric, batch_of_two()
-    found = metric.own_losses(batch, batch.actions)["inverse_loss"]
+    batch.trains_next = True
+    found = own_losses(representation, batch)["inverse_loss"]
     next_z = batch.encode(batch.next_observations)
-    inverse = losses.inverse_dynamics_loss(metric.inverse(batch.z, next_z), batch.actions)
+    inverse = inverse_dynamics_loss(metric.inverse(batch.z, next_z), batch.actions)
     th.testing.assert_close(found, 0.3 * inverse)
     mean = losses.cap_norm(representation.transition(batch.z, batch.actions).mean, losses.norm_radius(0.9, 0.02))
-    bonus = representation.bonus(batch, batch.actions)
-    th.testing.assert_close(bonus, losses.intrinsic_reward(mean, next_z, 2.0, 0.4))
+    bonus = representation.bonus(batch)
+    th.testing.assert_close(bonus, intrinsic_reward(mean, next_z, 2.0, 0.4))
     assert not bonus.requires_grad
 
-    metric, batch = made(RAP())[1].metric, batch_of_two()
-    found = metric.own_losses(batch, batch.actions)["state_reward_loss"]
+    _, representation = made(RAP())
+    metric, batch = representation.metric, batch_of_two()
+    found = own_losses(representation, batch)["state_reward_loss"]
     th.testing.assert_close(found, losses.gaussian_nll(*metric.state_reward(batch.z.detach()), batch.rewards))
 
-    metric, batch = made(RecursiveSimilarity(inverse_weight=0.6))[1].metric, batch_of_two()
-    found = metric.own_losses(batch, batch.actions)
+    _, representation = made(RecursiveSimilarity(inverse_weight=0.6))
+    metric, batch = representation.metric, batch_of_two()
+    found = own_losses(representation, batch)
     predicted = metric.next_model.expected(batch.target_z, batch.actions)
     th.testing.assert_close(found["next_model_loss"], (predicted - batch.next_target_z).square().mean())
     base, following = metric.base_encoder(batch.observations), metric.base_encoder(batch.next_observations)
-    interaction = losses.interaction_loss(
+    interaction = interaction_loss(
         metric.inverse(base, following),
         batch.actions.argmax(dim=1),
         metric.forward_model.expected(base, batch.actions),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from bisimgym.baselines.losses import contrastive_metric_loss, coupling, metric_regression_loss
+from bisimgym.baselines.pse.losses import contrastive_metric_loss, coupling, metric_regression_loss
 
 
 def literal_equation_4(x, y, distance, beta, temperature):

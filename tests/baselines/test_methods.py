@@ -1,5 +1,6 @@
 """Every method: what it adds, which loss trains what, and that it saves, loads and resumes exactly."""
 
+import inspect
 import subprocess
 import sys
 
@@ -12,16 +13,16 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import bisimgym  # noqa: F401
-from bisimgym.baselines.ambs import AMBSSAC
+from bisimgym.baselines.ambs import AMBSSAC, Balance
 from bisimgym.baselines.core.checkpoint import load_checkpoint, save_checkpoint
 from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer
 from bisimgym.baselines.core.loss_log import DivergedError
-from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
-from bisimgym.baselines.core.metric_losses import Metric, MICo
+from bisimgym.baselines.core.metric_learning import DQNSettings, MetricDQN, MetricSAC, SACSettings
+from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC
-from bisimgym.baselines.mico import MICoDQN, MICoSAC
+from bisimgym.baselines.mico import MICo, MICoDQN, MICoSAC
 from bisimgym.baselines.pse.augmentation import random_shift
 from bisimgym.baselines.rap import RAPDQN, RAPSAC
 from bisimgym.baselines.recursive_similarity import RSSDQN
@@ -210,7 +211,7 @@ def test_pictures_with_continuous_actions_and_two_views():
     model = make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
     model.learn(24)
     batch = model.encoded(model.replay_buffer.sample(4))
-    assert not th.equal(batch.observations, batch.other.observations)
+    assert not th.equal(batch.observations, batch.second_view.observations)
 
 
 def test_a_run_with_augmentation_resumes_exactly(tmp_path):
@@ -259,15 +260,15 @@ def test_the_second_side_of_mico():
 
 
 def test_what_a_metric_of_ones_own_must_have():
-    class Scalar(Metric):
-        def pair_loss(self, batch, actions, other, model, generator):
+    class Scalar(MetricLoss):
+        def forward(self, batch, permutation, model, generator):
             return batch.z.square().mean()
 
     for metric, error, message in (
-        (Scalar, TypeError, r"pair_loss of Scalar must return pair_loss\(loss, distance, target\) .* got Tensor"),
-        (Metric, NotImplementedError, "Metric has no pair_loss"),
+        (Scalar, TypeError, "forward of Scalar must return a PairLoss .* got Tensor"),
+        (MetricLoss, NotImplementedError, "MetricLoss has no forward"),
     ):
-        model = make(type("Own", (MetricSAC,), {"make_metric": lambda self, m=metric: m()}), env_of(MICoSAC))
+        model = make(MetricSAC, env_of(MICoSAC), metric=metric)
         with pytest.raises(error, match=message):
             model.learn(22)
 
@@ -355,20 +356,20 @@ def test_a_metric_loss_that_is_no_number_is_named():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"metric": "euclid"}, "metric must be None or one of .*'mico'"),
+        ({"metric": "euclid"}, "metric must be None, one of .*'mico'"),
         ({"metric_weight": -1.0, "metric": "mico"}, "metric_weight must be a weight of at least 0, got -1.0"),
         ({"reward_from": "state"}, "reward_from must be 'next' or 'embedding'"),
         ({"norm": "batch"}, "norm must be one of"),
-        ({"metric": MICo}, r"metric must be None or one of .*make_metric"),
+        ({"metric": dict}, "metric must be None, one of .* or a MetricLoss, got <class 'dict'>"),
         ({"metric": "dbc", "model_kind": "ensemble"}, "model_kind must be 'gaussian' with DBC, got 'ensemble'"),
-        ({"metric": "dbc", "metric_settings": {"form": "orig"}}, r"'form'\] must be one of .*'study'.*got 'orig'"),
-        ({"metric": "rap", "metric_settings": {"outer": "abs"}}, r"'outer'\] must be one of .*got 'abs'"),
-        ({"metric": "mico", "metric_settings": {"second": "other"}}, r"'second'\] must be one of .*got 'other'"),
+        ({"metric": "dbc", "metric_settings": {"form": "orig"}}, r"form must be one of .*'study'.*got 'orig'"),
+        ({"metric": "rap", "metric_settings": {"outer": "abs"}}, r"outer must be one of .*got 'abs'"),
+        ({"metric": "mico", "metric_settings": {"second": "other"}}, r"second must be one of .*got 'other'"),
         ({"augmentation": "random_shift"}, "augmentation must be a function"),
         ({"metric": "ambs", "features_dim": 7}, "features_dim must be even, got 7"),
         (
             {"metric": "mico", "metric_settings": {"betta": 1}},
-            r"metric_settings of 'mico' are \['beta'.*got \['betta'\]",
+            r"metric_settings of MICo are \['beta'.*got \['betta'\]",
         ),
     ],
 )
@@ -377,23 +378,43 @@ def test_wrong_settings_are_errors(arguments, message):
         make(MetricSAC, **arguments)
 
 
-def test_ambs_needs_its_policy():
-    with pytest.raises(ValueError, match="'balanced': True"):
-        make(MetricSAC, metric="ambs")
-    with pytest.raises(ValueError, match="use AMBSSAC"):
+def test_ambs_needs_a_critic_beside_an_actor():
+    assert isinstance(make(MetricSAC, metric="ambs").policy.critic_input, Balance)
+    assert isinstance(make(MICoSAC).policy.critic_input, th.nn.Identity)
+    with pytest.raises(ValueError, match="AMBS needs an actor and a critic that share an encoder: use SAC"):
         make(MetricDQN, metric="ambs")
+
+
+def test_misspelt_arguments_are_refused_with_the_nearest():
+    with pytest.raises(TypeError, match=r"MICoSAC\(\) has no argument 'mertic_weight': did you mean 'metric_weight'"):
+        make(MICoSAC, mertic_weight=3)
+    with pytest.raises(TypeError, match=r"RSSDQN\(\) has no argument 'ent_coef'$"):
+        make(RSSDQN, ent_coef=0.1)
+
+
+@pytest.mark.parametrize(("method", "settings"), [(MICoSAC, SACSettings), (MICoDQN, DQNSettings)])
+def test_help_lists_every_argument_and_type_checkers_know_them(method, settings):
+    shown = inspect.signature(method).parameters
+    assert {*shown} == {"policy", "env", "learning_rate", "monitor_wrapper", *settings.__annotations__} - {
+        name for name in ("monitor_wrapper",) if name not in shown
+    }
+    assert {"norm", "metric_weight", "encoder_tau", "batch_size", "gamma"} <= set(shown)
+    for name, value in method.defaults.items():
+        assert shown[name].default == value
+
+
+def test_settings_of_the_user_join_those_of_the_class():
+    metric = make(MICoDQN, metric_settings={"beta": 0.3}).representation.metric
+    assert (metric.beta, metric.all_pairs, metric.second) == (0.3, True, "target")
+    assert not make(MICoDQN, metric_settings={"all_pairs": False}).representation.metric.all_pairs
 
 
 def test_settings_that_mean_nothing_are_errors():
     with pytest.raises(ValueError, match="n_steps must be 1 .*got 3"):
         make(MICoSAC, n_steps=3)
 
-    class Own(MetricSAC):
-        def make_metric(self):
-            return MICo()
-
     with pytest.raises(ValueError, match="n_steps must be 1 .*got 3"):
-        make(Own, env_of(MICoSAC), n_steps=3)
+        make(MetricSAC, n_steps=3, metric=MICo())
     with pytest.raises(ValueError, match="must take features_dim and norm, got FlattenExtractor"):
         make(MICoSAC, policy_kwargs={"features_extractor_class": FlattenExtractor})
     with pytest.raises(ValueError, match=r"must be wrapped: .*SB3VecEnv"):
@@ -438,10 +459,10 @@ def test_sacs_losses_are_what_the_formulas_say(method):
         z, next_z = policy.encode(data.observations), policy.encode(data.next_observations)
         actions, log_prob = model.actor.action_log_prob(z)
         next_actions, next_log_prob = model.actor.action_log_prob(next_z)
-        seen = policy.for_critic(policy.encode(data.next_observations, target=True), target=True)
+        seen = policy.critic_input_target(policy.encode(data.next_observations, target=True))
         next_value = th.cat(model.critic_target(seen, next_actions), 1).amin(1) - 0.3 * next_log_prob
         target = rewards + (1 - data.dones.reshape(-1)) * 0.9 * next_value
-        values = model.critic(policy.for_critic(z), data.actions)
+        values = model.critic(policy.critic_input(z), data.actions)
         critic_loss = 0.5 * sum((value.reshape(-1) - target).square().mean() for value in values)
     for group in model.critic.optimizer.param_groups:
         group["lr"] = 0.0  # the actor is judged after the critic's step
@@ -449,14 +470,14 @@ def test_sacs_losses_are_what_the_formulas_say(method):
     losses = model.update(data, 0)
     th.testing.assert_close(losses["critic_loss"].detach(), critic_loss)
     with th.no_grad():
-        value = th.cat(model.critic(policy.for_critic(z), actions), 1).amin(1)
+        value = th.cat(model.critic(policy.critic_input(z), actions), 1).amin(1)
     th.testing.assert_close(losses["actor_loss"].detach(), (0.3 * log_prob - value).mean())
 
 
 def test_the_actor_sees_embeddings_without_their_balance():
     model = make(AMBSSAC)
     with th.no_grad():
-        model.policy.balance.eta[1] += 2
+        model.policy.critic_input.eta[1] += 2
     observation = model.env.observation_space.sample()[None]
     with th.no_grad():
         expected = model.actor(model.policy.encode(th.as_tensor(observation)), deterministic=True).numpy()

@@ -11,10 +11,11 @@ import gymnasium as gym
 import pytest
 import torch as th
 
-from bisimgym.baselines.core import metric_learning
-from bisimgym.baselines.core.metric_learning import METRICS, MetricDQN, MetricSAC
+from bisimgym.baselines import learners
+from bisimgym.baselines.core.metric_learning import MetricSAC
+from bisimgym.baselines.learners import METRIC_LOSSES
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "methods"
 INDEX = FOLDER / "README.md"
 OWN = FOLDER / "write-your-own.md"
@@ -25,12 +26,10 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def method_classes():
     """Return the method classes by the names of their modules."""
     found = {}
-    for path in sorted((ROOT / "baselines").glob("*.py")):
-        module = importlib.import_module(f"bisimgym.baselines.{path.stem}")
-        classes = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-        classes = [c for c in classes if issubclass(c, (MetricSAC, MetricDQN))]
-        if classes:
-            found[path.stem] = classes
+    for row in learners.METHODS.values():
+        module = importlib.import_module(f"bisimgym.baselines.{row.module}")
+        if not row.module.startswith("core."):
+            found[row.module] = [getattr(module, name) for name in (row.sac, row.dqn) if name]
     return found
 
 
@@ -55,7 +54,6 @@ def rows_of(text):
 @every_page
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(metric_learning, "METRICS", dict(METRICS))  # pages may add some
     blocks = re.findall(r"^```python\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
     assert blocks, "a page without code"
     names = {}
@@ -75,8 +73,7 @@ def test_ones_own_metric_is_short_and_trains_the_encoder(tmp_path, monkeypatch):
     exec(blocks[0], names)
 
     class OwnSAC(MetricSAC):
-        def make_metric(self):
-            return names["SquaredEuclidean"]()
+        defaults = {"metric": names["SquaredEuclidean"]}
 
     model = OwnSAC("MlpPolicy", gym.make("Pendulum-v1"), learning_starts=20, batch_size=8, device="cpu", seed=0)
     model.learn(22)
@@ -122,21 +119,14 @@ def test_names_in_pages_exist(page):
 
 
 def default_of(method, argument):
-    """Return the default of an argument: that of the most derived class that has one."""
-    for cls in method.__mro__:
-        parameter = (
-            inspect.signature(vars(cls)["__init__"]).parameters.get(argument) if "__init__" in vars(cls) else None
-        )
-        if parameter is not None and parameter.default is not parameter.empty:
-            return parameter.default
-    raise AssertionError(f"{method.__name__} has no argument {argument}")
+    return inspect.signature(method).parameters[argument].default
 
 
 def setting_of(method, setting):
     """Return the default of one of the metric's settings."""
     env = gym.make("Pendulum-v1" if issubclass(method, MetricSAC) else "CartPole-v1")
     model = method("MlpPolicy", env, buffer_size=10, device="cpu")
-    declared = inspect.signature(METRICS[model.metric]).parameters[setting].default
+    declared = inspect.signature(model.metric).parameters[setting].default
     return model.metric_settings.get(setting, declared)
 
 
@@ -164,11 +154,7 @@ def test_the_table_of_defaults_is_that_of_the_code(module):
         assert value == of_code, (cls, argument)
     # Every argument that the method gives a default of its own is in the table.
     for cls, method in methods.items():
-        own = {
-            name
-            for name, parameter in inspect.signature(method.__init__).parameters.items()
-            if parameter.default is not parameter.empty and not name.endswith(("_settings", "_kwargs"))
-        }
+        own = {name for name in method.defaults if name not in ("metric", "metric_settings")}
         assert own <= {argument for name, argument, _ in table if name == cls}, cls
 
 
@@ -199,4 +185,4 @@ def test_the_index_says_what_each_loss_trains():
 
 def test_the_index_names_every_metric():
     index = text_of(INDEX)
-    assert [name for name in METRICS if f'`"{name}"`' not in index] == []
+    assert [name for name in [*METRIC_LOSSES, "recursive-similarity"] if f'`"{name}"`' not in index] == []

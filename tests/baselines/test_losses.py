@@ -5,26 +5,14 @@ import math
 import pytest
 import torch as th
 
-from bisimgym.baselines.losses import (
-    PairModel,
-    ambs_loss,
-    cap_norm,
-    dbc_loss,
-    deepmdp_loss,
-    gaussian_nll,
-    interaction_loss,
-    intrinsic_reward,
-    inverse_dynamics_loss,
-    mico_loss,
-    norm_radius,
-    rap_loss,
-    recursive_similarity_loss,
-    reward_prediction_loss,
-    robust_dbc_loss,
-    self_prediction_loss,
-    simsr_loss,
-    two_view_distances,
-)
+from bisimgym.baselines.ambs import PairModel, ambs_loss, two_view_distances
+from bisimgym.baselines.dbc import dbc_loss
+from bisimgym.baselines.losses import cap_norm, gaussian_nll, norm_radius, reward_prediction_loss
+from bisimgym.baselines.mico import mico_loss
+from bisimgym.baselines.rap import rap_loss
+from bisimgym.baselines.recursive_similarity import interaction_loss, recursive_similarity_loss
+from bisimgym.baselines.robust_dbc import intrinsic_reward, inverse_dynamics_loss, robust_dbc_loss
+from bisimgym.baselines.simsr import simsr_loss
 
 G = 0.5
 SWAP = th.tensor([1, 0])
@@ -237,11 +225,8 @@ class TestByHand:
         mean, std, target = th.tensor([[1.0, 2.0]]), th.tensor([[0.5, 2.0]]), th.tensor([[0.0, 2.0]])
         assert gaussian_nll(mean, std, target).item() == pytest.approx((2 + math.log(0.5) + math.log(2)) / 2)
         assert gaussian_nll(mean, th.zeros(1, 2), target).item() == 0.25
-        assert self_prediction_loss(mean, std, target) == gaussian_nll(mean, std, target)
         predicted, reward = th.tensor([1.0, 3.0]), th.tensor([0.0, 1.0])
         assert reward_prediction_loss(predicted, reward).item() == 2.5
-        both = deepmdp_loss(predicted, reward, mean, std, target)
-        assert both.item() == pytest.approx(2.5 + gaussian_nll(mean, std, target).item())
 
     def test_robust_dbc_s_other_parts(self):
         assert norm_radius(0.99) == pytest.approx(50)
@@ -358,7 +343,8 @@ def test_no_other_loss_waits_for_the_device_either():
     distances = two_view_distances(pair, meta, meta, other)
     losses = [
         ambs_loss(distances, distances, th.ones(2, device="meta"), row, meta, meta, other).loss,
-        deepmdp_loss(row, row, meta, meta, meta),
+        reward_prediction_loss(row, row),
+        gaussian_nll(meta, meta, meta),
         inverse_dynamics_loss(meta, meta),
         interaction_loss(meta, th.zeros(6, dtype=th.int64, device="meta"), meta, meta),
         cap_norm(meta, 1.0).sum(),
@@ -375,9 +361,9 @@ def test_wrong_shapes_are_refused(name):
         for wrong in (given[argument][:, None], given[argument][..., None], given[argument].long()):
             with pytest.raises(ValueError, match=rf"^{argument[:4]}\w* must be float"):
                 call(name, {**given, argument: wrong}, other)
-    with pytest.raises(ValueError, match=r"other must be int64\[6\]"):
+    with pytest.raises(ValueError, match=r"permutation must be int64\[6\]"):
         call(name, given, other[:5])
-    with pytest.raises(ValueError, match=r"other must be int64\[6\]"):
+    with pytest.raises(ValueError, match=r"permutation must be int64\[6\]"):
         call(name, given, other.float())
     for discount in (1.5, -0.1, th.full((6, 1), 0.9)):
         with pytest.raises(ValueError, match=r"discount must be a number in \[0, 1\]"):
@@ -413,7 +399,7 @@ def test_a_reward_column_is_refused_with_the_fix():
         (lambda z, o: ambs_loss(z[0], z[0], z[0, :2], z[:, 0], z, z, o), r"must be float\[views, B\]"),
         (lambda z, o: ambs_loss(z.T, z.T, z[0], z[:, 0], z, z, o), r"balance must be float\[2\]"),
         (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, :1], z, z, o), r"use reward.squeeze\(-1\)"),
-        (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, 0], z, z, o[:2]), r"other must be int64\[6\]"),
+        (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, 0], z, z, o[:2]), r"permutation must be int64\[6\]"),
         (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, 0], z, z, o, 2.0), "discount must be a number"),
     ],
 )

@@ -1,1 +1,0 @@
-"""One page per method: its loss, its networks, and its SAC and DQN forms as declared defaults."""
