@@ -9,8 +9,8 @@ import pytest
 import bisimgym  # noqa: F401
 from bisimgym.envs.nav2d import env as nav2d
 from bisimgym.envs.nav2d import layouts as nav2d_layouts
+from bisimgym.envs.nav2d.data import collect_nav2d
 from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, draw_layouts, neighbors
-from bisimgym.wrappers.nav2d_data import collect_nav2d
 
 PLAIN, CORRIDOR, GOAL = "bisimgym/Nav2D-v0", "bisimgym/Nav2DCorridor-v0", "bisimgym/Nav2DGoal-v0"
 
@@ -151,7 +151,7 @@ class TestLayouts:
             gym.make_vec(PLAIN, num_envs=2, **arguments)
 
     def test_a_bad_time_limit(self):
-        with pytest.raises(ValueError, match="max_episode_steps must be None or an integer of at least 1, got 0"):
+        with pytest.raises(ValueError, match="max_episode_steps must be an integer of at least 1, or None, got 0"):
             gym.make_vec(PLAIN, num_envs=2, max_episode_steps=0)
 
     def test_unknown_reset_options(self):

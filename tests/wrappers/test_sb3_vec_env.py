@@ -7,7 +7,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 import bisimgym  # noqa: F401
-from bisimgym.envs.array_task import BatchedVectorEnv
+from bisimgym.envs.batched_vector import BatchedVectorEnv
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 PLAIN = "bisimgym/JumpingTask-v0"

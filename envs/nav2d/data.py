@@ -1,4 +1,4 @@
-"""Epsilon-greedy data of Nav2D, held as layouts and cells; images are built when they are asked for.
+"""Epsilon-greedy data of Nav2D, in a form of its own: layouts and cells; images are built when they are asked for.
 
 A million transitions take some tens of megabytes, where their images would take gigabytes.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from bisimgym.envs.array_task import put, select
+from bisimgym.envs.checks import fraction, integer
 from bisimgym.envs.nav2d import env as nav2d
 from bisimgym.envs.nav2d.layouts import LayoutRules, check_rules, draw_layouts
 
@@ -108,10 +109,8 @@ def collect_nav2d(
         ("num_streams", num_streams),
         ("max_episode_steps", max_episode_steps),
     ):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    if not 0 <= epsilon <= 1:
-        raise ValueError(f"epsilon must be in [0, 1], got {epsilon!r}")
+        integer(name, value, 1)
+    fraction("epsilon", epsilon)
     streams = min(num_streams, num_transitions)
     share = -(-num_transitions // streams)
     rngs = [seeding.np_random(seed + i)[0] for i in range(streams)]
@@ -126,20 +125,20 @@ def collect_nav2d(
         action = np.where(
             random[0] < epsilon, (random[1] * 4).astype(np.int64), nav2d.optimal_action(state, rules.size)
         )
-        following, _, reached = nav2d.transition(state, action, rules.size)
-        truncated = (following.step >= max_episode_steps) & ~reached
+        next_state, _, reached = nav2d.transition(state, action, rules.size)
+        truncated = (next_state.step >= max_episode_steps) & ~reached
         rows.append(
             (
                 serial.astype(np.int32),
                 state.cell.astype(np.int16),
-                following.cell.astype(np.int16),
+                next_state.cell.astype(np.int16),
                 action.astype(np.int8),
                 reached,
                 truncated,
             )
         )
         filled[active] += 1
-        state, ended = following, reached | truncated
+        state, ended = next_state, reached | truncated
         if ended.any():
             full = ended & (filled[active] >= share)
             again = np.flatnonzero(ended & ~full)
@@ -175,11 +174,12 @@ class _Layouts:
         """Return the start states of new episodes of some streams, and the episodes' numbers."""
         if not self.ready[streams].all():
             fresh = np.flatnonzero(~self.ready)
-            words = np.array([self.rngs[i].bit_generator.random_raw() for i in fresh], dtype=np.uint64)
-            drawn = nav2d.initial_state(draw_layouts(self.rules, words))
+            seeds = np.array([self.rngs[i].bit_generator.random_raw() for i in fresh], dtype=np.uint64)
+            drawn = nav2d.initial_state(draw_layouts(self.rules, seeds))
             self.waiting = drawn if self.waiting is None else put(self.waiting, fresh, drawn)
             self.ready[fresh] = True
         self.ready[streams] = False
+        assert self.waiting is not None
         state = select(self.waiting, streams)
         self.used.append((np.packbits(state.obstacles > 0, axis=1), state.goal.astype(np.int16), streams))
         self.count += len(streams)
