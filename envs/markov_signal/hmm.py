@@ -216,7 +216,7 @@ def draw_signals(law: SignalLaw, seeds: np.ndarray, length: int) -> tuple[np.nda
     for i, generator in enumerate(generators(seeds)):
         generator.random(out=uniforms[i])
         generator.standard_normal(dtype=np.float32, out=signals[i])
-    hidden = _chains(law, uniforms)
+    hidden = hidden_states(law, uniforms)
     _color(law, hidden.ravel(), signals.reshape(-1, law.dimension))
     return signals, hidden
 
@@ -240,7 +240,7 @@ def sample_signals(law: SignalLaw, num_sequences: int, length: int, seed: int) -
     return signals, hidden.astype(np.int64)
 
 
-def _chains(law: SignalLaw, uniforms: np.ndarray) -> np.ndarray:
+def hidden_states(law: SignalLaw, uniforms: np.ndarray) -> np.ndarray:
     """Return ``int8[N, T]``: the states that uniforms, ``float64[N, T]``, lead through by inversion.
 
     The cumulative probabilities of all rows together cut [0, 1) into intervals, within which a uniform has one

@@ -84,7 +84,7 @@ def check_rules(rules: LayoutRules) -> None:
 @functools.cache
 def _solvable_of_trial(rules: LayoutRules) -> int:
     seeds = np.arange(_TRIAL_LAYOUTS, dtype=np.uint64)
-    return int(_attempt(rules, seeds, 0)[1].sum())
+    return int(attempt(rules, seeds, 0)[1].sum())
 
 
 def draw_layouts(rules: LayoutRules, seeds: np.ndarray) -> Layouts:
@@ -94,27 +94,27 @@ def draw_layouts(rules: LayoutRules, seeds: np.ndarray) -> Layouts:
     again, all together, until a path joins start and goal. In the corridor the goal is uniform over the far cells that
     can be reached, so that nothing needs to be drawn again.
     """
-    layouts, good = _attempt(rules, seeds, 0)
+    layouts, good = attempt(rules, seeds, 0)
     rows = np.flatnonzero(~good)
     draw = 0
     while len(rows):
         draw += 1
         if draw == _MOST_DRAWS:
             raise RuntimeError(f"no layout that can be solved in {_MOST_DRAWS} draws under {rules}")
-        again, good = _attempt(rules, seeds[rows], draw)
+        again, good = attempt(rules, seeds[rows], draw)
         for field in dataclasses.fields(Layouts):
             getattr(layouts, field.name)[rows[good]] = getattr(again, field.name)[good]
         rows = rows[~good]
     return layouts
 
 
-def _attempt(rules: LayoutRules, seeds: np.ndarray, draw: int) -> tuple[Layouts, np.ndarray]:
+def attempt(rules: LayoutRules, seeds: np.ndarray, draw: int) -> tuple[Layouts, np.ndarray]:
     """Return draw number ``draw`` of each seed, and ``bool[M]``: whether it can be solved."""
     size, blocks = rules.size, rules.num_obstacles
     tries = _TRIES + 1
     numbers = 2 * blocks + 2 * tries
     random = uniforms(seeds, numbers, first=draw * numbers)
-    obstacles = _place_blocks(rules, (random[:, : 2 * blocks] * size).astype(np.int64))
+    obstacles = place_blocks(rules, (random[:, : 2 * blocks] * size).astype(np.int64))
     if rules.corridor:
         _dig_corridor(obstacles)
     free = ~obstacles.reshape(len(seeds), -1)
@@ -134,7 +134,7 @@ def _attempt(rules: LayoutRules, seeds: np.ndarray, draw: int) -> tuple[Layouts,
     return Layouts(obstacles.reshape(len(seeds), -1) * np.uint8(255), start, goal, distance), solvable
 
 
-def _place_blocks(rules: LayoutRules, centers: np.ndarray) -> np.ndarray:
+def place_blocks(rules: LayoutRules, centers: np.ndarray) -> np.ndarray:
     """Return ``bool[M, size, size]``: the blocks around ``int64[M, 2 * blocks]`` centers (row and column in turn)."""
     size, side = rules.size, rules.obstacle_size
     wide = size + side  # blocks may stick out

@@ -67,9 +67,9 @@ def test_bad_numbers_are_named():
         mdp.optimal_values(1.5)
     with pytest.raises(ValueError, match="tolerance must be positive .* got 0"):
         mdp.optimal_values(0.5, tolerance=0)
-    with pytest.raises(ValueError, match=r"with discount=0.99999 .* at least 8.9e-06.* got 1e-10"):
-        mdp.optimal_values(0.99999, tolerance=1e-10)
-    assert mdp.optimal_values(0.99999)[0] == pytest.approx(1e5, abs=1e-5)
+    with pytest.raises(ValueError, match=r"with discount=0.9999 .* at least 8.9e-08.* got 1e-10"):
+        mdp.optimal_values(0.9999, tolerance=1e-10)
+    assert mdp.optimal_values(0.9999)[0] == pytest.approx(1e4, abs=1e-7)
     with pytest.raises(ValueError, match=r"policy must be \[2, 2\], got \(2,\)"):
         mdp.policy_values(np.ones(2), 0.5)
     with pytest.raises(ValueError, match="offsets must rise from 0"):

@@ -1,6 +1,4 @@
-"""Nav2D: layouts, dynamics, pictures, shortest paths, finite process and data."""
-
-from collections import deque
+"""Nav2D: dynamics, observations, the corridor, goals and the finite process."""
 
 import gymnasium as gym
 import numpy as np
@@ -8,155 +6,9 @@ import pytest
 
 import bisimgym  # noqa: F401
 from bisimgym.envs.nav2d import env as nav2d
-from bisimgym.envs.nav2d import layouts as nav2d_layouts
-from bisimgym.envs.nav2d.data import collect_nav2d
-from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, draw_layouts, neighbors
+from bisimgym.envs.nav2d.layouts import LayoutRules, draw_layouts, neighbors
 
 PLAIN, CORRIDOR, GOAL = "bisimgym/Nav2D-v0", "bisimgym/Nav2DCorridor-v0", "bisimgym/Nav2DGoal-v0"
-
-
-def words(count, seed=0):
-    return np.random.default_rng(seed).integers(2**64, size=count, dtype=np.uint64)
-
-
-@pytest.fixture(scope="module")
-def layouts():
-    return draw_layouts(LayoutRules(), words(4000))
-
-
-def distances_by_queue(obstacles, goal):
-    """Breadth-first search cell by cell, to compare with."""
-    distance = np.full(len(obstacles), UNREACHABLE)
-    distance[goal] = 0
-    queue = deque([goal])
-    size = int(len(obstacles) ** 0.5)
-    while queue:
-        cell = queue.popleft()
-        row, column = divmod(cell, size)
-        for r, c in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
-            if (
-                0 <= r < size
-                and 0 <= c < size
-                and not obstacles[r * size + c]
-                and distance[r * size + c] == UNREACHABLE
-            ):
-                distance[r * size + c] = distance[cell] + 1
-                queue.append(r * size + c)
-    return distance
-
-
-class TestLayouts:
-    @pytest.mark.parametrize(
-        ("side", "centre", "rows", "columns"),
-        [
-            (2, (5, 7), (4, 5), (6, 7)),
-            (2, (0, 7), (0,), (6, 7)),  # cut at the upper border
-            (2, (0, 0), (0,), (0,)),
-            (2, (19, 19), (18, 19), (18, 19)),
-            (1, (3, 4), (3,), (4,)),
-            (3, (0, 19), (0, 1), (18, 19)),
-            (4, (10, 10), (8, 9, 10, 11), (8, 9, 10, 11)),
-        ],
-    )
-    def test_footprint_of_a_block(self, side, centre, rows, columns):
-        rules = LayoutRules(num_obstacles=1, obstacle_size=side)
-        (grid,) = nav2d_layouts._place_blocks(rules, np.array([centre]))
-        expected = np.zeros((20, 20), dtype=bool)
-        expected[np.ix_(rows, columns)] = True
-        np.testing.assert_array_equal(grid, expected)
-
-    def test_obstacles_cover_cells_as_often_as_they_should(self):
-        drawn, _ = nav2d_layouts._attempt(LayoutRules(), words(20_000), 0)
-        covered = (drawn.obstacles > 0).mean(axis=0).reshape(20, 20)
-        error = 4.5 * np.sqrt(0.14 * 0.86 / 20_000)
-        assert abs(covered[:19, :19] - (1 - 0.99**15)).max() < error
-        assert abs(covered[19, :19] - (1 - 0.995**15)).max() < error
-        assert abs(covered[19, 19] - (1 - 0.9975**15)) < error
-        cells = (drawn.obstacles > 0).sum(axis=1)
-        assert abs(cells.mean() - 53.3) < 0.1
-        assert cells.max() <= 60
-
-    def test_every_layout_can_be_solved_and_start_and_goal_are_apart(self, layouts):
-        rows = np.arange(len(layouts.start))
-        for cell in (layouts.start, layouts.goal):
-            assert not layouts.obstacles[rows, cell].any()
-        apart = np.abs(np.subtract(np.divmod(layouts.start, 20), np.divmod(layouts.goal, 20))).sum(axis=0)
-        assert apart.min() >= 10
-        steps = layouts.distance[rows, layouts.start]
-        assert (steps >= apart).all()
-        assert steps.max() < UNREACHABLE
-
-    def test_start_and_goal_are_uniform(self):
-        rules = LayoutRules(size=6, num_obstacles=0, min_goal_distance=4)
-        drawn = draw_layouts(rules, words(36_000))
-        starts = np.bincount(drawn.start, minlength=36)
-        # Without obstacles a start is only rejected where no goal is far enough: nowhere on this grid.
-        assert abs(starts / 36_000 - 1 / 36).max() < 4.5 * np.sqrt(1 / 36 / 36_000)
-        goals = np.bincount(drawn.goal[drawn.start == 0], minlength=36)
-        row, column = np.divmod(np.arange(36), 6)
-        far = row + column >= 4
-        assert not goals[~far].any()
-        share = goals[far] / goals.sum()
-        assert abs(share - 1 / far.sum()).max() < 4.5 * np.sqrt(1 / far.sum() / goals.sum())
-
-    def test_distances_are_those_of_a_plain_search(self, layouts):
-        for i in range(150):
-            expected = distances_by_queue(layouts.obstacles[i], layouts.goal[i])
-            np.testing.assert_array_equal(layouts.distance[i], expected)
-
-    @pytest.mark.parametrize(
-        "rules",
-        [
-            LayoutRules(size=60, num_obstacles=300),
-            LayoutRules(32, 80),
-            LayoutRules(33, 80),
-            LayoutRules(4, 2, 1, 3),
-            LayoutRules(9, 12, 3, 6),
-        ],
-    )
-    def test_other_sizes(self, rules):
-        drawn = draw_layouts(rules, words(10))
-        for i in range(10):
-            expected = distances_by_queue(drawn.obstacles[i], drawn.goal[i])
-            np.testing.assert_array_equal(drawn.distance[i], expected)
-
-    def test_a_layout_does_not_depend_on_its_company(self):
-        # A third of these need several draws, each another number of them.
-        rules = LayoutRules(size=8, num_obstacles=12, min_goal_distance=9)
-        many = words(200)
-        assert 0.1 < nav2d_layouts._attempt(rules, many, 0)[1].mean() < 0.9
-        together = draw_layouts(rules, many)
-        for i in range(0, 200, 10):
-            alone = draw_layouts(rules, many[i : i + 1])
-            for name in ("obstacles", "start", "goal", "distance"):
-                np.testing.assert_array_equal(getattr(alone, name)[0], getattr(together, name)[i])
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            ({"size": 3}, "size must be an integer from 4 to 60, got 3"),
-            ({"size": "20"}, "size must be an integer from 4 to 60, got '20'"),
-            ({"num_obstacles": -1}, "num_obstacles must be an integer from 0 to 400, got -1"),
-            ({"obstacle_size": 21}, "obstacle_size must be an integer from 1 to 20, got 21"),
-            ({"min_goal_distance": 39}, "min_goal_distance must be an integer from 1 to 38, got 39"),
-            ({"num_obstacles": 400}, r"num_obstacles=400 blocks .* in only 0 of 400 random layouts: use fewer"),
-            ({"obstacle_size": 20}, "in only"),
-            ({"goal_visible": 1}, "goal_visible must be True or False, got 1"),
-        ],
-    )
-    def test_bad_settings_are_named(self, arguments, message):
-        with pytest.raises(ValueError, match=message):
-            gym.make(PLAIN, **arguments)
-        with pytest.raises(ValueError, match=message):
-            gym.make_vec(PLAIN, num_envs=2, **arguments)
-
-    def test_a_bad_time_limit(self):
-        with pytest.raises(ValueError, match="max_episode_steps must be an integer of at least 1, or None, got 0"):
-            gym.make_vec(PLAIN, num_envs=2, max_episode_steps=0)
-
-    def test_unknown_reset_options(self):
-        with pytest.raises(ValueError, match=r"unknown reset options \['goal'\]"):
-            gym.make(PLAIN).reset(options={"goal": 3})
 
 
 class TestDynamics:
@@ -172,14 +24,14 @@ class TestDynamics:
             step=np.array([0]),
         )
         for action, cell in [(0, 6), (1, 7), (2, 1), (3, 5)]:  # down is blocked
-            following, reward, reached = nav2d.transition(state, np.array([action]), 5)
-            assert following.cell == cell
-            assert following.step == 1
+            next_state, reward, reached = nav2d.transition(state, np.array([action]), 5)
+            assert next_state.cell == cell
+            assert next_state.step == 1
             assert (reward, reached) == (-1, False)
         above = nav2d.transition(state, np.array([2]), 5)[0]
         assert nav2d.transition(above, np.array([2]), 5)[0].cell == 1  # off the grid
-        following, reward, reached = nav2d.transition(above, np.array([1]), 5)
-        assert (following.cell, reward, reached) == (2, 0, True)
+        next_state, reward, reached = nav2d.transition(above, np.array([1]), 5)
+        assert (next_state.cell, reward, reached) == (2, 0, True)
 
     def test_terminated_on_the_goal_truncated_at_the_limit(self):
         env = gym.make(PLAIN)
@@ -222,7 +74,8 @@ class TestDynamics:
         observation, info = env.reset(seed=1)
         assert observation[(*info["position"], 1)] == observation[(*info["goal"], 2)] == 255
 
-    def test_the_oracle_takes_the_lowest_numbered_action_that_leads_nearer(self, layouts):
+    def test_the_oracle_takes_the_lowest_numbered_action_that_leads_nearer(self):
+        layouts = draw_layouts(LayoutRules(), np.random.default_rng(0).integers(2**64, size=300, dtype=np.uint64))
         state = nav2d.initial_state(layouts)
         action = nav2d.optimal_action(state, 20)
         for i in range(300):
@@ -393,90 +246,30 @@ class TestFiniteProcess:
             nav2d.nav2d_mdp(np.zeros((3, 3)), (0, 3))
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.5, 1.0])
-def data(request):
-    return request.param, collect_nav2d(20_000, request.param, seed=4, num_streams=50)
-
-
-class TestData:
-    def test_episodes_are_whole_and_in_order(self, data):
-        _, d = data
-        assert 20_000 <= len(d) < 20_000 + 50 * 50
-        assert (np.diff(d.episode) >= 0).all()
-        ends = d.terminated | d.truncated
-        last = np.append(d.episode[1:] != d.episode[:-1], True)
-        np.testing.assert_array_equal(ends, last)
-        inside = ~last[:-1]
-        np.testing.assert_array_equal(d.next_cell[:-1][inside], d.cell[1:][inside])
-        assert np.bincount(d.episode).max() <= 50
-        np.testing.assert_array_equal(d.terminated, d.next_cell == d.goal[d.episode])
-        np.testing.assert_array_equal(d.reward, np.where(d.terminated, 0, -1))
-        assert d.episode[-1] + 1 == len(d.goal) == len(d.obstacles)
-
-    def test_actions(self, data):
-        epsilon, d = data
-        bumps = d.cell == d.next_cell
-        if epsilon == 0:
-            assert d.terminated.sum() == len(d.goal)  # every episode succeeds
-            assert not bumps.any()
-        else:
-            assert bumps.any()
-        grid = np.unpackbits(d.obstacles[d.episode], axis=1, count=400)
-        wanted = neighbors(20)[d.cell, d.action]
-        blocked = grid[np.arange(len(d)), wanted] > 0
-        np.testing.assert_array_equal(d.next_cell, np.where(blocked, d.cell, wanted))
-        if epsilon == 1:
-            assert abs(np.bincount(d.action) / len(d) - 0.25).max() < 0.015
-        if epsilon == 0.5:
-            distance = np.stack(
-                [
-                    distances_by_queue(grid[i], d.goal[d.episode[i]])[[d.cell[i], d.next_cell[i]]]
-                    for i in range(0, 20_000, 40)
-                ]
-            )
-            nearer = (distance[:, 1] < distance[:, 0]).mean()
-            assert 0.5 < nearer < 0.8  # half of the time surely, and sometimes by chance
-
-    def test_images(self, data):
-        _, d = data
-        rows = np.array([0, 1, 500, len(d) - 1])
-        before, after = d.observations(rows)
-        assert before.shape == after.shape == (4, 20, 20, 3)
-        assert not before[..., 2].any()
-        assert not after[..., 2].any()  # also of steps onto the goal
-        np.testing.assert_array_equal(before[..., 1].reshape(4, -1).argmax(axis=1), d.cell[rows])
-        predicted = nav2d.successor_observations(before)
-        np.testing.assert_array_equal(predicted[np.arange(4), d.action[rows]], after)
-        shown, _ = d.observations(rows, goal_visible=True)
-        np.testing.assert_array_equal(shown[..., 2].reshape(4, -1).argmax(axis=1), d.goal[d.episode[rows]])
-
-    def test_streams_draw_the_layouts_of_the_environment(self):
-        d = collect_nav2d(300, 0.0, seed=11, num_streams=3)
-        env = gym.make(PLAIN)
-        episode = 0
-        for stream in range(3):
-            count = 0
-            while count < 100:
-                observation, _ = env.reset(seed=11 + stream if count == 0 else None)
-                rows = np.flatnonzero(d.episode == episode)
-                np.testing.assert_array_equal(observation, d.observations(rows[:1], goal_visible=True)[0][0])
-                count += len(rows)
-                episode += 1
-        assert episode == len(d.goal)
-
-    def test_a_million_takes_little_memory(self, data):
-        _, d = data
-        assert d.nbytes / len(d) * 1e6 < 30e6
-
+class TestArguments:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"num_transitions": 0}, "num_transitions must be an integer of at least 1, got 0"),
-            ({"epsilon": 1.5}, r"epsilon must be in \[0, 1\], got 1.5"),
-            ({"num_streams": 0}, "num_streams must be"),
-            ({"max_episode_steps": 2.5}, "max_episode_steps must be"),
+            ({"size": 3}, "size must be an integer from 4 to 60, got 3"),
+            ({"size": "20"}, "size must be an integer from 4 to 60, got '20'"),
+            ({"num_obstacles": -1}, "num_obstacles must be an integer from 0 to 400, got -1"),
+            ({"obstacle_size": 21}, "obstacle_size must be an integer from 1 to 20, got 21"),
+            ({"min_goal_distance": 39}, "min_goal_distance must be an integer from 1 to 38, got 39"),
+            ({"num_obstacles": 400}, r"num_obstacles=400 blocks .* in only 0 of 400 random layouts: use fewer"),
+            ({"obstacle_size": 20}, "in only"),
+            ({"goal_visible": 1}, "goal_visible must be True or False, got 1"),
         ],
     )
-    def test_bad_input(self, arguments, message):
+    def test_bad_settings_are_named(self, arguments, message):
         with pytest.raises(ValueError, match=message):
-            collect_nav2d(**{"num_transitions": 10, "epsilon": 0.1, **arguments})
+            gym.make(PLAIN, **arguments)
+        with pytest.raises(ValueError, match=message):
+            gym.make_vec(PLAIN, num_envs=2, **arguments)
+
+    def test_a_bad_time_limit(self):
+        with pytest.raises(ValueError, match="max_episode_steps must be an integer of at least 1, or None, got 0"):
+            gym.make_vec(PLAIN, num_envs=2, max_episode_steps=0)
+
+    def test_unknown_reset_options(self):
+        with pytest.raises(ValueError, match=r"unknown reset options \['goal'\]"):
+            gym.make(PLAIN).reset(options={"goal": 3})
