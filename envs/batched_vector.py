@@ -92,7 +92,7 @@ class BatchedVectorEnv(VectorEnv):
         self._seed(seed, mask)
         rows = np.flatnonzero(mask)
         options = {key: _rows_of(key, value, rows, self.num_envs) for key, value in options.items()}
-        started = self._start(rows, options)
+        started = self.new_episodes(rows, options)
         self.state = started if mask.all() else put(self.state, rows, started)
         self._ended &= ~mask
         return self.task.observe(self.state), _add_info({}, self.task.reset_info(started), rows, self.num_envs)
@@ -113,7 +113,7 @@ class BatchedVectorEnv(VectorEnv):
         infos: dict[str, Any] = {}
         if waiting.any():  # NEXT_STEP: the action of an ended episode is ignored and a new one starts
             rows = np.flatnonzero(waiting)
-            started = self._start(rows, {})
+            started = self.new_episodes(rows, {})
             self.state = put(self.state, rows, started)
             reward[rows], terminated[rows], truncated[rows] = 0.0, False, False
             _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
@@ -131,7 +131,7 @@ class BatchedVectorEnv(VectorEnv):
         if not len(rows) or self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return self.task.observe(self.state), reward, terminated, truncated, infos
         last = select(self.state, rows)
-        started = self._start(rows, {})
+        started = self.new_episodes(rows, {})
         self.state = put(self.state, rows, started)
         final_observation = np.full(self.num_envs, None, dtype=object)
         last_observations = self.task.observe(last)
@@ -170,8 +170,11 @@ class BatchedVectorEnv(VectorEnv):
         if self.state is None:
             raise gym.error.ResetNeeded(f"call reset() before {what}()")
 
-    def _start(self, rows: np.ndarray, options: Mapping[str, Any]) -> Any:
-        """Return new episodes for ``rows``. Each sub-environment's stream gives one seed per episode, in order."""
+    def new_episodes(self, rows: np.ndarray, options: Mapping[str, Any]) -> Any:
+        """Return the start states of the next episodes of ``rows``, and leave the current ones as they are.
+
+        Each sub-environment's stream gives one seed per episode, in order.
+        """
         if options or not self.task.draws_ahead:
             fresh = rows[~self._drawn[rows]]
             self._next_seeds[fresh] = draw_seeds([self._rngs[i] for i in fresh])

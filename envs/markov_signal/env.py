@@ -185,7 +185,7 @@ class MarkovSignalEnv(BatchedEnv):
     ## Start and end
     The first state is drawn from the stationary distribution (or is ``initial_state``). The episode is truncated after
     ``episode_length`` guesses and never terminates; its last observation is a real next frame, which is not guessed. At
-    the end ``info["accuracy"]`` is the fraction of right guesses. Nothing tells the hidden state before, except the
+    the end ``info["accuracy"]`` is the fraction of right guesses. Nothing shows the hidden state before, except the
     rewards and the rendered image, which shows it once it has been guessed.
 
     ## Arguments

@@ -41,9 +41,7 @@ def test_cycles_without_discount_are_an_error():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"transition": np.array([[0, 2], [1, 1]])}, "from 0 to 1"),
         ({"transition": np.zeros((2, 3), dtype=int)}, r"must be \[2, 2\]"),
-        ({"transition": np.full((2, 2, 2), 0.4)}, "sum to one"),
         ({"transition": np.array([[0, 1], [0, 1]])}, "absorbing"),
         ({"reward": np.array([[1.0, 0.0], [0.0, 2.0]])}, "absorbing"),
         ({"reward": np.array([[1.0, np.nan], [0.0, 0.0]])}, "finite"),
@@ -170,9 +168,12 @@ class TestSmallProcesses:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: garnet(3, 2, 4, np.random.default_rng()), "branching must be from 1 to num_states=3, got 4"),
-            (lambda: garnet(0, 2, 1, np.random.default_rng()), "num_states and num_actions must be at least 1"),
-            (lambda: garnet(3, 2, 1, np.random.default_rng(), 4), "num_terminal must be from 0 to num_states=3, got 4"),
+            (lambda: garnet(3, 2, 4, np.random.default_rng()), "branching must be an integer from 1 to 3, .*, got 4"),
+            (lambda: garnet(0, 2, 1, np.random.default_rng()), "num_states must be an integer of at least 1, got 0"),
+            (
+                lambda: garnet(3, 2, 1, np.random.default_rng(), 4),
+                "num_terminal must be .* from 0 to 3, .*, got 4",
+            ),
             (lambda: grid_world(["ab"]), "layout must be rows"),
             (lambda: grid_world(["  ", " "]), "layout must be rows of equal length"),
             (lambda: grid_world(["##"]), "must have a free cell"),

@@ -158,3 +158,7 @@ def test_hindsight_replay_gets_a_reward_for_every_goal_it_asks_about():
         policy_kwargs={"features_extractor_class": DictExtractor},
     )
     model.learn(90)
+    batch = model.replay_buffer.sample(200)
+    achieved, desired = (batch.next_observations[key] for key in ("achieved_goal", "desired_goal"))
+    assert (batch.rewards[:, 0] == -1.0 + (achieved == desired).all(dim=1).float()).all()
+    assert (batch.rewards == 0).any()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from bisimgym.envs.markov_signal import MarkovSignalVectorEnv, sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import (
     ExactFilter,
     FrameMAP,
@@ -164,28 +164,3 @@ class TestAccuracy:
         signals, states = sample_signals(law, 500, 200, seed=12)
         expected, error = (95.4, 98.7, 99.6), (0.30, 0.20, 0.10)
         assert (abs(accuracies(law, signals, states) - expected) < error).all()
-
-    def test_one_step_late_costs_five_points(self):
-        late = []
-        for emission_seed in range(5):
-            law = signal_law(emission_seed=emission_seed)
-            signals, states = sample_signals(law, 100, 500, seed=0)
-            late.append(100 * (filter_states(law, signals)[:, :-1] == states[:, 1:]).mean())
-        assert abs(np.mean(late) - 93.7) < 0.6  # 2.75 spreads of 0.19 between laws, and rounding
-
-    def test_agents_score_in_the_environment_what_their_filters_promise(self):
-        envs = MarkovSignalVectorEnv(100, "skewed", autoreset_mode="Disabled")
-        signals = np.empty((100, 200, 15), dtype=np.float32)
-        states = np.empty((100, 200), dtype=np.int64)
-        for agent, function in (
-            (ExactFilter(envs.law), filter_states),
-            (FrameMAP(envs.law), frame_states),
-        ):
-            observation, _ = envs.reset(seed=5)
-            belief, start = None, np.ones(100, dtype=bool)
-            for t in range(200):
-                signals[:, t], states[:, t] = observation, envs.optimal_action()
-                action, belief = agent.predict(observation, belief, start, deterministic=True)
-                observation, _, _, start, infos = envs.step(action)
-            expected = (function(envs.law, signals) == states).mean(axis=1)
-            np.testing.assert_allclose(infos["accuracy"], expected, atol=1e-12)

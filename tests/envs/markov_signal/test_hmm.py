@@ -69,15 +69,6 @@ class TestChain:
                 error = (states[:, 1:][before] == j).mean() - probability
                 assert abs(error) < 4 * np.sqrt(probability * (1 - probability) / before.sum())
 
-    def test_dwell_times(self):
-        law = hmm.signal_law("skewed", separation=0)
-        _, states = hmm.sample_signals(law, 1, 100_000, seed=2)
-        changes = np.flatnonzero(np.diff(states[0]))
-        lengths, kinds = np.diff(changes), states[0, changes[1:]]
-        for k, expected in enumerate((24.24, 20.51, 16.67)):
-            spent = lengths[kinds == k]
-            assert abs(spent.mean() - expected) < 4 * spent.std() / np.sqrt(len(spent))
-
     def test_impossible_transitions_never_happen(self):
         for chain in ("cycle", "sparse"):
             law = hmm.signal_law(**CHAINS[chain])
@@ -202,11 +193,6 @@ class TestGeneration:
                 if t < 29:
                     observation, _, _, truncated, _ = env.step(0)
             assert truncated
-
-    def test_a_longer_data_set_begins_with_the_shorter(self):
-        law = hmm.signal_law()
-        short, _ = hmm.sample_signals(law, 3, 40, seed=0)
-        np.testing.assert_array_equal(hmm.sample_signals(law, 8, 40, seed=0)[0][:3], short)
 
     @pytest.mark.parametrize(("name", "value"), [("num_sequences", 0), ("length", 0), ("length", 2.0), ("seed", -1)])
     def test_bad_arguments(self, name, value):

@@ -184,38 +184,6 @@ class TestGoal:
         with pytest.raises(ValueError, match="goals must both be"):
             env.compute_reward(np.zeros(2), np.zeros((3, 2)), {})
 
-    def test_hindsight_replay_of_stable_baselines(self):
-        import torch as th
-        from stable_baselines3 import DQN, HerReplayBuffer
-        from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-
-        class Flat(BaseFeaturesExtractor):
-            def __init__(self, space):
-                super().__init__(space, 72 + 4)
-
-            def forward(self, observation):
-                return th.cat([part.flatten(1).float() for part in observation.values()], dim=1)
-
-        env = gym.make(GOAL, size=6, num_obstacles=1, min_goal_distance=3)
-        model = DQN(
-            "MultiInputPolicy",
-            env,
-            replay_buffer_class=HerReplayBuffer,
-            replay_buffer_kwargs={"n_sampled_goal": 4, "goal_selection_strategy": "future"},
-            learning_starts=60,
-            buffer_size=500,
-            policy_kwargs={"net_arch": [8], "features_extractor_class": Flat},
-            seed=0,
-        )
-        model.learn(120)
-        batch = model.replay_buffer.sample(200)
-        achieved, desired = (batch.next_observations[k] for k in ("achieved_goal", "desired_goal"))
-        expected = -1.0 + (achieved == desired).all(dim=1).float()
-        assert (batch.rewards[:, 0] == expected).all()
-        assert (batch.rewards == 0).any()
-
-
-class TestFiniteProcess:
     def test_rollouts_follow_the_arrays(self):
         env = gym.make(PLAIN, max_episode_steps=400)
         rng = np.random.default_rng(0)
