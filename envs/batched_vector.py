@@ -92,12 +92,12 @@ class BatchedVectorEnv(VectorEnv):
         self._seed(seed, mask)
         rows = np.flatnonzero(mask)
         options = {key: _rows_of(key, value, rows, self.num_envs) for key, value in options.items()}
-        started = self.new_episodes(rows, options)
-        self.state = started if mask.all() else put(self.state, rows, started)
+        infos: dict[str, Any] = {}
+        self._start(rows, options, infos)
         self._ended &= ~mask
-        return self.task.observe(self.state), _add_info({}, self.task.reset_info(started), rows, self.num_envs)
+        return self.task.observe(self.state), infos
 
-    def step(self, actions):
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         self._require_reset("step")
         actions = np.asarray(actions)
         if not self.action_space.contains(actions):
@@ -108,15 +108,12 @@ class BatchedVectorEnv(VectorEnv):
                 f"episodes of sub-environments {np.flatnonzero(waiting).tolist()} have ended and autoreset is "
                 "disabled: call reset(options={'reset_mask': ...}) first"
             )
-        previous = self.state
-        self.state, reward, terminated, truncated = self.task.transition(previous, actions)
+        self.state, reward, terminated, truncated = self.task.transition(self.state, actions)
         infos: dict[str, Any] = {}
         if waiting.any():  # NEXT_STEP: the action of an ended episode is ignored and a new one starts
             rows = np.flatnonzero(waiting)
-            started = self.new_episodes(rows, {})
-            self.state = put(self.state, rows, started)
+            self._start(rows, {}, infos)
             reward[rows], terminated[rows], truncated[rows] = 0.0, False, False
-            _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
         self._ended = terminated | truncated
         rows = np.flatnonzero(self._ended)
         has_info = ~waiting if self.task.informs_every_step else self._ended
@@ -131,8 +128,6 @@ class BatchedVectorEnv(VectorEnv):
         if not len(rows) or self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return self.task.observe(self.state), reward, terminated, truncated, infos
         last = select(self.state, rows)
-        started = self.new_episodes(rows, {})
-        self.state = put(self.state, rows, started)
         final_observation = np.full(self.num_envs, None, dtype=object)
         last_observations = self.task.observe(last)
         for i, row in enumerate(rows):
@@ -140,7 +135,7 @@ class BatchedVectorEnv(VectorEnv):
         infos["final_obs"], infos["_final_obs"] = final_observation, self._ended
         infos["final_info"] = _add_info({}, self.task.final_info(last), rows, self.num_envs)
         infos["_final_info"] = self._ended.copy()
-        _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
+        self._start(rows, {}, infos)
         self._ended = np.zeros(self.num_envs, dtype=bool)
         return self.task.observe(self.state), reward, terminated, truncated, infos
 
@@ -169,6 +164,12 @@ class BatchedVectorEnv(VectorEnv):
     def _require_reset(self, what: str) -> None:
         if self.state is None:
             raise gym.error.ResetNeeded(f"call reset() before {what}()")
+
+    def _start(self, rows: np.ndarray, options: Mapping[str, Any], infos: dict[str, Any]) -> None:
+        """Start new episodes in ``rows`` and write their infos."""
+        started = self.new_episodes(rows, options)
+        self.state = started if len(rows) == self.num_envs else put(self.state, rows, started)
+        _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
 
     def new_episodes(self, rows: np.ndarray, options: Mapping[str, Any]) -> Any:
         """Return the start states of the next episodes of ``rows``, and leave the current ones as they are.

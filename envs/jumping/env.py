@@ -162,7 +162,7 @@ class JumpingTask(ArrayTask[JumpingState]):
         return observe(state, self.channels)
 
     def reset_info(self, state: JumpingState) -> dict[str, np.ndarray]:
-        info = {"obstacle_position": state.obstacle_position, "floor_height": state.floor_height}
+        info = {"obstacle_position": state.obstacle_position.copy(), "floor_height": state.floor_height.copy()}
         if self.channels > 1:
             info["color"] = np.array(COLORS, dtype=object)[state.color]
         return info
