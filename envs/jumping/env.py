@@ -14,27 +14,8 @@ from bisimgym.envs.array_task import ArrayTask, BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.checks import choice, integer
 from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
-from bisimgym.envs.jumping.dynamics import (
-    AGENT_HEIGHT,
-    AGENT_WIDTH,
-    COLORS,
-    EXIT_X,
-    FLOOR_RANGE,
-    GREEN,
-    OBSTACLE_HEIGHT,
-    OBSTACLE_WIDTH,
-    POSITION_RANGE,
-    RED,
-    SCREEN,
-    WHITE,
-    JumpingState,
-    initial_state,
-    observe,
-    optimal_action,
-    overlaps,
-    transition,
-    transition_to_ground,
-)
+from bisimgym.envs.jumping import dynamics
+from bisimgym.envs.jumping.dynamics import COLORS, GREEN, RED, SCREEN, WHITE, JumpingState
 from bisimgym.envs.jumping.grids import split_tasks
 from bisimgym.envs.seeds import first_uniforms
 
@@ -51,7 +32,7 @@ def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white",
     """
     _check_task(obstacle_position, floor_height)
     choice("color", color, COLORS)
-    start = initial_state(obstacle_position, floor_height, COLORS.index(color))
+    start = dynamics.initial_state(obstacle_position, floor_height, COLORS.index(color))
 
     def key(state: JumpingState, i: int) -> tuple[int, int, int, bool]:
         return int(state.x[i]), int(state.height[i]), int(state.phase[i]), bool(state.touched[i])
@@ -64,7 +45,7 @@ def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white",
 
 
 def _dynamics(skip_air: bool) -> Callable[[JumpingState, np.ndarray], tuple[JumpingState, np.ndarray, np.ndarray]]:
-    return transition_to_ground if skip_air else transition
+    return dynamics.transition_to_ground if skip_air else dynamics.transition
 
 
 def jumping_union(tasks: Sequence[tuple[int, int] | tuple[int, int, str]]) -> FiniteMDP:
@@ -145,7 +126,7 @@ class JumpingTask(ArrayTask[JumpingState]):
             drawn[:, 0], drawn[:, 1] = fixed["obstacle_position"], fixed["floor_height"]
         if fixed["color"] is not None:
             drawn[:, 2] = self._color_option(fixed["color"])
-        return initial_state(drawn[:, 0], drawn[:, 1], drawn[:, 2])
+        return dynamics.initial_state(drawn[:, 0], drawn[:, 1], drawn[:, 2])
 
     def _color_option(self, value: Any) -> np.ndarray:
         names = np.atleast_1d(np.asarray(value, dtype=object))
@@ -159,7 +140,7 @@ class JumpingTask(ArrayTask[JumpingState]):
         return next_state, reward, terminated, np.zeros_like(terminated)
 
     def observe(self, state: JumpingState) -> np.ndarray:
-        return observe(state, self.channels)
+        return dynamics.observe(state, self.channels)
 
     def reset_info(self, state: JumpingState) -> dict[str, np.ndarray]:
         info = {"obstacle_position": state.obstacle_position.copy(), "floor_height": state.floor_height.copy()}
@@ -168,11 +149,11 @@ class JumpingTask(ArrayTask[JumpingState]):
         return info
 
     def final_info(self, state: JumpingState) -> dict[str, np.ndarray]:
-        exited = (state.x >= EXIT_X) & ~overlaps(state.x, state.height, state.obstacle_position)
+        exited = (state.x >= dynamics.EXIT_X) & ~dynamics.overlaps(state.x, state.height, state.obstacle_position)
         return {"is_success": exited & ((state.color != GREEN) | state.touched_on_floor)}
 
     def optimal_action(self, state: JumpingState) -> np.ndarray:
-        return optimal_action(state)
+        return dynamics.optimal_action(state)
 
     def optimal_return(self, state: JumpingState) -> np.ndarray:
         return self._start_returns(state, 0)
@@ -194,8 +175,8 @@ class JumpingTask(ArrayTask[JumpingState]):
 
 def _check_task(obstacle_position: Any, floor_height: Any) -> None:
     for name, value, allowed in (
-        ("obstacle_position", obstacle_position, POSITION_RANGE),
-        ("floor_height", floor_height, FLOOR_RANGE),
+        ("obstacle_position", obstacle_position, dynamics.POSITION_RANGE),
+        ("floor_height", floor_height, dynamics.FLOOR_RANGE),
     ):
         for item in np.ravel(value).tolist():
             integer(name, item, allowed[0], allowed[-1])
@@ -213,8 +194,10 @@ def draw(state: JumpingState, index: int, scale: int = 8) -> np.ndarray:
     image = drawing.canvas(SCREEN, SCREEN, _SKY)
     drawing.rectangle(image, 0, 0, SCREEN, floor + 1, _EARTH)
     drawing.rectangle(image, SCREEN - 1, floor, 1, SCREEN - floor, _EXIT)
-    drawing.rectangle(image, x, floor + height, AGENT_WIDTH, AGENT_HEIGHT, _AGENT)
-    drawing.rectangle(image, position, floor, OBSTACLE_WIDTH, OBSTACLE_HEIGHT, _OBSTACLE[int(state.color[index])])
+    drawing.rectangle(image, x, floor + height, dynamics.AGENT_WIDTH, dynamics.AGENT_HEIGHT, _AGENT)
+    drawing.rectangle(
+        image, position, floor, dynamics.OBSTACLE_WIDTH, dynamics.OBSTACLE_HEIGHT, _OBSTACLE[int(state.color[index])]
+    )
     drawing.rectangle(image, 0, floor, SCREEN, 1, _TURF)
     return drawing.enlarge(image, scale)
 
