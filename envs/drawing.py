@@ -1,6 +1,11 @@
-"""Drawing on arrays, for the pictures that people look at. Coordinates are pixels with the origin at the lower left."""
+"""Images for people: drawing on arrays, and the window that shows them.
+
+Coordinates are pixels with the origin at the lower left.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +28,54 @@ def disc(image: np.ndarray, x: float, y: float, radius: float, color: Color) -> 
     top, left = max(int(y - radius) - 1, 0), max(int(x - radius) - 1, 0)
     part = image[top : int(y + radius) + 2, left : int(x + radius) + 2]
     rows, columns = np.indices(part.shape[:2])
-    away = np.hypot(columns + left + 0.5 - x, rows + top + 0.5 - y)
-    cover = np.clip(radius - away + 0.5, 0, 1)[:, :, None]
+    distance = np.hypot(columns + left + 0.5 - x, rows + top + 0.5 - y)
+    cover = np.clip(radius - distance + 0.5, 0, 1)[:, :, None]
     part[:] = (cover * np.array(color) + (1 - cover) * part).astype(np.uint8)
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
     """Return the image with every pixel repeated ``scale`` times in both directions."""
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+class Window:
+    """A desktop window for ``render_mode="human"``: shows frames at a given rate.
+
+    One that the user closes stays closed until ``close`` and a new one.
+
+    Raises:
+        ImportError: without pygame.
+    """
+
+    def __init__(self, frames_per_second: int):
+        try:
+            import pygame
+        except ImportError as error:
+            raise ImportError('render_mode="human" needs pygame: pip install "bisimgym[render]"') from error
+        self._pygame = pygame
+        pygame.display.init()
+        self._clock = pygame.time.Clock()
+        self._frames_per_second = frames_per_second
+        self._surface: Any = None
+        self._closed_by_user = False
+
+    def show(self, frame: np.ndarray, caption: str) -> None:
+        """Show ``uint8[H, W, 3]`` and wait until the frame's time is over."""
+        if self._closed_by_user:
+            return
+        height, width = frame.shape[:2]
+        if self._surface is None or self._surface.get_size() != (width, height):
+            self._surface = self._pygame.display.set_mode((width, height))
+        self._pygame.display.set_caption(caption)
+        self._pygame.surfarray.blit_array(self._surface, frame.swapaxes(0, 1))
+        self._pygame.display.flip()
+        for event in self._pygame.event.get():
+            if event.type == self._pygame.QUIT:
+                self._closed_by_user = True
+                self._pygame.display.quit()
+                return
+        self._clock.tick(self._frames_per_second)
+
+    def close(self) -> None:
+        self._pygame.display.quit()
+        self._surface = None

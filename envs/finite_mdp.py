@@ -135,17 +135,17 @@ class FiniteMDP:
         while len(frontier):
             reached[frontier] = True
             if self.deterministic:
-                following = self.transition[frontier][taken[frontier]]
+                next_states = self.transition[frontier][taken[frontier]]
             else:
-                following = (self.transition[frontier] * taken[frontier, :, None]).sum(axis=(0, 1)).nonzero()[0]
-            frontier = np.unique(following[~reached[following]])
+                next_states = (self.transition[frontier] * taken[frontier, :, None]).sum(axis=(0, 1)).nonzero()[0]
+            frontier = np.unique(next_states[~reached[next_states]])
         return reached.nonzero()[0]
 
     @staticmethod
     def union(processes: Mapping[str, FiniteMDP]) -> FiniteMDP:
         """Return the processes side by side as one, without a way from one to another.
 
-        ``offsets`` tells the first state of each; states are named ``"<name>: <state>"``.
+        ``offsets`` holds the first state of each; states are named ``"<name>: <state>"``.
 
         Raises:
             ValueError: if there are none, or their numbers of actions differ.
@@ -239,22 +239,19 @@ def enumerate_deterministic(
     frontier, frontier_ids = start, [0]
     terminal = -1
     while frontier_ids:
-        found: list[np.ndarray] = []
-        batches = []
+        first, batches = len(rows), []
         for action in range(num_actions):
-            following, reward, ended = transition(frontier, np.full(len(frontier_ids), action))
+            next_batch, reward, ended = transition(frontier, np.full(len(frontier_ids), action))
             fresh = []
             for i, source in enumerate(frontier_ids):
                 target = terminal
                 if not ended[i]:
-                    target = index.setdefault(key(following, i), len(index))
+                    target = index.setdefault(key(next_batch, i), len(index))
                     if target == len(rows):
                         rows.append([])
                         fresh.append(i)
                 rows[source].append((target, float(reward[i])))
-            found.append(np.array(fresh, dtype=np.int64))
-            batches.append(select(following, found[-1]))
-        first = len(rows) - sum(len(f) for f in found)
+            batches.append(select(next_batch, np.array(fresh, dtype=np.int64)))
         frontier_ids = list(range(first, len(rows)))
         frontier = concatenate(batches)
     last = len(rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bisimgym.envs.checks import integer
 from bisimgym.envs.finite_mdp import FiniteMDP
 
 #: Two rooms of 3 x 5 cells that mirror each other, with a door between them and a goal in the far corner of each: 31
@@ -22,7 +23,7 @@ MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
 
 def cake_processes(reward_x: float, reward_y: float) -> tuple[FiniteMDP, FiniteMDP]:
-    """Return two processes that ask for the same behaviour and reward it differently.
+    """Return two processes that ask for the same behavior and reward it differently.
 
     In both, action 0 in the first state and action 1 in the second lead to the cake; each earns the process's reward.
     Everything else earns nothing and ends without cake. With discount g, bisimulation puts ``(1 + g) |rx - ry|``
@@ -61,7 +62,7 @@ def grid_world(
     Goals are terminal. States are the free cells row by row, named ``"(row, column)"``.
 
     Source: the setting of Castro (2020), section 6 (31 cells, four deterministic moves, absorbing goals worth +1,
-    walls -1). The paper shows its rooms as a picture; the layout of :data:`MIRRORED_ROOMS` is ours.
+    walls -1). The paper shows its rooms as an image; the layout of :data:`MIRRORED_ROOMS` is ours.
 
     Args:
         layout: rows of equal length: ``#`` wall, space free, ``G`` goal. Beyond the border is wall.
@@ -117,12 +118,10 @@ def garnet(
     Raises:
         ValueError: for numbers out of range.
     """
-    if num_states < 1 or num_actions < 1:
-        raise ValueError(f"num_states and num_actions must be at least 1, got {num_states} and {num_actions}")
-    if not 1 <= branching <= num_states:
-        raise ValueError(f"branching must be from 1 to num_states={num_states}, got {branching}")
-    if not 0 <= num_terminal <= num_states:
-        raise ValueError(f"num_terminal must be from 0 to num_states={num_states}, got {num_terminal}")
+    integer("num_states", num_states, 1)
+    integer("num_actions", num_actions, 1)
+    integer("branching", branching, 1, num_states, ", the number of states")
+    integer("num_terminal", num_terminal, 0, num_states, ", the number of states")
     shape = (num_states, num_actions)
     reward = rng.random(shape)
     terminal = np.arange(num_states) >= num_states - num_terminal

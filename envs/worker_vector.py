@@ -36,7 +36,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, clear_mpi_env_vars, concatenate, iterate
 
-from bisimgym.envs.array_task import _autoreset_mode, _reset_mask
+from bisimgym.envs.batched_vector import _autoreset_mode, _reset_mask
 
 #: What a caller does wrong: raised in the parent as what it is, and the workers live on.
 _USAGE_ERRORS = (ValueError, TypeError, gym.error.Error)

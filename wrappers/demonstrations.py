@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ class Demonstrations:
     """K trajectories of M steps in all, one after the other.
 
     Attributes:
-        observations: ``uint8[M, H, W, C]``, what the demonstrator saw before each action.
+        observations: ``uint8[M, H, W, C]``, before each action.
         actions: ``int64[M]``.
         rewards: ``float64[M]``.
         lengths: ``int64[K]``, steps of each trajectory.
@@ -71,13 +71,14 @@ def collect_demonstrations(
     if envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise ValueError("collect_demonstrations needs environments made with autoreset_mode='Disabled'")
     observation, _ = envs.reset(options=dict(options or {}))
+    oracle: Any = envs.unwrapped
     running = np.ones(envs.num_envs, dtype=bool)
     steps: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     while running.any():
-        action = np.asarray(envs.unwrapped.optimal_action())
-        following, reward, terminated, truncated, _ = envs.step(action)
+        action = np.asarray(oracle.optimal_action())
+        next_observation, reward, terminated, truncated, _ = envs.step(action)
         steps.append((running, observation, action, reward))
-        observation, ended = following, terminated | truncated
+        observation, ended = next_observation, terminated | truncated
         running = running & ~ended
         if ended.any() and running.any():
             # Disabled autoreset forbids stepping an ended episode: it starts over, and is not recorded again.
@@ -91,6 +92,6 @@ def collect_demonstrations(
     )
 
 
-def _per_trajectory(steps: list[tuple[np.ndarray, ...]], field: int) -> np.ndarray:
+def _per_trajectory(steps: Sequence[tuple[np.ndarray, ...]], field: int) -> np.ndarray:
     running = np.stack([step[0] for step in steps], axis=1)  # [K, T]
     return np.stack([step[field] for step in steps], axis=1)[running]

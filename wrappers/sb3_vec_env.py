@@ -46,7 +46,7 @@ class SB3VecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         # Unseeded entries must not fall back to fresh entropy once the environments run: None keeps their streams.
-        seed = None if all(s is None for s in self._seeds) else list(self._seeds)
+        seed: Any = None if all(s is None for s in self._seeds) else list(self._seeds)
         observation, infos = self.envs.reset(seed=seed, options=self._merged_options())
         self.reset_infos = [_info_of(infos, i) for i in range(self.num_envs)]
         self._reset_seeds()
@@ -57,38 +57,40 @@ class SB3VecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        observation, reward, terminated, truncated, infos = self.envs.step(self._actions)
+        observation, reward, terminated, truncated, vector_infos = self.envs.step(self._actions)
         done = terminated | truncated
-        final_obs, final_info = infos.pop("final_obs", None), infos.pop("final_info", None)
-        infos.pop("_final_obs", None)
-        infos.pop("_final_info", None)
-        told: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        for i in np.flatnonzero(_any_mask(infos, self.num_envs) & ~done):
-            told[i] |= _info_of(infos, i)
-        for i in np.flatnonzero(done):
-            self.reset_infos[i] = _info_of(infos, i)
-            # Gymnasium's RecordEpisodeStatistics puts the ended episode's statistics beside the new one's infos.
+        final_obs, final_info = vector_infos.pop("final_obs", None), vector_infos.pop("final_info", None)
+        vector_infos.pop("_final_obs", None)
+        vector_infos.pop("_final_info", None)
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(_any_mask(vector_infos, self.num_envs) & ~done).tolist():
+            infos[i] |= _info_of(vector_infos, i)
+        for i in np.flatnonzero(done).tolist():
+            self.reset_infos[i] = _info_of(vector_infos, i)
+            # Gymnasium's RecordEpisodeStatistics puts the ended episode's statistics beside the new one's.
             episode = {"episode": self.reset_infos[i].pop("episode")} if "episode" in self.reset_infos[i] else {}
-            told[i] = {
+            infos[i] = {
                 **(_info_of(final_info, i) if final_info else {}),
                 **episode,
                 "terminal_observation": final_obs[i],
                 "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
             }
-        return observation, reward.astype(np.float32), done, told
+        return observation, reward.astype(np.float32), done, infos
 
     def close(self) -> None:
         self.envs.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        return self.envs.render() or [None] * self.num_envs
+        images: Any = self.envs.render()
+        return images or [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute for each index; sub-environments of a native vector environment share theirs."""
-        if _has_sub_environments(self.envs):
-            values = self.envs.unwrapped.get_attr(attr_name)
+        envs: Any = self.envs.unwrapped
+        if _has_sub_environments(envs):
+            values = envs.get_attr(attr_name)
             return [values[i] for i in self._get_indices(indices)]
-        value = getattr(self.envs.unwrapped, attr_name)
+        value = getattr(envs, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -102,13 +104,13 @@ class SB3VecEnv(VecEnv):
 
         ``compute_reward``, which hindsight replay calls with a batch of its own, returns the whole batch for each.
         """
-        if method_name == "compute_reward" and not _has_sub_environments(self.envs):
-            values = getattr(self.envs.unwrapped, method_name)(*method_args, **method_kwargs)
-            return [values for _ in self._get_indices(indices)]
-        if _has_sub_environments(self.envs):
-            values = self.envs.unwrapped.call(method_name, *method_args, **method_kwargs)
+        envs: Any = self.envs.unwrapped
+        if _has_sub_environments(envs):
+            values = envs.call(method_name, *method_args, **method_kwargs)
         else:
-            values = getattr(self.envs.unwrapped, method_name)(*method_args, **method_kwargs)
+            values = getattr(envs, method_name)(*method_args, **method_kwargs)
+            if method_name == "compute_reward":
+                return [values for _ in self._get_indices(indices)]
         return [values[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
@@ -128,28 +130,21 @@ class SB3VecEnv(VecEnv):
 
 def _has_sub_environments(envs: VectorEnv) -> bool:
     """Return whether environments are objects of their own, as in Gymnasium's sync and async vector environments."""
-    return hasattr(envs.unwrapped, "call")
+    return hasattr(envs, "call")
 
 
 def _info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
-    """Return what vector infos tell of one sub-environment."""
+    """Return the info of one sub-environment. Keys without a mask are meant for all."""
     info = {}
     for key, value in infos.items():
-        if key.startswith("_") or not infos.get(f"_{key}", _ALL)[index]:
+        if key.startswith("_") or (f"_{key}" in infos and not infos[f"_{key}"][index]):
             continue
         item = _info_of(value, index) if isinstance(value, dict) else value[index]
         info[key] = item.item() if isinstance(item, np.generic) else item
     return info
 
 
-class _Everyone:
-    def __getitem__(self, index: int) -> bool:
-        return True
-
-
-_ALL = _Everyone()
-
-
 def _any_mask(infos: dict[str, Any], num_envs: int) -> np.ndarray:
+    """Return ``bool[N]``: which sub-environments have any info."""
     masks = [value for key, value in infos.items() if key.startswith("_")]
     return np.any(masks, axis=0) if masks else np.zeros(num_envs, dtype=bool)

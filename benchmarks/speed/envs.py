@@ -128,9 +128,9 @@ def _vector_row(env_id: str, num_envs: int, seconds: float) -> dict[str, Any]:
 
 def bounds(seconds: float, console: Console) -> list[dict[str, Any]]:
     """Measure what costs beside observations: random numbers, matrix products, whole data sets."""
-    from bisimgym.envs.lqr.env import lqr_system
-    from bisimgym.envs.markov_signal.env import sample_signals, signal_law
-    from bisimgym.wrappers.nav2d_data import collect_nav2d
+    from bisimgym.envs.lqr import lqr_system
+    from bisimgym.envs.markov_signal import sample_signals, signal_law
+    from bisimgym.envs.nav2d.data import collect_nav2d
 
     rows = []
     law, rng = signal_law(), np.random.default_rng(0)

@@ -21,7 +21,7 @@ from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 from bisimgym.benchmarks.report.tables import FigureTable
 from bisimgym.benchmarks.running import machine
 from bisimgym.benchmarks.speed.envs import median_seconds
-from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 
 DYNAMICS = ("overdamped", "underdamped", "general")
 #: Frames of the windows that are learned from, of which an update takes so many.

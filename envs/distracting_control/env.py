@@ -263,7 +263,7 @@ class DistractedEnv(gym.Env):
         if self.render_mode == "rgb_array":
             return frame
         if self._window is None:
-            from bisimgym.envs.window import Window
+            from bisimgym.envs.drawing import Window
 
             self._window = Window(self.metadata["render_fps"])
         self._window.show(frame, self._caption())

@@ -1,4 +1,4 @@
-"""Dynamics and pictures of the jumping task, as pure functions over N episodes.
+"""Dynamics and images of the jumping task, as pure functions over N episodes.
 
 Source: Tachet des Combes et al. (2018) and Agarwal et al. (2021), section 5 and appendix G; the numbers are those of
 the latter's released environment (exit bonus +100).
@@ -88,7 +88,7 @@ def transition(state: JumpingState, action: np.ndarray) -> tuple[JumpingState, n
     reward += TOUCH_BONUS * (first_touch & (phase == GROUND))
     exited = (x >= EXIT_X) & ~collision
     reward += EXIT_BONUS * exited
-    following = dataclasses.replace(
+    next_state = dataclasses.replace(
         state,
         x=x,
         height=height,
@@ -97,7 +97,7 @@ def transition(state: JumpingState, action: np.ndarray) -> tuple[JumpingState, n
         touched=state.touched | first_touch,
         touched_on_floor=state.touched_on_floor | (first_touch & (phase == GROUND)),
     )
-    return following, reward, collision | exited
+    return next_state, reward, collision | exited
 
 
 def transition_to_ground(state: JumpingState, action: np.ndarray) -> tuple[JumpingState, np.ndarray, np.ndarray]:
@@ -105,13 +105,13 @@ def transition_to_ground(state: JumpingState, action: np.ndarray) -> tuple[Jumpi
 
     The reward is the sum of theirs, not discounted.
     """
-    following, reward, terminated = transition(state, action)
-    while len(flying := np.flatnonzero((following.phase != GROUND) & ~terminated)):
-        landing, earned, ended = transition(select(following, flying), np.zeros_like(flying))
-        following = put(following, flying, landing)
+    next_state, reward, terminated = transition(state, action)
+    while len(flying := np.flatnonzero((next_state.phase != GROUND) & ~terminated)):
+        landing, earned, ended = transition(select(next_state, flying), np.zeros_like(flying))
+        next_state = put(next_state, flying, landing)
         reward[flying] += earned
         terminated[flying] = ended
-    return following, reward, terminated
+    return next_state, reward, terminated
 
 
 def optimal_action(state: JumpingState) -> np.ndarray:

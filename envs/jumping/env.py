@@ -1,4 +1,4 @@
-"""The jumping task from pixels, plain and with coloured obstacles: tasks, oracle and environments."""
+"""The jumping task from pixels, plain and with colored obstacles: tasks, oracle and environments."""
 
 from __future__ import annotations
 
@@ -8,33 +8,15 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 
-from bisimgym.envs import drawing as raster
-from bisimgym.envs.array_task import BatchedEnv, BatchedVectorEnv
+from bisimgym.envs import drawing
+from bisimgym.envs.array_task import ArrayTask, BatchedEnv
+from bisimgym.envs.batched_vector import TaskVectorEnv
+from bisimgym.envs.checks import choice, integer
 from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
-from bisimgym.envs.jumping.dynamics import (
-    AGENT_HEIGHT,
-    AGENT_WIDTH,
-    COLORS,
-    EXIT_X,
-    FLOOR_RANGE,
-    GREEN,
-    OBSTACLE_HEIGHT,
-    OBSTACLE_WIDTH,
-    POSITION_RANGE,
-    RED,
-    SCREEN,
-    WHITE,
-    JumpingState,
-    initial_state,
-    observe,
-    optimal_action,
-    overlaps,
-    transition,
-    transition_to_ground,
-)
-from bisimgym.envs.jumping.grids import GRIDS, split_tasks
+from bisimgym.envs.jumping import dynamics
+from bisimgym.envs.jumping.dynamics import COLORS, GREEN, RED, SCREEN, WHITE, JumpingState
+from bisimgym.envs.jumping.grids import split_tasks
 from bisimgym.envs.seeds import first_uniforms
 
 
@@ -42,16 +24,15 @@ def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white",
     """Return every reachable state of one task as a deterministic :class:`FiniteMDP`.
 
     States are (x, height, phase, touched), the start first and one absorbing, reward-free terminal state last. The
-    floor height moves the picture only, never the dynamics. With ``skip_air`` a jump is one step, and all states but
+    floor height moves the image only, never the dynamics. With ``skip_air`` a jump is one step, and all states but
     the last are on the ground.
 
     Raises:
         ValueError: for a task outside the class's range or an unknown color.
     """
     _check_task(obstacle_position, floor_height)
-    if color not in COLORS:
-        raise ValueError(f"color must be one of {list(COLORS)}, got {color!r}")
-    start = initial_state(obstacle_position, floor_height, COLORS.index(color))
+    choice("color", color, COLORS)
+    start = dynamics.initial_state(obstacle_position, floor_height, COLORS.index(color))
 
     def key(state: JumpingState, i: int) -> tuple[int, int, int, bool]:
         return int(state.x[i]), int(state.height[i]), int(state.phase[i]), bool(state.touched[i])
@@ -64,7 +45,7 @@ def jumping_mdp(obstacle_position: int, floor_height: int, color: str = "white",
 
 
 def _dynamics(skip_air: bool) -> Callable[[JumpingState, np.ndarray], tuple[JumpingState, np.ndarray, np.ndarray]]:
-    return transition_to_ground if skip_air else transition
+    return dynamics.transition_to_ground if skip_air else dynamics.transition
 
 
 def jumping_union(tasks: Sequence[tuple[int, int] | tuple[int, int, str]]) -> FiniteMDP:
@@ -77,9 +58,8 @@ def jumping_union(tasks: Sequence[tuple[int, int] | tuple[int, int, str]]) -> Fi
     Raises:
         ValueError: for no tasks, one twice, one outside the class's range, or an unknown color.
     """
-    tasks = [tuple(task) for task in tasks]
     different = len({(*task, "white")[:3] for task in tasks})
-    if not tasks or different != len(tasks):
+    if not len(tasks) or different != len(tasks):
         raise ValueError(f"tasks must be at least one, and each once; got {len(tasks)}, {different} different")
     return FiniteMDP.union({f"({', '.join(map(str, task))})": jumping_mdp(*task) for task in tasks})
 
@@ -92,12 +72,10 @@ def _returns(obstacle_position: int, color: int) -> tuple[float, float]:
     return float(mdp.optimal_values(discount=1.0)[0]), float(mdp.policy_values(uniform, discount=1.0)[0])
 
 
-class JumpingTask:
+class JumpingTask(ArrayTask[JumpingState]):
     """The array task behind both environments: which tasks are drawn, and the functions above as methods."""
 
     render_fps = 15
-    draws_ahead = False
-    informs_every_step = False
 
     def __init__(
         self,
@@ -112,27 +90,27 @@ class JumpingTask:
         self.skip_air = bool(skip_air)
         self.colors = tuple(colors)
         self.channels = 1 if self.colors == (WHITE,) else 3
-        if (obstacle_position is None) != (floor_height is None):
+        if obstacle_position is None and floor_height is None:
+            tasks = split_tasks("all" if grid is None else grid, "train" if split is None else split, grid_seed)
+        elif obstacle_position is None or floor_height is None:
             raise ValueError(
                 "a fixed task needs both obstacle_position and floor_height, got "
                 f"obstacle_position={obstacle_position}, floor_height={floor_height}"
             )
-        if obstacle_position is not None:
+        else:
             if (grid, split, grid_seed) != (None, None, None):
                 raise ValueError(
                     "give either a fixed task (obstacle_position and floor_height) or a grid (grid, split, grid_seed), "
                     f"not both: got grid={grid!r}, split={split!r}, grid_seed={grid_seed!r}"
                 )
             _check_task(obstacle_position, floor_height)
-            tasks: Sequence[tuple[int, int]] = [(int(obstacle_position), int(floor_height))]
-        else:
-            tasks = split_tasks(grid or "all" if grid in (None, *GRIDS) else grid, split or "train", grid_seed)
+            tasks = ((int(obstacle_position), int(floor_height)),)
         #: ``int64[K, 3]``: obstacle position, floor height and color of every task that an episode can draw.
         self.tasks = np.array([(p, f, c) for c in self.colors for p, f in tasks], dtype=np.int64)
         self.observation_space = spaces.Box(0, 255, (SCREEN, SCREEN, 2 * self.channels), np.uint8)
         self.action_space = spaces.Discrete(2)
 
-    def initial(self, words: np.ndarray, options: Mapping[str, Any]) -> JumpingState:
+    def initial(self, seeds: np.ndarray, options: Mapping[str, Any]) -> JumpingState:
         options = dict(options)
         fixed = {key: options.pop(key, None) for key in ("obstacle_position", "floor_height", "color")}
         if options:
@@ -140,7 +118,7 @@ class JumpingTask:
                 f"unknown reset options {sorted(options)}: known are obstacle_position, floor_height"
                 + (" and color" if self.channels > 1 else "")
             )
-        drawn = self.tasks[(first_uniforms(words) * len(self.tasks)).astype(np.int64)]
+        drawn = self.tasks[(first_uniforms(seeds) * len(self.tasks)).astype(np.int64)]
         if (fixed["obstacle_position"] is None) != (fixed["floor_height"] is None):
             raise ValueError("reset options need both obstacle_position and floor_height, or neither")
         if fixed["obstacle_position"] is not None:
@@ -148,35 +126,34 @@ class JumpingTask:
             drawn[:, 0], drawn[:, 1] = fixed["obstacle_position"], fixed["floor_height"]
         if fixed["color"] is not None:
             drawn[:, 2] = self._color_option(fixed["color"])
-        return initial_state(drawn[:, 0], drawn[:, 1], drawn[:, 2])
+        return dynamics.initial_state(drawn[:, 0], drawn[:, 1], drawn[:, 2])
 
     def _color_option(self, value: Any) -> np.ndarray:
         names = np.atleast_1d(np.asarray(value, dtype=object))
         known = [COLORS[c] for c in ((RED, GREEN) if self.channels > 1 else (WHITE,))]
         for name in names:
-            if name not in known:
-                raise ValueError(f"options['color'] must be one of {known}, got {name!r}")
+            choice("options['color']", name, known)
         return np.array([COLORS.index(name) for name in names])
 
     def transition(self, state: JumpingState, action: np.ndarray):
-        following, reward, terminated = _dynamics(self.skip_air)(state, action)
-        return following, reward, terminated, np.zeros_like(terminated)
+        next_state, reward, terminated = _dynamics(self.skip_air)(state, action)
+        return next_state, reward, terminated, np.zeros_like(terminated)
 
     def observe(self, state: JumpingState) -> np.ndarray:
-        return observe(state, self.channels)
+        return dynamics.observe(state, self.channels)
 
     def reset_info(self, state: JumpingState) -> dict[str, np.ndarray]:
-        info = {"obstacle_position": state.obstacle_position, "floor_height": state.floor_height}
+        info = {"obstacle_position": state.obstacle_position.copy(), "floor_height": state.floor_height.copy()}
         if self.channels > 1:
             info["color"] = np.array(COLORS, dtype=object)[state.color]
         return info
 
     def final_info(self, state: JumpingState) -> dict[str, np.ndarray]:
-        exited = (state.x >= EXIT_X) & ~overlaps(state.x, state.height, state.obstacle_position)
+        exited = (state.x >= dynamics.EXIT_X) & ~dynamics.overlaps(state.x, state.height, state.obstacle_position)
         return {"is_success": exited & ((state.color != GREEN) | state.touched_on_floor)}
 
     def optimal_action(self, state: JumpingState) -> np.ndarray:
-        return optimal_action(state)
+        return dynamics.optimal_action(state)
 
     def optimal_return(self, state: JumpingState) -> np.ndarray:
         return self._start_returns(state, 0)
@@ -198,12 +175,11 @@ class JumpingTask:
 
 def _check_task(obstacle_position: Any, floor_height: Any) -> None:
     for name, value, allowed in (
-        ("obstacle_position", obstacle_position, POSITION_RANGE),
-        ("floor_height", floor_height, FLOOR_RANGE),
+        ("obstacle_position", obstacle_position, dynamics.POSITION_RANGE),
+        ("floor_height", floor_height, dynamics.FLOOR_RANGE),
     ):
         for item in np.ravel(value).tolist():
-            if isinstance(item, bool) or not isinstance(item, int) or item not in allowed:
-                raise ValueError(f"{name} must be an integer from {allowed[0]} to {allowed[-1]}, got {item!r}")
+            integer(name, item, allowed[0], allowed[-1])
 
 
 _SKY, _EARTH, _TURF = (24, 28, 48), (54, 46, 62), (150, 142, 176)
@@ -212,16 +188,18 @@ _OBSTACLE = {WHITE: (176, 182, 198), RED: (226, 86, 86), GREEN: (88, 186, 104)}
 
 
 def draw(state: JumpingState, index: int, scale: int = 8) -> np.ndarray:
-    """Return a picture of one state for people, ``uint8[60 * scale, 60 * scale, 3]`` (the agent sees other colors)."""
+    """Return an image of one state for people, ``uint8[60 * scale, 60 * scale, 3]`` (the agent sees other colors)."""
     floor, height = int(state.floor_height[index]), int(state.height[index])
     x, position = int(state.x[index]), int(state.obstacle_position[index])
-    image = raster.canvas(SCREEN, SCREEN, _SKY)
-    raster.rectangle(image, 0, 0, SCREEN, floor + 1, _EARTH)
-    raster.rectangle(image, SCREEN - 1, floor, 1, SCREEN - floor, _EXIT)
-    raster.rectangle(image, x, floor + height, AGENT_WIDTH, AGENT_HEIGHT, _AGENT)
-    raster.rectangle(image, position, floor, OBSTACLE_WIDTH, OBSTACLE_HEIGHT, _OBSTACLE[int(state.color[index])])
-    raster.rectangle(image, 0, floor, SCREEN, 1, _TURF)
-    return raster.enlarge(image, scale)
+    image = drawing.canvas(SCREEN, SCREEN, _SKY)
+    drawing.rectangle(image, 0, 0, SCREEN, floor + 1, _EARTH)
+    drawing.rectangle(image, SCREEN - 1, floor, 1, SCREEN - floor, _EXIT)
+    drawing.rectangle(image, x, floor + height, dynamics.AGENT_WIDTH, dynamics.AGENT_HEIGHT, _AGENT)
+    drawing.rectangle(
+        image, position, floor, dynamics.OBSTACLE_WIDTH, dynamics.OBSTACLE_HEIGHT, _OBSTACLE[int(state.color[index])]
+    )
+    drawing.rectangle(image, 0, floor, SCREEN, 1, _TURF)
+    return drawing.enlarge(image, scale)
 
 
 class JumpingTaskEnv(BatchedEnv):
@@ -262,11 +240,13 @@ class JumpingTaskEnv(BatchedEnv):
 
     ## Source
     Agarwal et al. (2021), section 5 and appendix G. The frames are 0 / 128 / 255 where the paper's are 0 / 0.5 / 1, and
-    row 0 is the top of the picture.
+    row 0 is the top of the image.
 
     ## Version history
     * v0: first version.
     """
+
+    task: JumpingTask
 
     def __init__(
         self,
@@ -289,23 +269,8 @@ class JumpingTaskEnv(BatchedEnv):
         return jumping_mdp(position, floor, COLORS[color], self.task.skip_air)
 
 
-class JumpingTaskVectorEnv(BatchedVectorEnv):
-    __doc__ = JumpingTaskEnv.__doc__
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        obstacle_position: int | None = None,
-        floor_height: int | None = None,
-        grid: str | None = None,
-        split: str | None = None,
-        grid_seed: int | None = None,
-        skip_air: bool = False,
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-    ):
-        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, skip_air, colors=[WHITE])
-        super().__init__(task, num_envs, render_mode, autoreset_mode)
+class JumpingTaskVectorEnv(TaskVectorEnv, of=JumpingTaskEnv):
+    pass
 
 
 class JumpingTaskColorsEnv(JumpingTaskEnv):
@@ -313,7 +278,7 @@ class JumpingTaskColorsEnv(JumpingTaskEnv):
 
     ## Description
     As ``JumpingTask``, in color. A red obstacle must be jumped over. A green obstacle does not end the episode: walking
-    into it from the floor is worth +100, once. The same picture in another color asks for another behaviour.
+    into it from the floor is worth +100, once. The same image in another color asks for another behavior.
 
     ## Action space
     ``Discrete(2)``: 0 = right, 1 = jump.
@@ -357,28 +322,10 @@ class JumpingTaskColorsEnv(JumpingTaskEnv):
         BatchedEnv.__init__(self, task, render_mode)
 
 
-class JumpingTaskColorsVectorEnv(BatchedVectorEnv):
-    __doc__ = JumpingTaskColorsEnv.__doc__
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        obstacle_position: int | None = None,
-        floor_height: int | None = None,
-        grid: str | None = None,
-        split: str | None = None,
-        grid_seed: int | None = None,
-        skip_air: bool = False,
-        color: str = "both",
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-    ):
-        task = JumpingTask(obstacle_position, floor_height, grid, split, grid_seed, skip_air, _colors(color))
-        super().__init__(task, num_envs, render_mode, autoreset_mode)
+class JumpingTaskColorsVectorEnv(TaskVectorEnv, of=JumpingTaskColorsEnv):
+    pass
 
 
 def _colors(color: str) -> tuple[int, ...]:
     known = {"red": (RED,), "green": (GREEN,), "both": (RED, GREEN)}
-    if not isinstance(color, str) or color not in known:
-        raise ValueError(f"color must be one of {list(known)}, got {color!r}")
-    return known[color]
+    return known[choice("color", color, known)]

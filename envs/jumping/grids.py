@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bisimgym.envs.checks import choice, integer
+
 OBSTACLE_POSITIONS = range(20, 46)
 FLOOR_HEIGHTS = range(10, 21)
 GRIDS = ("wide", "narrow", "random", "all")
@@ -33,14 +35,11 @@ def training_tasks(grid: str, grid_seed: int | None = None) -> tuple[Task, ...]:
     Raises:
         ValueError: for an unknown grid, or a ``grid_seed`` that is out of range or given to another grid.
     """
-    if grid not in GRIDS:
-        raise ValueError(f"grid must be one of {list(GRIDS)}, got {grid!r}")
+    choice("grid", grid, GRIDS)
     if grid != "random" and grid_seed is not None:
         raise ValueError(f"grid_seed={grid_seed} has no meaning for grid={grid!r}: it seeds grid='random' only")
     if grid == "random":
-        seed = 1 if grid_seed is None else grid_seed
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-            raise ValueError(f"grid_seed must be an integer from 0 to 2**32 - 1, got {grid_seed!r}")
+        seed = 1 if grid_seed is None else integer("grid_seed", grid_seed, 0, 2**32 - 1)
         # The paper's grids come from the legacy generator; a new Generator would draw other tasks.
         legacy = np.random.RandomState(seed)
         positions = legacy.choice(np.array(OBSTACLE_POSITIONS), size=_RANDOM_TASKS)
@@ -59,8 +58,7 @@ def split_tasks(grid: str, split: str, grid_seed: int | None = None) -> tuple[Ta
     Raises:
         ValueError: for unknown names, and for a split without tasks (``grid="all"`` leaves nothing to test).
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
+    choice("split", split, SPLITS)
     train = training_tasks(grid, grid_seed)
     if split == "train":
         return train
@@ -68,8 +66,8 @@ def split_tasks(grid: str, split: str, grid_seed: int | None = None) -> tuple[Ta
         return ALL_TASKS
     tasks = tuple(task for task in ALL_TASKS if task not in train)
     if split == "validation":
-        neighbours = {(p + dp, f + df) for p, f in train for dp, df in ((1, 0), (-1, 0), (0, 1), (0, -1))}
-        tasks = tuple(task for task in tasks if task in neighbours)
+        neighbors = {(p + dp, f + df) for p, f in train for dp, df in ((1, 0), (-1, 0), (0, 1), (0, -1))}
+        tasks = tuple(task for task in tasks if task in neighbors)
     if not tasks:
         raise ValueError(f"split={split!r} of grid={grid!r} holds no tasks: every task is a training task")
     return tasks

@@ -1,8 +1,7 @@
 """Signals of a hidden Markov chain: see :class:`MarkovSignalEnv`."""
 
-from bisimgym.envs.markov_signal.env import (
-    MarkovSignalEnv,
-    MarkovSignalVectorEnv,
+from bisimgym.envs.markov_signal.env import MarkovSignalEnv, MarkovSignalVectorEnv
+from bisimgym.envs.markov_signal.hmm import (
     SignalLaw,
     sample_signals,
     signal_law,

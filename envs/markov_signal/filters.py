@@ -6,11 +6,9 @@ go through the same term-by-term arithmetic, so that online and whole-sequence r
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from bisimgym.envs.markov_signal.env import SignalLaw, triangular_map
+from bisimgym.envs.markov_signal.hmm import SignalLaw, triangular_map
 
 
 def log_densities(law: SignalLaw, frames: np.ndarray, block: int = 2048) -> np.ndarray:
@@ -72,13 +70,6 @@ def frame_states(law: SignalLaw, signals: np.ndarray) -> np.ndarray:
     return scores.argmax(axis=0).reshape(signals.shape[:-1])
 
 
-def mean_only(law: SignalLaw) -> SignalLaw:
-    """Return the law with the same means and, for all states, the mean variance times the identity as covariance."""
-    variance = np.trace(law.covariances, axis1=1, axis2=2).mean() / law.dimension
-    identity = np.broadcast_to(np.eye(law.dimension), law.covariances.shape)
-    return dataclasses.replace(law, covariances=variance * identity, factors=np.sqrt(variance) * identity)
-
-
 class ExactFilter:
     """The Bayes-optimal online classifier: the forward filter. No agent that sees only signals does better on average.
 
@@ -114,13 +105,6 @@ class ExactFilter:
         return belief.argmax(axis=0), np.ascontiguousarray(belief.T)
 
 
-class MeanOnlyFilter(ExactFilter):
-    """The forward filter that knows the means only: the best that a shared isotropic observation noise allows."""
-
-    def __init__(self, law: SignalLaw):
-        super().__init__(mean_only(law))
-
-
 class FrameMAP:
     """The most probable state of each frame by itself, with the stationary prior: the best without memory."""
 
@@ -154,11 +138,11 @@ def _forward(law: SignalLaw, signals: np.ndarray) -> tuple[np.ndarray, np.ndarra
     densities = log_densities(law, signals.swapaxes(0, 1).reshape(-1, law.dimension))
     densities = np.ascontiguousarray(densities.reshape(-1, length, batch).swapaxes(0, 1))
     filtered, predicted = np.empty_like(densities), np.empty_like(densities)
-    following = np.repeat(law.initial[:, None], batch, axis=1)
+    next_belief = np.repeat(law.initial[:, None], batch, axis=1)
     for t in range(length):
-        predicted[t] = following
-        filtered[t] = _updated(following, densities[t])
-        following = _product(law.transition_matrix, filtered[t])
+        predicted[t] = next_belief
+        filtered[t] = _updated(next_belief, densities[t])
+        next_belief = _product(law.transition_matrix, filtered[t])
     return filtered, predicted
 
 

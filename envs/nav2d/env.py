@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 
-from bisimgym.envs import drawing as raster
-from bisimgym.envs.array_task import BatchedEnv, BatchedVectorEnv
+from bisimgym.envs import drawing
+from bisimgym.envs.array_task import ArrayTask, BatchedEnv
+from bisimgym.envs.batched_vector import TaskVectorEnv
+from bisimgym.envs.checks import integer
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.nav2d.layouts import (
     MOVES,
@@ -116,10 +117,10 @@ def successor_observations(observations: np.ndarray) -> np.ndarray:
     cell = agent.argmax(axis=1)
     wanted = neighbors(size)[cell]
     blocked = observations[..., 0].reshape(n, -1)[np.arange(n)[:, None], wanted] != 0
-    following = np.where(blocked, cell[:, None], wanted)
+    next_state = np.where(blocked, cell[:, None], wanted)
     result = np.repeat(observations[:, None], len(MOVES), axis=1)
     result[..., 1] = 0
-    row, column = np.divmod(following, size)
+    row, column = np.divmod(next_state, size)
     result[np.arange(n)[:, None], np.arange(len(MOVES)), row, column, 1] = PRESENT
     return result
 
@@ -146,16 +147,16 @@ def nav2d_mdp(obstacles: np.ndarray, goal: tuple[int, int]) -> FiniteMDP:
     free = np.flatnonzero(~obstacles)
     number = np.full(size * size, -1)
     number[free] = np.arange(len(free))
-    following = number[neighbors(size)[free]]
-    following = np.where(following < 0, np.arange(len(free))[:, None], following)
+    next_state = number[neighbors(size)[free]]
+    next_state = np.where(next_state < 0, np.arange(len(free))[:, None], next_state)
     end = number[goal[0] * size + goal[1]]
-    following[end] = end
-    reward = np.where(following == end, GOAL_REWARD, STEP_REWARD)
+    next_state[end] = end
+    reward = np.where(next_state == end, GOAL_REWARD, STEP_REWARD)
     terminal = np.arange(len(free)) == end
-    return FiniteMDP(following, reward, terminal, tuple(f"({c // size}, {c % size})" for c in free))
+    return FiniteMDP(next_state, reward, terminal, tuple(f"({c // size}, {c % size})" for c in free))
 
 
-class Nav2DTask:
+class Nav2DTask(ArrayTask[Nav2DState]):
     """The array task behind the Nav2D environments."""
 
     render_fps = 8
@@ -166,9 +167,8 @@ class Nav2DTask:
         self, rules: LayoutRules, goal_visible: bool, max_episode_steps: int | None, goal_conditioned: bool = False
     ):
         check_rules(rules)
-        steps = max_episode_steps
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-            raise ValueError(f"max_episode_steps must be None or an integer of at least 1, got {steps!r}")
+        if max_episode_steps is not None:
+            integer("max_episode_steps", max_episode_steps, 1, hint=", or None")
         if not isinstance(goal_visible, bool):
             raise ValueError(f"goal_visible must be True or False, got {goal_visible!r}")
         self.rules = rules
@@ -183,15 +183,15 @@ class Nav2DTask:
             self.observation_space = spaces.Dict(observation=image, achieved_goal=place, desired_goal=place)
         self.action_space = spaces.Discrete(len(MOVES))
 
-    def initial(self, words: np.ndarray, options: Mapping[str, Any]) -> Nav2DState:
+    def initial(self, seeds: np.ndarray, options: Mapping[str, Any]) -> Nav2DState:
         if options:
             raise ValueError(f"unknown reset options {sorted(options)}: Nav2D has none")
-        return initial_state(draw_layouts(self.rules, words))
+        return initial_state(draw_layouts(self.rules, seeds))
 
     def transition(self, state: Nav2DState, action: np.ndarray):
-        following, reward, reached = transition(state, action, self.size)
+        next_state, reward, reached = transition(state, action, self.size)
         limit = np.iinfo(np.int64).max if self.max_episode_steps is None else self.max_episode_steps
-        return following, reward, reached, following.step >= limit  # also on the goal, as gymnasium's TimeLimit does
+        return next_state, reward, reached, next_state.step >= limit  # also on the goal, as gymnasium's TimeLimit does
 
     def observe(self, state: Nav2DState) -> Any:
         image = observe(state, self.size, self.goal_visible, not self.goal_conditioned)
@@ -227,11 +227,11 @@ class Nav2DTask:
         rows = np.arange(n)
         wanted = np.broadcast_to(neighbors(self.size), (n, self.size**2, len(MOVES)))
         blocked = state.obstacles[rows[:, None, None], wanted] != 0
-        following = np.where(blocked, np.arange(self.size**2)[:, None], wanted)
-        reward = np.where(following == state.goal[:, None, None], GOAL_REWARD, STEP_REWARD)
+        next_state = np.where(blocked, np.arange(self.size**2)[:, None], wanted)
+        reward = np.where(next_state == state.goal[:, None, None], GOAL_REWARD, STEP_REWARD)
         values = np.zeros((n, self.size**2))
         for _ in range(self._horizon):
-            values = (reward + values[rows[:, None, None], following]).mean(axis=2)
+            values = (reward + values[rows[:, None, None], next_state]).mean(axis=2)
             values[rows, state.goal] = 0  # the episode is over there
         return values[rows, state.start]
 
@@ -248,35 +248,35 @@ _AGENT, _GOAL, _START, _WAY = (250, 206, 92), (90, 150, 230), (58, 66, 104), (62
 
 
 def draw(state: Nav2DState, index: int, size: int, width: int = 480) -> np.ndarray:
-    """Return a picture for people, ``uint8[P, P, 3]``, P about ``width``: agent, goal and the oracle's way."""
+    """Return an image for people, ``uint8[P, P, 3]``, P about ``width``: agent, goal and the oracle's path."""
     scale = max(width // size, 6)
-    image = raster.canvas(size * scale, size * scale, _GROUND)
+    image = drawing.canvas(size * scale, size * scale, _GROUND)
     image[::scale], image[:, ::scale] = _LINE, _LINE
     gap = max(scale // 12, 1)
 
-    def block(cell: int, color: raster.Color, margin: int) -> None:
+    def block(cell: Any, color: drawing.Color, margin: int) -> None:
         row, column = divmod(int(cell), size)
         image[
             row * scale + margin : (row + 1) * scale - margin, column * scale + margin : (column + 1) * scale - margin
         ] = color
 
-    for cell in np.flatnonzero(state.obstacles[index]):
-        block(cell, _WALL, 0)
-        block(cell, _WALL_TOP, gap)
+    for wall in np.flatnonzero(state.obstacles[index]):
+        block(wall, _WALL, 0)
+        block(wall, _WALL_TOP, gap)
     block(state.start[index], _START, gap)
     cell, distance = int(state.cell[index]), state.distance[index]
     while distance[cell] > 1:
         around = neighbors(size)[cell]
         cell = int(around[(distance[around] < distance[cell]).argmax()])
         block(cell, _WAY, scale * 2 // 5)
-    raster.disc(image, *_centre(state.goal[index], size, scale), scale * 0.4, _GOAL)
-    raster.disc(image, *_centre(state.goal[index], size, scale), scale * 0.22, _GROUND)
-    raster.disc(image, *_centre(state.cell[index], size, scale), scale * 0.32, _AGENT)
+    drawing.disc(image, *_center(state.goal[index], size, scale), scale * 0.4, _GOAL)
+    drawing.disc(image, *_center(state.goal[index], size, scale), scale * 0.22, _GROUND)
+    drawing.disc(image, *_center(state.cell[index], size, scale), scale * 0.32, _AGENT)
     return image
 
 
-def _centre(cell: int, size: int, scale: int) -> tuple[float, float]:
-    """Return the x and y of a cell's centre, y from the top."""
+def _center(cell: int, size: int, scale: int) -> tuple[float, float]:
+    """Return the x and y of a cell's center, y from the top."""
     row, column = divmod(int(cell), size)
     return (column + 0.5) * scale, (row + 0.5) * scale
 
@@ -328,6 +328,8 @@ class Nav2DEnv(BatchedEnv):
     * v0: first version.
     """
 
+    task: Nav2DTask
+
     def __init__(
         self,
         size: int = 20,
@@ -348,23 +350,8 @@ class Nav2DEnv(BatchedEnv):
         return nav2d_mdp(self.state.obstacles[0].reshape(size, size) > 0, divmod(int(self.state.goal[0]), size))
 
 
-class Nav2DVectorEnv(BatchedVectorEnv):
-    __doc__ = Nav2DEnv.__doc__
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        size: int = 20,
-        num_obstacles: int = 15,
-        obstacle_size: int = 2,
-        min_goal_distance: int = 10,
-        goal_visible: bool = True,
-        max_episode_steps: int | None = MAX_EPISODE_STEPS,
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-    ):
-        rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
-        super().__init__(Nav2DTask(rules, goal_visible, max_episode_steps), num_envs, render_mode, autoreset_mode)
+class Nav2DVectorEnv(TaskVectorEnv, of=Nav2DEnv, max_episode_steps=MAX_EPISODE_STEPS):
+    pass
 
 
 class Nav2DCorridorEnv(Nav2DEnv):
@@ -407,19 +394,8 @@ class Nav2DCorridorEnv(Nav2DEnv):
         BatchedEnv.__init__(self, task, render_mode)
 
 
-class Nav2DCorridorVectorEnv(BatchedVectorEnv):
-    __doc__ = Nav2DCorridorEnv.__doc__
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        goal_visible: bool = True,
-        max_episode_steps: int | None = MAX_EPISODE_STEPS,
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-    ):
-        task = Nav2DTask(LayoutRules(corridor=True), goal_visible, max_episode_steps)
-        super().__init__(task, num_envs, render_mode, autoreset_mode)
+class Nav2DCorridorVectorEnv(TaskVectorEnv, of=Nav2DCorridorEnv, max_episode_steps=MAX_EPISODE_STEPS):
+    pass
 
 
 def _reward_of_goals(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> Any:
@@ -489,22 +465,5 @@ class Nav2DGoalEnv(Nav2DEnv):
         BatchedEnv.__init__(self, Nav2DTask(rules, True, max_episode_steps, goal_conditioned=True), render_mode)
 
 
-class Nav2DGoalVectorEnv(BatchedVectorEnv):
-    __doc__ = Nav2DGoalEnv.__doc__
-
+class Nav2DGoalVectorEnv(TaskVectorEnv, of=Nav2DGoalEnv, max_episode_steps=MAX_EPISODE_STEPS):
     compute_reward = staticmethod(_reward_of_goals)
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        size: int = 20,
-        num_obstacles: int = 15,
-        obstacle_size: int = 2,
-        min_goal_distance: int = 10,
-        max_episode_steps: int | None = MAX_EPISODE_STEPS,
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-    ):
-        rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
-        task = Nav2DTask(rules, True, max_episode_steps, goal_conditioned=True)
-        super().__init__(task, num_envs, render_mode, autoreset_mode)

@@ -12,9 +12,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from bisimgym.envs.checks import integer
 from bisimgym.envs.seeds import uniforms
 
 #: Row and column steps of the actions: down, right, up, left.
@@ -35,7 +37,7 @@ class LayoutRules:
     Attributes:
         size: cells along each side, 4 to 60.
         num_obstacles: square blocks, which may overlap.
-        obstacle_size: cells along each side of a block. A block with centre (r, c) covers the rows ``r - side // 2`` to
+        obstacle_size: cells along each side of a block. A block with center (r, c) covers the rows ``r - side // 2`` to
             ``r - side // 2 + side - 1`` and columns likewise, cut at the border.
         min_goal_distance: least L1 distance from start to goal.
         corridor: whether the grid is the corridor of the paper's Figure 5.
@@ -66,16 +68,10 @@ class Layouts:
 
 def check_rules(rules: LayoutRules) -> None:
     """Raise ``ValueError`` for rules out of range, or under which hardly any layout can be solved."""
-    limits = {
-        "size": (SIZE_RANGE[0], SIZE_RANGE[-1]),
-        "num_obstacles": (0, rules.size**2 if isinstance(rules.size, int) else 0),
-        "obstacle_size": (1, rules.size),
-        "min_goal_distance": (1, 2 * rules.size - 2 if isinstance(rules.size, int) else 0),
-    }
-    for name, (low, high) in limits.items():
-        value = getattr(rules, name)
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-            raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+    size = integer("size", rules.size, SIZE_RANGE[0], SIZE_RANGE[-1])
+    integer("num_obstacles", rules.num_obstacles, 0, size**2)
+    integer("obstacle_size", rules.obstacle_size, 1, size)
+    integer("min_goal_distance", rules.min_goal_distance, 1, 2 * size - 2)
     solvable = _solvable_of_trial(rules)
     if solvable < _FEWEST_SOLVABLE:
         raise ValueError(
@@ -87,44 +83,44 @@ def check_rules(rules: LayoutRules) -> None:
 
 @functools.cache
 def _solvable_of_trial(rules: LayoutRules) -> int:
-    words = np.arange(_TRIAL_LAYOUTS, dtype=np.uint64)
-    return int(_attempt(rules, words, 0)[1].sum())
+    seeds = np.arange(_TRIAL_LAYOUTS, dtype=np.uint64)
+    return int(attempt(rules, seeds, 0)[1].sum())
 
 
-def draw_layouts(rules: LayoutRules, words: np.ndarray) -> Layouts:
-    """Return a layout for each word, ``uint64[M]``.
+def draw_layouts(rules: LayoutRules, seeds: np.ndarray) -> Layouts:
+    """Return a layout for each seed, ``uint64[M]``.
 
     Obstacles, start (uniform over free cells) and goal (uniform over free cells far enough from the start) are drawn
-    anew, all together, until a path joins start and goal. In the corridor the goal is uniform over the far cells that
+    again, all together, until a path joins start and goal. In the corridor the goal is uniform over the far cells that
     can be reached, so that nothing needs to be drawn again.
     """
-    layouts, good = _attempt(rules, words, 0)
+    layouts, good = attempt(rules, seeds, 0)
     rows = np.flatnonzero(~good)
     draw = 0
     while len(rows):
         draw += 1
         if draw == _MOST_DRAWS:
             raise RuntimeError(f"no layout that can be solved in {_MOST_DRAWS} draws under {rules}")
-        again, good = _attempt(rules, words[rows], draw)
+        again, good = attempt(rules, seeds[rows], draw)
         for field in dataclasses.fields(Layouts):
             getattr(layouts, field.name)[rows[good]] = getattr(again, field.name)[good]
         rows = rows[~good]
     return layouts
 
 
-def _attempt(rules: LayoutRules, words: np.ndarray, draw: int) -> tuple[Layouts, np.ndarray]:
-    """Return draw number ``draw`` of each word, and ``bool[M]``: whether it can be solved."""
+def attempt(rules: LayoutRules, seeds: np.ndarray, draw: int) -> tuple[Layouts, np.ndarray]:
+    """Return draw number ``draw`` of each seed, and ``bool[M]``: whether it can be solved."""
     size, blocks = rules.size, rules.num_obstacles
     tries = _TRIES + 1
     numbers = 2 * blocks + 2 * tries
-    random = uniforms(words, numbers, first=draw * numbers)
-    obstacles = _place_blocks(rules, (random[:, : 2 * blocks] * size).astype(np.int64))
+    random = uniforms(seeds, numbers, first=draw * numbers)
+    obstacles = place_blocks(rules, (random[:, : 2 * blocks] * size).astype(np.int64))
     if rules.corridor:
         _dig_corridor(obstacles)
-    free = ~obstacles.reshape(len(words), -1)
+    free = ~obstacles.reshape(len(seeds), -1)
     far = _far_cells(size, rules.min_goal_distance)
     if rules.corridor:
-        start = np.full(len(words), _CORRIDOR_START[0] * size + _CORRIDOR_START[1])
+        start = np.full(len(seeds), _CORRIDOR_START[0] * size + _CORRIDOR_START[1])
         corridor = np.zeros((size, size), dtype=bool)
         corridor[_CORRIDOR_ROWS, :] = True
         allowed = far[start] & corridor.ravel()
@@ -134,17 +130,17 @@ def _attempt(rules: LayoutRules, words: np.ndarray, draw: int) -> tuple[Layouts,
         allowed &= free
     goal = _choose(allowed, random[:, -tries:])
     distance = distances_to(free.reshape(-1, size, size), goal)
-    solvable = allowed.any(axis=1) & (distance[np.arange(len(words)), start] < UNREACHABLE)
-    return Layouts(obstacles.reshape(len(words), -1) * np.uint8(255), start, goal, distance), solvable
+    solvable = allowed.any(axis=1) & (distance[np.arange(len(seeds)), start] < UNREACHABLE)
+    return Layouts(obstacles.reshape(len(seeds), -1) * np.uint8(255), start, goal, distance), solvable
 
 
-def _place_blocks(rules: LayoutRules, centres: np.ndarray) -> np.ndarray:
-    """Return ``bool[M, size, size]``: the blocks around ``int64[M, 2 * blocks]`` centres (row and column in turn)."""
+def place_blocks(rules: LayoutRules, centers: np.ndarray) -> np.ndarray:
+    """Return ``bool[M, size, size]``: the blocks around ``int64[M, 2 * blocks]`` centers (row and column in turn)."""
     size, side = rules.size, rules.obstacle_size
     wide = size + side  # blocks may stick out
-    grid = np.zeros((len(centres), wide, wide), dtype=bool)
-    layout = np.arange(len(centres))[:, None] * (wide * wide)
-    corner = layout + centres[:, ::2] * wide + centres[:, 1::2]  # the corner is side // 2 up and left of the centre
+    grid = np.zeros((len(centers), wide, wide), dtype=bool)
+    layout = np.arange(len(centers))[:, None] * (wide * wide)
+    corner = layout + centers[:, ::2] * wide + centers[:, 1::2]  # the corner is side // 2 up and left of the center
     flat = grid.reshape(-1)
     for row in range(side):
         for column in range(side):
@@ -195,7 +191,7 @@ def distances_to(free: np.ndarray, goal: np.ndarray) -> np.ndarray:
         goal: ``int64[M]`` cells.
     """
     layouts, size = free.shape[:2]
-    word = np.uint32 if size <= 32 else np.uint64
+    word: Any = np.uint32 if size <= 32 else np.uint64
     wide = np.zeros((layouts, size, 8 * np.dtype(word).itemsize), dtype=bool)
     wide[:, :, :size] = free
     # Rows of cells first: slices of them are then contiguous over layouts.

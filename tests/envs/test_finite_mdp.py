@@ -41,9 +41,7 @@ def test_cycles_without_discount_are_an_error():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"transition": np.array([[0, 2], [1, 1]])}, "from 0 to 1"),
         ({"transition": np.zeros((2, 3), dtype=int)}, r"must be \[2, 2\]"),
-        ({"transition": np.full((2, 2, 2), 0.4)}, "sum to one"),
         ({"transition": np.array([[0, 1], [0, 1]])}, "absorbing"),
         ({"reward": np.array([[1.0, 0.0], [0.0, 2.0]])}, "absorbing"),
         ({"reward": np.array([[1.0, np.nan], [0.0, 0.0]])}, "finite"),
@@ -67,9 +65,9 @@ def test_bad_numbers_are_named():
         mdp.optimal_values(1.5)
     with pytest.raises(ValueError, match="tolerance must be positive .* got 0"):
         mdp.optimal_values(0.5, tolerance=0)
-    with pytest.raises(ValueError, match=r"with discount=0.99999 .* at least 8.9e-06.* got 1e-10"):
-        mdp.optimal_values(0.99999, tolerance=1e-10)
-    assert mdp.optimal_values(0.99999)[0] == pytest.approx(1e5, abs=1e-5)
+    with pytest.raises(ValueError, match=r"with discount=0.9999 .* at least 8.9e-08.* got 1e-10"):
+        mdp.optimal_values(0.9999, tolerance=1e-10)
+    assert mdp.optimal_values(0.9999)[0] == pytest.approx(1e4, abs=1e-7)
     with pytest.raises(ValueError, match=r"policy must be \[2, 2\], got \(2,\)"):
         mdp.policy_values(np.ones(2), 0.5)
     with pytest.raises(ValueError, match="offsets must rise from 0"):
@@ -170,9 +168,12 @@ class TestSmallProcesses:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: garnet(3, 2, 4, np.random.default_rng()), "branching must be from 1 to num_states=3, got 4"),
-            (lambda: garnet(0, 2, 1, np.random.default_rng()), "num_states and num_actions must be at least 1"),
-            (lambda: garnet(3, 2, 1, np.random.default_rng(), 4), "num_terminal must be from 0 to num_states=3, got 4"),
+            (lambda: garnet(3, 2, 4, np.random.default_rng()), "branching must be an integer from 1 to 3, .*, got 4"),
+            (lambda: garnet(0, 2, 1, np.random.default_rng()), "num_states must be an integer of at least 1, got 0"),
+            (
+                lambda: garnet(3, 2, 1, np.random.default_rng(), 4),
+                "num_terminal must be .* from 0 to 3, .*, got 4",
+            ),
             (lambda: grid_world(["ab"]), "layout must be rows"),
             (lambda: grid_world(["  ", " "]), "layout must be rows of equal length"),
             (lambda: grid_world(["##"]), "must have a free cell"),

@@ -1,6 +1,8 @@
 """What every registered id must do. New environments are covered without new code."""
 
 import copy
+import functools
+import inspect
 import json
 import os
 import pickle
@@ -35,18 +37,21 @@ def skip_without_oracle(env_id):
         pytest.skip("no oracle is known for tasks of dm_control")
 
 
-def assert_same(one, two, where=""):
-    """Compare nested infos and arrays exactly."""
+def assert_same(one, two, where="", tolerance=0.0):
+    """Compare nested infos and arrays, exactly without a tolerance."""
     if isinstance(one, dict):
         assert isinstance(two, dict), where
         assert one.keys() == two.keys(), where
         for key in one:
-            assert_same(one[key], two[key], f"{where}.{key}")
+            assert_same(one[key], two[key], f"{where}.{key}", tolerance)
     elif isinstance(one, tuple):
         for i, (a, b) in enumerate(zip(one, two, strict=True)):
-            assert_same(a, b, f"{where}[{i}]")
+            assert_same(a, b, f"{where}[{i}]", tolerance)
     else:
-        np.testing.assert_array_equal(one, two, where)
+        if tolerance:
+            np.testing.assert_allclose(one, two, tolerance, tolerance, err_msg=where)
+        else:
+            np.testing.assert_array_equal(one, two, where)
         if isinstance(one, np.ndarray):
             assert one.dtype == two.dtype, where
 
@@ -60,7 +65,7 @@ def masked(infos):
         elif isinstance(value, dict):
             result[key] = masked(value)
         else:
-            result[key] = [v for v, told in zip(value, infos[f"_{key}"], strict=True) if told]
+            result[key] = [v for v, given in zip(value, infos[f"_{key}"], strict=True) if given]
     return result
 
 
@@ -96,7 +101,9 @@ def test_same_seed_same_episode(env_id):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_vector_equals_single_exactly(env_id, mode):
+def test_vector_equals_single(env_id, mode):
+    # Observations of LQR are matrix products in float32; everything else is equal to the last bit.
+    equal = functools.partial(assert_same, tolerance=1e-6 if "LQR" in env_id else 0.0)
     count, steps = (2, 90) if env_id in QUICK else (5, 250)
     native = make_vec(env_id, num_envs=count, autoreset_mode=mode.value)
     single = SyncVectorEnv([lambda: make(env_id)] * count, autoreset_mode=mode)
@@ -105,24 +112,24 @@ def test_vector_equals_single_exactly(env_id, mode):
     native.action_space.seed(1)
     observation_a, info_a = native.reset(seed=11)
     observation_b, info_b = single.reset(seed=11)
-    assert_same(observation_a, observation_b)
-    assert_same(masked(info_a), masked(info_b))
+    equal(observation_a, observation_b)
+    equal(masked(info_a), masked(info_b))
     ended = np.zeros(count, dtype=bool)
     endings = 0
     for _ in range(steps):
         if mode is AutoresetMode.DISABLED and ended.any():
             a, b = (envs.reset(options={"reset_mask": ended.copy()}) for envs in (native, single))
-            assert_same(a[0], b[0])
-            assert_same(masked(a[1]), masked(b[1]))
+            equal(a[0], b[0])
+            equal(masked(a[1]), masked(b[1]))
         action = native.action_space.sample()
         a, b = native.step(action), single.step(action)
-        assert_same(a[:4], b[:4])
+        equal(a[:4], b[:4])
         final_a, final_b = a[4].pop("final_obs", None), b[4].pop("final_obs", None)
         assert (final_a is None) == (final_b is None)
         if final_a is not None:
             for x, y in zip(final_a, final_b, strict=True):
-                assert_same(x, y)
-        assert_same(masked(a[4]), masked(b[4]))
+                equal(x, y)
+        equal(masked(a[4]), masked(b[4]))
         ended = a[2] | a[3]
         endings += ended.sum()
     assert endings >= count
@@ -265,6 +272,14 @@ def test_unknown_arguments_are_errors(env_id):
     for wrong in (0, 2.0):
         with pytest.raises(ValueError, match="num_envs must be an integer of at least 1"):
             make_vec(env_id, num_envs=wrong)
+
+
+def test_vector_environments_take_the_arguments_of_one(env_id):
+    single = inspect.signature(type(make(env_id).unwrapped)).parameters
+    vector = inspect.signature(type(make_vec(env_id, num_envs=1).unwrapped)).parameters
+    assert single.keys() <= vector.keys()
+    assert vector["num_envs"].default == 1
+    assert "autoreset_mode" in vector
 
 
 def test_docstring_is_the_task_page(env_id):

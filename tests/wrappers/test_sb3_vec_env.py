@@ -1,3 +1,5 @@
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,13 +9,14 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 import bisimgym  # noqa: F401
-from bisimgym.envs.array_task import BatchedVectorEnv
+from bisimgym.envs.array_task import ArrayTask
+from bisimgym.envs.batched_vector import BatchedVectorEnv
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 PLAIN = "bisimgym/JumpingTask-v0"
 
 
-def test_it_equals_sb3s_own_vectorisation():
+def test_it_equals_sb3s_own_vectorization():
     native = SB3VecEnv(gym.make_vec(PLAIN, num_envs=3, grid="wide"))
     own = DummyVecEnv([lambda: gym.make(PLAIN, grid="wide")] * 3)
     for envs in (native, own):
@@ -37,17 +40,20 @@ def test_it_equals_sb3s_own_vectorisation():
     assert endings > 5
 
 
-class Clock:
+@dataclasses.dataclass
+class ClockState:
+    count: np.ndarray
+
+
+class Clock(ArrayTask[ClockState]):
     """Counts to five and is cut off there; ends by itself at three if the action is 1."""
 
     observation_space = spaces.Box(0, 10, (1,), np.float32)
     action_space = spaces.Discrete(2)
     render_fps = 1
-    draws_ahead = False
-    informs_every_step = False
 
-    def initial(self, words, options):
-        return ClockState(np.zeros(len(words)))
+    def initial(self, seeds, options):
+        return ClockState(np.zeros(len(seeds)))
 
     def transition(self, state, action):
         count = state.count + 1
@@ -61,14 +67,6 @@ class Clock:
 
     def final_info(self, state):
         return {}
-
-
-import dataclasses  # noqa: E402
-
-
-@dataclasses.dataclass
-class ClockState:
-    count: np.ndarray
 
 
 def test_time_limits_are_kept_apart_from_termination():
@@ -160,3 +158,7 @@ def test_hindsight_replay_gets_a_reward_for_every_goal_it_asks_about():
         policy_kwargs={"features_extractor_class": DictExtractor},
     )
     model.learn(90)
+    batch = model.replay_buffer.sample(200)
+    achieved, desired = (batch.next_observations[key] for key in ("achieved_goal", "desired_goal"))
+    assert (batch.rewards[:, 0] == -1.0 + (achieved == desired).all(dim=1).float()).all()
+    assert (batch.rewards == 0).any()

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist
 
-from bisimgym.envs.markov_signal.env import SignalLaw, stationary_distribution
+from bisimgym.envs.markov_signal import SignalLaw, stationary_distribution
 from bisimgym.envs.markov_signal.filters import ExactFilter, filter_posteriors, log_densities, smooth_posteriors
 
 #: Initial clusterings that are tried, and frames that they are tried on.

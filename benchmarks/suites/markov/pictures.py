@@ -36,7 +36,7 @@ from bisimgym.baselines.langevin.segmentation import best_permutation, matched_s
 from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.suites.markov.comparators import KMeansStates
 from bisimgym.benchmarks.suites.markov.suite import NUM_STATES, TASKS, TEST_LENGTH, TEST_SEED
-from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states
 
 #: Test signals that are encoded. With the default seed they are the first ones of the suite's.

@@ -33,7 +33,7 @@ from bisimgym.benchmarks.suites.base import (
     from_checkpoint,
     resumed_curve,
 )
-from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states, frame_states, smooth_states
 
 PAPER = "Koop et al. (2022)"

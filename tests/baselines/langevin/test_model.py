@@ -19,7 +19,7 @@ from bisimgym.baselines.langevin.agent import SignalAgent
 from bisimgym.baselines.langevin.energy import NetworkEnergy, TanhEnergy
 from bisimgym.baselines.langevin.model import DYNAMICS, NeuralLangevinDynamics
 from bisimgym.baselines.langevin.training import excess_curvature, kl_weight, learning_rate_factor
-from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 
 SMALL = {"energy_units": 8, "drift_units": 8, "hidden": 8, "context": 6, "control_units": 8}
 SHORT = {"batch_size": 4, "window": 6, "long_window": 9, "long_updates": 3, "warm_up": 2, "kl_warm_up": 4}

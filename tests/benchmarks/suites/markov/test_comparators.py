@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from bisimgym.benchmarks.suites.markov.comparators import GaussianMixtureHMM, KMeansStates, _expected
-from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import ExactFilter, filter_states
 
 

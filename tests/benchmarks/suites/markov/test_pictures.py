@@ -13,7 +13,7 @@ from bisimgym.baselines.langevin.model import NeuralLangevinDynamics, Paths
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
 from bisimgym.benchmarks.suites.markov.pictures import Frame, figures, iso_surface, plane_through, study, window
-from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states, frame_states
 
 PAGE = Path(__file__).parents[4] / "docs" / "langevin.md"

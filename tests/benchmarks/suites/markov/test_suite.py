@@ -8,7 +8,7 @@ from bisimgym.benchmarks.running.run_folder import RunFolder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
 from bisimgym.benchmarks.suites.markov import suite as markov
-from bisimgym.envs.markov_signal.env import signal_law
+from bisimgym.envs.markov_signal import signal_law
 from bisimgym.envs.markov_signal.filters import ExactFilter, FrameMAP
 
 SUITE = load_suite("markov")

@@ -1,13 +1,10 @@
 import dataclasses
-import json
-import pickle
 import sys
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.envs.registration import EnvSpec
 
 import bisimgym  # noqa: F401
 from bisimgym.envs.array_task import select
@@ -86,7 +83,7 @@ class TestDynamics:
         assert (total, steps, info["is_success"]) == (position - 6, position - 4, False)
 
     @pytest.mark.parametrize("color", ["white", "red", "green"])
-    def test_dynamics_and_pictures_equal_the_scalar_reference(self, color):
+    def test_dynamics_and_observations_equal_the_scalar_reference(self, color):
         rng = np.random.default_rng(5)
         channels = 1 if color == "white" else 3
         for _ in range(60):
@@ -236,14 +233,7 @@ class TestOracle:
             checked += 1
         assert checked > 50
 
-    def test_optimal_and_random_returns(self):
-        env = gym.make(PLAIN, obstacle_position=20, floor_height=10)
-        env.reset(seed=0)
-        assert env.unwrapped.optimal_return() == 156
-        exact = env.unwrapped.random_return()
-        rng = np.random.default_rng(0)
-        played = [play(env, lambda e: int(rng.integers(2)))[0] for _ in range(1500)]
-        assert abs(np.mean(played) - exact) < 4 * np.std(played) / np.sqrt(len(played))
+    def test_the_optimal_return_of_a_green_obstacle(self):
         green = gym.make_vec(COLORS, num_envs=3, obstacle_position=30, floor_height=10, color="green")
         green.reset(seed=0)
         assert green.unwrapped.optimal_return().tolist() == [254] * 3
@@ -285,7 +275,7 @@ class TestSkipAir:
         jumps = 0
         while len(state.x):
             action = (rng.random(len(state.x)) < 0.1).astype(int)
-            following, reward, terminated = dynamics.transition_to_ground(state, action)
+            next_state, reward, terminated = dynamics.transition_to_ground(state, action)
             for i in range(len(state.x)):
                 one, earned, ended = dynamics.transition(select(state, [i]), action[i : i + 1])
                 jumps += one.phase[0] != dynamics.GROUND
@@ -294,8 +284,8 @@ class TestSkipAir:
                     earned = earned + further
                 assert (earned[0], ended[0]) == (reward[i], terminated[i])
                 for field in dataclasses.fields(one):
-                    assert getattr(one, field.name)[0] == getattr(following, field.name)[i], field.name
-            state = select(following, ~terminated)
+                    assert getattr(one, field.name)[0] == getattr(next_state, field.name)[i], field.name
+            state = select(next_state, ~terminated)
         assert jumps > 32
 
     def test_environments_show_the_ground_and_sum_rewards(self):
@@ -363,25 +353,6 @@ class TestArguments:
         _, info = env.reset(seed=1, options={"obstacle_position": 33, "floor_height": 13})
         assert info == {"obstacle_position": 33, "floor_height": 13}
         assert (env.reset()[1]["obstacle_position"], env.reset()[1]["floor_height"]) != (33, 13)
-
-    def test_spec_round_trip(self):
-        env = gym.make(COLORS, grid="random", split="test", grid_seed=4, color="red")
-        text = env.spec.to_json()
-        json.loads(text)
-        again = gym.make(EnvSpec.from_json(text))
-        for one in (env, again):
-            one.reset(seed=3)
-        assert env.reset()[1] == again.reset()[1]
-
-    def test_pickling_keeps_the_episode(self):
-        env = gym.make(PLAIN)
-        env.reset(seed=2)
-        env.step(0)
-        copy = pickle.loads(pickle.dumps(env))
-        for action in (1, 0, 0):
-            one, two = env.step(action), copy.step(action)
-            np.testing.assert_array_equal(one[0], two[0])
-            assert one[1:] == two[1:]
 
     def test_a_union_holds_each_task(self):
         tasks = [(20, 10), (45, 13), (30, 10, "green")]

@@ -1,4 +1,4 @@
-"""Epsilon-greedy data of Nav2D, held as layouts and cells; images are built when they are asked for.
+"""Epsilon-greedy data of Nav2D, in a form of its own: layouts and cells; images are built when they are asked for.
 
 A million transitions take some tens of megabytes, where their images would take gigabytes.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from gymnasium.utils import seeding
 
 from bisimgym.envs.array_task import put, select
+from bisimgym.envs.batched_vector import BatchedVectorEnv
+from bisimgym.envs.checks import fraction, integer
 from bisimgym.envs.nav2d import env as nav2d
-from bisimgym.envs.nav2d.layouts import LayoutRules, check_rules, draw_layouts
+from bisimgym.envs.nav2d.layouts import LayoutRules
 
 
 @dataclass(frozen=True)
@@ -102,54 +103,52 @@ def collect_nav2d(
         ValueError: for a number out of range.
     """
     rules = rules or LayoutRules()
-    check_rules(rules)
-    for name, value in (
-        ("num_transitions", num_transitions),
-        ("num_streams", num_streams),
-        ("max_episode_steps", max_episode_steps),
-    ):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    if not 0 <= epsilon <= 1:
-        raise ValueError(f"epsilon must be in [0, 1], got {epsilon!r}")
+    integer("num_transitions", num_transitions, 1)
+    integer("num_streams", num_streams, 1)
+    integer("max_episode_steps", max_episode_steps, 1)
+    fraction("epsilon", epsilon)
     streams = min(num_streams, num_transitions)
     share = -(-num_transitions // streams)
-    rngs = [seeding.np_random(seed + i)[0] for i in range(streams)]
+    envs = BatchedVectorEnv(nav2d.Nav2DTask(rules, goal_visible=False, max_episode_steps=None), streams)
     explore = np.random.default_rng([seed, 1])
-    layouts = _Layouts(rules, rngs)
-    state, serial = layouts.start(np.arange(streams))
+    envs.reset(seed=seed)
+    state, active = envs.state, np.arange(streams)
+    episodes = [(_packed(state.obstacles), state.goal.astype(np.int16), active)]
+    serial, count = np.arange(streams), streams  # the numbers of the current episodes, and of episodes so far
     filled = np.zeros(streams, dtype=np.int64)
-    active = np.arange(streams)
     rows: list[tuple[np.ndarray, ...]] = []
     while len(active):
         random = explore.random((2, len(active)))
         action = np.where(
             random[0] < epsilon, (random[1] * 4).astype(np.int64), nav2d.optimal_action(state, rules.size)
         )
-        following, _, reached = nav2d.transition(state, action, rules.size)
-        truncated = (following.step >= max_episode_steps) & ~reached
+        next_state, _, reached = nav2d.transition(state, action, rules.size)
+        truncated = (next_state.step >= max_episode_steps) & ~reached
         rows.append(
             (
                 serial.astype(np.int32),
                 state.cell.astype(np.int16),
-                following.cell.astype(np.int16),
+                next_state.cell.astype(np.int16),
                 action.astype(np.int8),
                 reached,
                 truncated,
             )
         )
         filled[active] += 1
-        state, ended = following, reached | truncated
+        state, ended = next_state, reached | truncated
         if ended.any():
             full = ended & (filled[active] >= share)
             again = np.flatnonzero(ended & ~full)
             if len(again):
-                started, serial[again] = layouts.start(active[again])
+                started = envs.new_episodes(active[again], {})
+                episodes.append((_packed(started.obstacles), started.goal.astype(np.int16), active[again]))
+                serial[again] = np.arange(count, count + len(again))
+                count += len(again)
                 state = put(state, again, started)
             if full.any():
                 state, serial, active = select(state, ~full), serial[~full], active[~full]
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    obstacles, goal, stream = layouts.drawn()
+    obstacles, goal, stream = (np.concatenate(column) for column in zip(*episodes, strict=True))
     # Episodes stream by stream; within each, rows are in order of time already.
     rank = np.empty(len(stream), dtype=np.int32)
     rank[np.argsort(stream, kind="stable")] = np.arange(len(stream))
@@ -161,31 +160,5 @@ def collect_nav2d(
     )
 
 
-class _Layouts:
-    """Draws the next layout of each stream, for all streams at once when one runs out."""
-
-    def __init__(self, rules: LayoutRules, rngs: list[np.random.Generator]) -> None:
-        self.rules, self.rngs = rules, rngs
-        self.ready = np.zeros(len(rngs), dtype=bool)
-        self.waiting: nav2d.Nav2DState | None = None
-        self.used: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self.count = 0
-
-    def start(self, streams: np.ndarray) -> tuple[nav2d.Nav2DState, np.ndarray]:
-        """Return the start states of new episodes of some streams, and the episodes' numbers."""
-        if not self.ready[streams].all():
-            fresh = np.flatnonzero(~self.ready)
-            words = np.array([self.rngs[i].bit_generator.random_raw() for i in fresh], dtype=np.uint64)
-            drawn = nav2d.initial_state(draw_layouts(self.rules, words))
-            self.waiting = drawn if self.waiting is None else put(self.waiting, fresh, drawn)
-            self.ready[fresh] = True
-        self.ready[streams] = False
-        state = select(self.waiting, streams)
-        self.used.append((np.packbits(state.obstacles > 0, axis=1), state.goal.astype(np.int16), streams))
-        self.count += len(streams)
-        return state, np.arange(self.count - len(streams), self.count)
-
-    def drawn(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return packed obstacles, goals and streams of all episodes so far."""
-        obstacles, goal, stream = (np.concatenate(column) for column in zip(*self.used, strict=True))
-        return obstacles, goal, stream
+def _packed(obstacles: np.ndarray) -> np.ndarray:
+    return np.packbits(obstacles > 0, axis=1)
