@@ -5,9 +5,13 @@ Source: Koop et al. (2022), arXiv:2211.09537. The GRU runs forward in time, so t
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch as th
 from torch import nn
 from torch.nn import functional as F
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Encoder(nn.Module):
@@ -77,7 +81,7 @@ def linear(inputs: int, outputs: int, generator: th.Generator) -> nn.Linear:
     return drawn(nn.Linear(inputs, outputs, device="meta"), generator, inputs)
 
 
-def drawn(module: nn.Module, generator: th.Generator, fan: int) -> nn.Module:
+def drawn(module: ModuleT, generator: th.Generator, fan: int) -> ModuleT:
     """Bring a module from the device "meta", where nothing is drawn, to the CPU.
 
     All parameters are drawn uniformly from ``+- 1 / sqrt(fan)``, torch's own law for these layers.

@@ -7,7 +7,7 @@
 :func:`empirical_weights`   of labels: of encoded data, or of a simulated chain; needs no energy
 =========================== ===============================================================================
 
-All weights are normalised over the wells.
+All weights are normalized over the wells.
 """
 
 from __future__ import annotations
@@ -135,9 +135,9 @@ def sampled_weights(
         RuntimeWarning: if the chains have not mixed.
     """
     beta = positive("beta", beta)
-    for name, value, low in (("num_chains", num_chains, 1), ("warm_up", warm_up, 1), ("num_records", num_records, 4)):
-        if value < low:
-            raise ValueError(f"{name} must be {low} or more, got {value}")
+    for name, count, low in (("num_chains", num_chains, 1), ("warm_up", warm_up, 1), ("num_records", num_records, 4)):
+        if count < low:
+            raise ValueError(f"{name} must be {low} or more, got {count}")
     if num_steps < num_records:
         raise ValueError(f"num_steps must be at least num_records, {num_records}, got {num_steps}")
     energy = frozen(energy)
@@ -314,4 +314,4 @@ def _box(energy: Energy, beta: float, wells: Wells) -> tuple[th.Tensor, th.Tenso
                     done = False
         if done:
             return low, high
-    raise ValueError(f"the energy does not rise on all sides: its law cannot be normalised (box from {low} to {high})")
+    raise ValueError(f"the energy does not rise on all sides: its law cannot be normalized (box from {low} to {high})")

@@ -1,17 +1,10 @@
 import numpy as np
 import pytest
 import torch as th
+from energies import FunctionEnergy, mixture_energy
 from torch import nn
 
-from bisimgym.baselines.langevin.energy import (
-    Energy,
-    FunctionEnergy,
-    NetworkEnergy,
-    TanhEnergy,
-    as_points,
-    frozen,
-    mixture_energy,
-)
+from bisimgym.baselines.langevin.energy import Energy, NetworkEnergy, TanhEnergy, as_points, frozen
 
 
 def generator(seed=0):
@@ -101,12 +94,6 @@ def test_a_mixture_has_its_density():
     density = normals.log_prob(z[:, None]).exp() @ th.tensor(weights)
     th.testing.assert_close(energy(z), -density.log() / 1.7)
     assert energy(z.float()).dtype == th.float32
-    with pytest.raises(ValueError, match="positive definite"):
-        mixture_energy(weights, means, -covariances)
-    with pytest.raises(ValueError, match="above 0"):
-        mixture_energy([1.0, 0.0], means, covariances)
-    with pytest.raises(ValueError, match=r"\[K, d\]"):
-        mixture_energy(weights, means[:1], covariances)
 
 
 def test_a_generator_fixes_the_weights_and_leaves_the_global_one_alone():

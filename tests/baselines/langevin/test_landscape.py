@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch as th
+from energies import FunctionEnergy, mixture_energy
 
 from bisimgym.baselines.langevin import landscape
-from bisimgym.baselines.langevin.energy import FunctionEnergy, TanhEnergy, mixture_energy
+from bisimgym.baselines.langevin.energy import TanhEnergy
 from bisimgym.baselines.langevin.landscape import assign_wells, find_wells, gradient_flow
 
 pytestmark = pytest.mark.usefixtures("without_gradients")

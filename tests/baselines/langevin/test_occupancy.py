@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch as th
+from energies import FunctionEnergy, mixture_energy
 
-from bisimgym.baselines.langevin.energy import FunctionEnergy, TanhEnergy, mixture_energy
+from bisimgym.baselines.langevin.energy import TanhEnergy
 from bisimgym.baselines.langevin.landscape import Wells, find_wells
 from bisimgym.baselines.langevin.occupancy import (
     empirical_weights,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch as th
-from scipy.linalg import eigh_tridiagonal, expm
+from energies import FunctionEnergy, mixture_energy
+from scipy.linalg import eigh_tridiagonal
 
-from bisimgym.baselines.langevin.energy import FunctionEnergy, mixture_energy
 from bisimgym.baselines.langevin.landscape import find_wells
 from bisimgym.baselines.langevin.occupancy import laplace_weights
 from bisimgym.baselines.langevin.rates import (
@@ -11,7 +11,6 @@ from bisimgym.baselines.langevin.rates import (
     eyring_kramers,
     minimum_energy_path,
     rate_matrix,
-    true_rates,
 )
 
 HEIGHT, BOWL = 3.0, 5.0
@@ -146,13 +145,6 @@ def test_detailed_balance(friction, mass):
         assert energy.gradient(th.tensor(saddle.position)).abs().max() < 1e-9
 
 
-def test_true_rates_generate_the_chain():
-    pi, k, step = np.array([0.45, 0.35, 0.2]), 0.075, 0.1
-    rates = true_rates(pi, k, step)
-    np.testing.assert_allclose(expm(rates * step), (1 - k) * np.eye(3) + k * pi, atol=1e-12)
-    assert rates[0, 1] == pytest.approx(0.7796 * 0.35, rel=1e-4)
-
-
 def test_bad_input_is_refused():
     energy = double_well()
     wells = find_wells(energy, [[-1.0, 0.1], [1.0, 0.1]])
@@ -171,7 +163,3 @@ def test_bad_input_is_refused():
         eyring_kramers(wells, saddle, 1.0, [1.0, -1.0])
     with pytest.raises(ValueError, match=r"mass must be a number or \[2\]"):
         eyring_kramers(wells, saddle, 1.0, 1.0, [1.0, 1.0, 1.0])
-    with pytest.raises(ValueError, match="k must be above 0 and below 1"):
-        true_rates([0.5, 0.5], 1.0, 0.1)
-    with pytest.raises(ValueError, match="of sum 1"):
-        true_rates([0.5, 0.6], 0.5, 0.1)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch as th
+from energies import FunctionEnergy, mixture_energy
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from bisimgym.baselines.langevin.dynamics import Overdamped, Underdamped
-from bisimgym.baselines.langevin.energy import FunctionEnergy, TanhEnergy, frozen, mixture_energy
+from bisimgym.baselines.langevin.energy import TanhEnergy, frozen
 from bisimgym.baselines.langevin.landscape import assign_wells, find_wells
 from bisimgym.baselines.langevin.occupancy import empirical_weights, quadrature_weights
 from bisimgym.baselines.langevin.refit import refit, refit_underdamped
@@ -86,7 +87,7 @@ def test_underdamped_paths_tell_energy_and_temperature(three_wells):
     assert_recovered(found, beta, energy, weights, share=0.1)
     with pytest.raises(ValueError, match="positions must move by"):
         refit_underdamped(energy, states[..., :2], states[..., 2:], 0.2, friction, mass)
-    other = simulated(Underdamped(energy, BETA, 3.0, 4.0, integrator="euler"), step=0.1, steps=20)
+    other = simulated(Underdamped(energy, BETA, 3.0, 4.0, integrator="baoab"), step=0.1, steps=20)
     with pytest.raises(ValueError, match="positions must move by"):
         refit_underdamped(energy, other[..., :2], other[..., 2:], 0.1, friction, mass)
 
