@@ -61,18 +61,18 @@ def under_policy(transition: np.ndarray, policy: np.ndarray) -> np.ndarray:
 
 def policies(x: np.ndarray, y: np.ndarray, policy: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the checked policies of both processes, whose transitions are ``x`` and ``y``."""
-    policy_x = checks.action_probabilities(policy, *x.shape[:2])
+    policy_x = checks.action_probabilities(policy, len(x), x.shape[1])
     if other is None:
         return policy_x, policy_x
-    return policy_x, checks.action_probabilities(other, *y.shape[:2], "the other policy")
+    return policy_x, checks.action_probabilities(other, len(y), y.shape[1], "the other policy")
 
 
 def rewards(x: np.ndarray, y: np.ndarray, reward: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the checked rewards of both processes, whose transitions are ``x`` and ``y``."""
-    reward_x = checks.rewards(reward, *x.shape[:2])
+    reward_x = checks.rewards(reward, len(x), x.shape[1])
     if other is None:
         return reward_x, reward_x
-    return reward_x, checks.rewards(other, *y.shape[:2], "the other reward")
+    return reward_x, checks.rewards(other, len(y), y.shape[1], "the other reward")
 
 
 def parts(other: tuple | None, number: int, names: str) -> tuple:

@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from bisimgym.baselines import metrics
 from bisimgym.baselines.metrics import fixed_point
@@ -321,12 +322,10 @@ class TestSolver:
         assert few.shape == (1, 1)
 
     def test_long_work_shows_a_bar(self, rng, capsys, monkeypatch):
-        from bisimgym.baselines.metrics import progress
-
         mdp = garnet(40, 2, 2, rng)
         metrics.bisimulation(mdp.transition, mdp.reward, G)
         assert capsys.readouterr().err == ""
-        monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0.0)
+        monkeypatch.setattr(fixed_point, "tqdm", lambda **settings: tqdm(**{**settings, "delay": 0, "mininterval": 0}))
         metrics.bisimulation(mdp.transition, mdp.reward, G)
         shown = capsys.readouterr().err
         assert "bisimulation 40 x 40" in shown
