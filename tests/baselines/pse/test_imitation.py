@@ -231,6 +231,12 @@ class TestAlgorithm:
         with pytest.raises(ValueError, match=message):
             make(**{"data": wide, **settings}) if "demonstrations" not in settings else make(None)
 
+    def test_unknown_settings_are_refused(self, wide):
+        with pytest.raises(TypeError, match="batchsize"):
+            make(wide, batchsize=4)
+        with pytest.raises(TypeError, match="alignment must be None, an Alignment or its settings, got 5"):
+            make(wide, alignment=5)
+
 
 class TestRandConvVoter:
     def test_filters_stay_for_an_episode(self, wide):
