@@ -65,14 +65,11 @@ class QuadratureWeights:
         weights: ``float64[K]``.
         unassigned: share of the stationary law that flows into no well; it is not part of the weights.
         log_partition: log of the integral of ``exp(-beta E)``.
-        low, high: ``float64[d]``, corners of the box that was integrated.
     """
 
     weights: np.ndarray
     unassigned: float
     log_partition: float
-    low: np.ndarray
-    high: np.ndarray
 
 
 def laplace_weights(wells: Wells, beta: float, order: int = 2) -> np.ndarray:
@@ -231,8 +228,6 @@ def quadrature_weights(energy: Energy, beta: float, wells: Wells, cells: int | N
         weights=weights / weights.sum(),
         unassigned=float(mass[labels < 0].sum() / mass.sum()),
         log_partition=float(th.logsumexp(log_density, dim=0) + width.log().sum()),
-        low=low.numpy(),
-        high=high.numpy(),
     )
 
 

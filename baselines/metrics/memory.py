@@ -18,12 +18,6 @@ def free_memory() -> int:
     return max(0, free)
 
 
-def require(size: int, what: str) -> None:
-    """Raise ``MemoryError`` if ``size`` bytes are not free."""
-    if size > free_memory():
-        raise MemoryError(f"{what} needs {in_units(size)}, and {in_units(free_memory())} are free: take fewer states")
-
-
 def in_units(size: float) -> str:
     """Return a number of bytes for people."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks
-from bisimgym.baselines.metrics.memory import require
 
 
 def two_transitions(transition: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +33,6 @@ def same_form(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _dense(next_states: np.ndarray) -> np.ndarray:
     states, actions = next_states.shape
-    require(8 * states * actions * states, f"a stochastic form of {states} states and {actions} actions")
     probabilities = np.zeros((states, actions, states))
     np.put_along_axis(probabilities, next_states[:, :, None], 1.0, axis=2)
     return probabilities
@@ -52,7 +50,6 @@ def under_policy(transition: np.ndarray, policy: np.ndarray) -> np.ndarray:
     rows = np.arange(len(policy))
     if not (taken & (transition != transition[rows, chosen][:, None])).any():
         return transition[rows, chosen][:, None]
-    require(8 * len(policy) ** 2, f"the transitions of a stochastic policy on {len(policy)} states")
     probabilities = np.zeros((len(policy), 1, len(policy)))
     for action in range(transition.shape[1]):
         probabilities[rows, 0, transition[:, action]] += policy[:, action]

@@ -8,8 +8,7 @@ import pytest
 from tqdm import tqdm
 
 from bisimgym.baselines import metrics
-from bisimgym.baselines.metrics import fixed_point
-from bisimgym.baselines.metrics import operators as operator
+from bisimgym.baselines.metrics import fixed_point, operators
 from bisimgym.baselines.metrics.rap import expected_next_states
 from bisimgym.benchmarks.speed import metric_reference as reference
 from bisimgym.envs.toy_mdps import cake_processes, garnet, grid_world
@@ -68,22 +67,14 @@ class TestByHand:
         assert d[U, V] == pytest.approx(0.5 + G * 0.5 * 2 * FAR, abs=1e-6)
 
     @pytest.mark.parametrize(
-        ("transition", "reward", "policy"),
-        [
-            (GAMBLE, GAMBLE_REWARD, ONLY),
-            (CHOICE, CHOICE_REWARD, CHOICE_POLICY),
-        ],
+        "process", [(GAMBLE, GAMBLE_REWARD, ONLY), (CHOICE, CHOICE_REWARD, CHOICE_POLICY)], ids=["gamble", "choice"]
     )
-    def test_mico(self, transition, reward, policy):
-        d = metrics.mico(transition, reward, policy, G)
+    def test_mico(self, process):
+        d = metrics.mico(*process, G)
         assert d[X, Y] == pytest.approx(FAR, abs=1e-6)
         assert d[U, V] == pytest.approx(G * (0.7 * 0.8 + 0.3 * 0.2) * FAR, abs=1e-6)
         assert d[U, U] == pytest.approx(G * 2 * 0.7 * 0.3 * FAR, abs=1e-6)  # two draws need not agree
         assert d[X, X] == 0
-
-    def test_rap_of_a_deterministic_process_is_mico(self):
-        d = metrics.rap(CHOICE, CHOICE_REWARD, CHOICE_POLICY, G)
-        np.testing.assert_allclose(d, metrics.mico(CHOICE, CHOICE_REWARD, CHOICE_POLICY, G), atol=2e-6)
 
     def test_rap_goes_through_expected_next_states(self):
         # From u one gets to 0 or 2 with equal chances: on average to 1, which is m. From v one gets to 0 and 2 with
@@ -209,8 +200,8 @@ class TestAgainstPlainIteration:
         # A last state that stays and costs nothing against the other's last: both definitions agree.
         actions = rng.integers(2, size=(2, 30))
         actions[:, -1] = 0
-        following = np.minimum(np.arange(30) + 1, 29)
-        transition = np.concatenate([following, 30 + following])[:, None].repeat(2, axis=1)
+        next_states = np.minimum(np.arange(30) + 1, 29)
+        transition = np.concatenate([next_states, 30 + next_states])[:, None].repeat(2, axis=1)
         d = metrics.policy_similarity(transition, np.eye(2)[actions.ravel()], 0.97)
         expected = metrics.trajectory_similarity(metrics.policy_cost(actions[0], actions[1]), 0.97)
         np.testing.assert_allclose(d[:30, 30:], expected, atol=1e-6)
@@ -232,20 +223,14 @@ class TestTwoProcesses:
         px, py = rng.dirichlet([1, 1], 6), rng.dirichlet([1, 1], 4)
         policy = np.concatenate([px, py])
         block = np.s_[:6, 6:]
-        cases = [
-            (
-                metrics.bisimulation,
-                (x.transition, x.reward),
-                (y.transition, y.reward),
-                (union.transition, union.reward),
-            ),
-            (metrics.policy_similarity, (x.transition, px), (y.transition, py), (union.transition, policy)),
-        ]
-        cases += [
-            (f, (x.transition, x.reward, px), (y.transition, y.reward, py), (union.transition, union.reward, policy))
-            for f in (metrics.on_policy_bisimulation, metrics.mico)
-        ]
-        for metric, first, second, both in cases:
+        three = [(x.transition, x.reward, px), (y.transition, y.reward, py), (union.transition, union.reward, policy)]
+        for metric, parts in (
+            (metrics.bisimulation, [0, 1]),
+            (metrics.policy_similarity, [0, 2]),
+            (metrics.on_policy_bisimulation, [0, 1, 2]),
+            (metrics.mico, [0, 1, 2]),
+        ):
+            first, second, both = (tuple(arrays[i] for i in parts) for arrays in three)
             d = metric(*first, 0.8, other=second)
             np.testing.assert_allclose(d, metric(*both, 0.8)[block], atol=3e-6, err_msg=metric.__name__)
         points = rng.random((10, 2))
@@ -270,34 +255,30 @@ class TestTwoProcesses:
         d = metrics.bisimulation(x.transition, x.reward, 0.8, other=(y.transition, y.reward))
         np.testing.assert_allclose(d, metrics.bisimulation(union.transition, union.reward, 0.8)[:5, 5:], atol=3e-6)
 
-    def test_different_actions_are_an_error(self, rng):
+    def test_what_does_not_fit_is_an_error(self, rng):
         x, y = garnet(5, 2, 1, rng), garnet(4, 3, 1, rng)
-        with pytest.raises(ValueError, match="same actions, got 2 and 3"):
-            metrics.bisimulation(x.transition, x.reward, G, other=(y.transition, y.reward))
-        with pytest.raises(ValueError, match=r"\(transition, reward\); got 3 of them"):
-            metrics.bisimulation(x.transition, x.reward, G, other=(y.transition, y.reward, None))
-        with pytest.raises(ValueError, match="got ndarray"):
-            metrics.bisimulation(x.transition, x.reward, G, other=y.transition)
+        for other, message in (
+            ((y.transition, y.reward), "same actions, got 2 and 3"),
+            ((y.transition, y.reward, None), r"\(transition, reward\); got 3 of them"),
+            ((y.transition, None), "its reward is None"),
+            (y.transition, "got ndarray"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                metrics.bisimulation(x.transition, x.reward, G, other=other)
 
 
 class TestSolver:
     @pytest.mark.parametrize("branching", [1, 3])
     def test_rows_and_columns(self, rng, branching):
-        mdp = garnet(12, 2, branching, rng, num_terminal=2)
-        whole = metrics.bisimulation(mdp.transition, mdp.reward, G)
-        rows, columns = np.array([3, 1, 3]), np.array([11, 0])
-        part = metrics.bisimulation(mdp.transition, mdp.reward, G, rows=rows, columns=columns)
-        np.testing.assert_allclose(part, whole[rows][:, columns], atol=2e-6)
-        other = garnet(6, 2, branching, rng)
-        whole = metrics.bisimulation(mdp.transition, mdp.reward, G, other=(other.transition, other.reward))
-        part = metrics.bisimulation(
-            mdp.transition, mdp.reward, G, other=(other.transition, other.reward), rows=rows, columns=[5]
-        )
-        np.testing.assert_allclose(part, whole[rows][:, [5]], atol=2e-6)
-        cost = rng.random((12, 12))
-        whole = metrics.recursive_similarity(mdp.transition, cost, G)
-        part = metrics.recursive_similarity(mdp.transition, cost, G, rows=rows, columns=columns)
-        np.testing.assert_allclose(part, whole[rows][:, columns], atol=2e-6)
+        mdp, far = garnet(12, 2, branching, rng, num_terminal=2), garnet(6, 2, branching, rng)
+        rows, cost = np.array([3, 1, 3]), rng.random((12, 12))
+        for operator, columns in (
+            (metrics.bisimulation_operator(mdp.transition, mdp.reward, G), [11, 0]),
+            (metrics.bisimulation_operator(mdp.transition, mdp.reward, G, other=(far.transition, far.reward)), [5]),
+            (metrics.recursive_similarity_operator(mdp.transition, cost, G), [11, 0]),
+        ):
+            part = metrics.solve(operator, rows=rows, columns=columns)
+            np.testing.assert_allclose(part, metrics.solve(operator)[rows][:, columns], atol=2e-6)
 
     def test_states_that_are_alike_are_merged(self, rng):
         mdp = garnet(10, 2, 1, rng)
@@ -307,10 +288,22 @@ class TestSolver:
         np.testing.assert_array_equal(d, np.tile(d[:10, :10], (3, 3)))
         np.testing.assert_allclose(d[:10, :10], one, atol=2e-6)
 
-    def test_several_workers_find_the_same(self, rng):
+    def test_several_workers_find_the_same(self, rng, monkeypatch):
+        import joblib
+
+        asked = set()
+
+        class Watched(joblib.Parallel):
+            def __init__(self, n_jobs, **kwargs):
+                asked.add(n_jobs)
+                super().__init__(n_jobs, **kwargs)
+
+        monkeypatch.setattr(joblib, "Parallel", Watched)
         mdp = garnet(70, 1, 2, rng)  # enough pairs for two jobs
         alone = metrics.bisimulation(mdp.transition, mdp.reward, G)
+        assert asked == set()
         np.testing.assert_array_equal(metrics.bisimulation(mdp.transition, mdp.reward, G, workers=2), alone)
+        assert asked == {2}
 
     def test_memory_is_stated_and_refused(self, rng):
         mdp = garnet(300, 2, 1, rng)
@@ -343,11 +336,15 @@ class TestSolver:
             assert np.abs(d - exact).max() <= operator.error_bound(d) + 1e-10
             assert np.abs(d - exact).max() <= tolerance
 
-    def test_the_largest_reward_scale_and_discount_that_float64_can_do(self):
-        transition, reward = np.array([[0], [1]]), np.array([[1.0], [0.0]])
-        with pytest.raises(ValueError, match=r"tolerance=1e-12 is out of reach.*use a tolerance of at least that"):
-            metrics.bisimulation(transition, reward, 0.999, tolerance=1e-12)
-        assert metrics.bisimulation(transition, reward, 0.999)[0, 1] == pytest.approx(1000, abs=1e-6)
+    def test_a_tolerance_out_of_reach_is_refused_and_the_one_that_is_named_is_accepted(self):
+        transition, reward = np.array([[0], [1]]), np.array([[1.02], [0.0]])
+        with pytest.raises(
+            ValueError, match="tolerance=1e-12 is out of reach.*use a tolerance of at least that"
+        ) as refused:
+            metrics.bisimulation(transition, reward, 0.9999, tolerance=1e-12)
+        named = float(re.search(r"no better than (\S+);", str(refused.value)).group(1))
+        assert metrics.bisimulation(transition, reward, 0.9999, tolerance=named)[0, 1] == pytest.approx(10200)
+        assert metrics.bisimulation(transition, reward, 0.999)[0, 1] == pytest.approx(1020, abs=1e-6)
 
 
 GOOD = {"transition": GAMBLE, "reward": GAMBLE_REWARD, "policy": ONLY, "discount": G}
@@ -406,13 +403,16 @@ class TestBadInput:
         with pytest.raises(TypeError, match="tolerence"):
             metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G, tolerence=1)
 
-    def test_rap_needs_coordinates(self):
-        with pytest.raises(
-            ValueError, match=r"RAP compares expected next states: give the coordinates .* float\[4, K\]"
-        ):
-            metrics.rap(**GOOD)
-        with pytest.raises(ValueError, match=r"coordinates must be finite float\[4, K\], got shape \(3, 1\)"):
-            metrics.rap(**GOOD, coordinates=np.zeros((3, 1)))
+    @pytest.mark.parametrize(
+        ("coordinates", "message"),
+        [
+            (None, r"RAP compares expected next states: give the coordinates .* float\[4, K\]"),
+            (np.zeros((3, 1)), r"coordinates must be finite float\[4, K\], got shape \(3, 1\)"),
+        ],
+    )
+    def test_rap_needs_coordinates(self, coordinates, message):
+        with pytest.raises(ValueError, match=message):
+            metrics.rap(**GOOD, coordinates=coordinates)
 
     @pytest.mark.parametrize(
         ("cost", "reduction", "message"),
@@ -435,12 +435,13 @@ class TestBadInput:
             operator(np.zeros((3, 3)))
 
     def test_of_transfer(self):
-        with pytest.raises(ValueError, match="distance must be finite"):
-            metrics.transferred_policy(np.full((2, 2), np.nan), np.eye(2))
-        with pytest.raises(ValueError, match="tolerance must not be negative"):
-            metrics.transferred_policy(np.zeros((2, 2)), np.eye(2), tolerance=-1)
-        with pytest.raises(ValueError, match="policy must be"):
-            metrics.transferred_policy(np.zeros((2, 2)), np.eye(3))
+        for distance, policy, tolerance, message in (
+            (np.full((2, 2), np.nan), np.eye(2), 0, "distance must be finite"),
+            (np.zeros((2, 2)), np.eye(2), -1, "tolerance must not be negative"),
+            (np.zeros((2, 2)), np.eye(3), 0, "policy must be"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                metrics.transferred_policy(distance, policy, tolerance)
 
 
 def test_transfer_takes_the_first_of_equally_near_states():
@@ -481,7 +482,7 @@ class TestCorners:
     @pytest.fixture(params=["small blocks", "standard blocks"])
     def blocks(self, request, monkeypatch):
         if request.param == "small blocks":
-            for module in (operator, fixed_point):
+            for module in (operators, fixed_point):
                 monkeypatch.setattr(module, "BLOCK_BYTES", 64)
 
     def test_results_do_not_depend_on_the_size_of_blocks(self, rng, blocks):
@@ -499,9 +500,9 @@ class TestCorners:
         policy = np.eye(3)[rng.integers(3, size=23)]
         chosen = policy.argmax(axis=1)
         cost = (chosen[:, None] != chosen).astype(float)
-        following = mdp.transition[np.arange(23), chosen][:, None]
+        next_states = mdp.transition[np.arange(23), chosen][:, None]
         expected = reference.iterate(
-            lambda d: reference.deterministic_sweep(d, following, cost[None], G), (23, 23), 300
+            lambda d: reference.deterministic_sweep(d, next_states, cost[None], G), (23, 23), 300
         )
         np.testing.assert_allclose(metrics.policy_similarity(mdp.transition, policy, G), expected, atol=2e-6)
         table = rng.random((23, 23))
@@ -554,13 +555,12 @@ class TestCorners:
 
     def test_permutations(self, rng):
         # A Krylov method gets nowhere on a cycle.
-        following = np.stack([(np.arange(40) + 1) % 40] * 2, axis=1)
+        transition = np.stack([(np.arange(40) + 1) % 40] * 2, axis=1)
         cost = rng.random((40, 40))
-        operator = metrics.recursive_similarity_operator(following, cost, 0.999)
+        operator = metrics.recursive_similarity_operator(transition, cost, 0.999)
         d = metrics.solve(operator, progress=False)
         assert operator.error_bound(d) <= 1e-6
-        first = following[:, :1]
-        np.testing.assert_allclose(d, metrics.recursive_similarity(first, cost, 0.999), atol=2e-6)
+        np.testing.assert_allclose(d, metrics.recursive_similarity(transition[:, :1], cost, 0.999), atol=2e-6)
 
     def test_a_reward_that_is_common_to_all_does_not_matter(self, rng):
         policy, transition = rng.dirichlet(np.ones(3), 5), np.arange(5)[:, None].repeat(3, axis=1)
@@ -575,35 +575,9 @@ class TestCorners:
             moved = expected_next_states(transition, np.array(order)[:, None])
             assert moved[3, 0] == 0
 
-    def test_several_workers_are_asked_for(self, rng, monkeypatch):
-        import joblib
-
-        asked = []
-
-        class Watched(joblib.Parallel):
-            def __init__(self, n_jobs, **kwargs):
-                asked.append(n_jobs)
-                super().__init__(n_jobs=1, **kwargs)
-
-        monkeypatch.setattr(joblib, "Parallel", Watched)
-        mdp = garnet(70, 1, 2, rng)
-        metrics.bisimulation(mdp.transition, mdp.reward, 0.5, workers=2)
-        assert set(asked) == {2}
-
-    def test_missing_parts_of_the_other_process(self):
-        with pytest.raises(ValueError, match=r"its reward is None"):
-            metrics.bisimulation(GAMBLE, GAMBLE_REWARD, G, other=(GAMBLE, None))
-
     def test_probabilities_are_no_actions(self):
         with pytest.raises(ValueError, match="give argmax"):
             metrics.policy_cost(np.eye(2), np.eye(2))
-
-    def test_the_tolerance_that_is_named_is_accepted(self):
-        transition, reward = np.array([[0], [1]]), np.array([[1.02], [0.0]])
-        with pytest.raises(ValueError, match="out of reach") as refused:
-            metrics.bisimulation(transition, reward, 0.9999, tolerance=1e-12)
-        named = float(re.search(r"no better than (\S+);", str(refused.value)).group(1))
-        assert metrics.bisimulation(transition, reward, 0.9999, tolerance=named)[0, 1] == pytest.approx(10200)
 
     def test_long_corridors_are_merged_quickly(self):
         states = 20_000
