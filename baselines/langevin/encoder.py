@@ -29,15 +29,10 @@ class Encoder(nn.Module):
         self.gru = drawn(nn.GRU(data_dim, hidden, device="meta"), generator, hidden)
         self.output = linear(hidden + data_dim, context, generator)
 
-    def forward(self, signals: th.Tensor, hidden: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
-        """Return contexts ``float[T, B, C]`` of signals ``float[T, B, D]``, and the GRU's last state.
-
-        Args:
-            signals: time first.
-            hidden: ``float[1, B, H]``, the GRU's state before them; None at the start of sequences.
-        """
-        outputs, hidden = self.gru(signals, hidden)
-        return self.output(th.cat([outputs, signals], dim=-1)), hidden
+    def forward(self, signals: th.Tensor) -> th.Tensor:
+        """Return contexts ``float[T, B, C]`` of signals ``float[T, B, D]``, time first."""
+        outputs, _ = self.gru(signals)
+        return self.output(th.cat([outputs, signals], dim=-1))
 
 
 class Control(nn.Module):

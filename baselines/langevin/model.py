@@ -238,7 +238,7 @@ class NeuralLangevinDynamics(LatentProcess):
 
     def _encoded(self, signals: th.Tensor, generator: th.Generator | None) -> th.Tensor:
         """Return states ``float[B, T, S]``."""
-        contexts, _ = self.encoder(signals.transpose(0, 1))
+        contexts = self.encoder(signals.transpose(0, 1))
         state, log_std = self.initial(contexts[0]).chunk(2, dim=-1)
         noise = None
         if generator is not None:

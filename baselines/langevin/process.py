@@ -142,7 +142,7 @@ class LatentProcess(nn.Module):
             generator: of the noise, on the CPU.
         """
         signals = signals.transpose(0, 1)
-        contexts, _ = self.encoder(signals)
+        contexts = self.encoder(signals)
         mean, log_std = self.initial(contexts[0]).chunk(2, dim=-1)
         first, noise = self._noise(signals.shape[1], signals.shape[0], generator)
         states, whitened = self._posterior(mean + log_std.exp() * first, contexts, noise)

@@ -166,14 +166,12 @@ def test_error_of_matched_weights():
 
 def test_bad_input_is_refused(mixture):
     energy, starts, wells = mixture
-    with pytest.raises(ValueError, match="order must be 0"):
-        laplace_weights(wells, 1.0, order=1)
-    with pytest.raises(ValueError, match="beta must be finite and above 0"):
-        laplace_weights(wells, 0.0)
-    with pytest.raises(ValueError, match="num_records must be 4 or more"):
-        sampled_weights(energy, 1.0, wells, starts, 0, num_records=3)
-    with pytest.raises(ValueError, match="at least num_records"):
-        sampled_weights(energy, 1.0, wells, starts, 0, num_steps=10)
+    for beta, order, message in ((1.0, 1, "order must be 0"), (0.0, 2, "beta must be finite and above 0")):
+        with pytest.raises(ValueError, match=message):
+            laplace_weights(wells, beta, order)
+    for setting, message in (({"num_records": 3}, "must be 4 or more"), ({"num_steps": 10}, "at least num_records")):
+        with pytest.raises(ValueError, match=message):
+            sampled_weights(energy, 1.0, wells, starts, 0, **setting)
     with pytest.raises(ValueError, match="up to 3 dimensions"):
         quadrature_weights(TanhEnergy(4), 1.0, wells)
     flat = FunctionEnergy(lambda z: -th.exp(-(z * z).sum(dim=-1)), 2)

@@ -6,12 +6,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from bisimgym.baselines.langevin.landscape import find_wells
 from bisimgym.baselines.langevin.occupancy import laplace_weights
-from bisimgym.baselines.langevin.rates import (
-    Saddle,
-    eyring_kramers,
-    minimum_energy_path,
-    rate_matrix,
-)
+from bisimgym.baselines.langevin.rates import Saddle, eyring_kramers, minimum_energy_path, rate_matrix
 
 HEIGHT, BOWL = 3.0, 5.0
 
@@ -148,18 +143,18 @@ def test_detailed_balance(friction, mass):
 def test_bad_input_is_refused():
     energy = double_well()
     wells = find_wells(energy, [[-1.0, 0.1], [1.0, 0.1]])
-    with pytest.raises(ValueError, match="end must be a minimum"):
-        minimum_energy_path(energy, [-1, 0], [0, 0])
-    with pytest.raises(ValueError, match="start must be a minimum"):
-        minimum_energy_path(energy, [-1.2, 0], [1, 0])
-    with pytest.raises(ValueError, match="the same point"):
-        minimum_energy_path(energy, [1, 0], [1, 0])
-    with pytest.raises(ValueError, match="images must be 5 or more"):
-        minimum_energy_path(energy, [-1, 0], [1, 0], images=2)
-    saddle = Saddle(np.zeros(2), 3.0, np.diag([-1.0, 1.0]))
-    with pytest.raises(ValueError, match="one negative eigenvalue"):
-        eyring_kramers(wells, Saddle(np.zeros(2), 3.0, np.eye(2)), 1.0, 1.0)
-    with pytest.raises(ValueError, match=r"friction must be a number or \[2\]"):
-        eyring_kramers(wells, saddle, 1.0, [1.0, -1.0])
-    with pytest.raises(ValueError, match=r"mass must be a number or \[2\]"):
-        eyring_kramers(wells, saddle, 1.0, 1.0, [1.0, 1.0, 1.0])
+    for start, end, images, message in (
+        ([-1, 0], [0, 0], 41, "end must be a minimum"),
+        ([-1.2, 0], [1, 0], 41, "start must be a minimum"),
+        ([1, 0], [1, 0], 41, "the same point"),
+        ([-1, 0], [1, 0], 2, "images must be 5 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            minimum_energy_path(energy, start, end, images)
+    for hessian, friction, mass, message in (
+        ([1.0, 1.0], 1.0, None, "one negative eigenvalue"),
+        ([-1.0, 1.0], [1.0, -1.0], None, r"friction must be a number or \[2\]"),
+        ([-1.0, 1.0], 1.0, [1.0, 1.0, 1.0], r"mass must be a number or \[2\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            eyring_kramers(wells, Saddle(np.zeros(2), 3.0, np.diag(hessian)), 1.0, friction, mass)

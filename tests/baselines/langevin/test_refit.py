@@ -206,27 +206,22 @@ def test_an_energy_always_confines():
 def test_bad_input_is_refused(three_wells):
     energy, _ = three_wells
     paths = np.random.default_rng(0).standard_normal((3, 5, 2))
-    with pytest.raises(ValueError, match=r"positions must be \[N, T, 2\]"):
-        refit(energy, paths[0], 0.1)
-    with pytest.raises(ValueError, match="at least two steps"):
-        refit(energy, paths[:, :1], 0.1)
-    with pytest.raises(ValueError, match="must be finite"):
-        refit(energy, paths * np.nan, 0.1)
-    with pytest.raises(ValueError, match="step must be finite and above 0"):
-        refit(energy, paths, 0.0)
-    with pytest.raises(ValueError, match="ridge must be finite and 0 or more"):
-        refit(energy, paths, 0.1, ridge=-1.0)
-    with pytest.raises(ValueError, match="stationarity must be finite and 0 or more, got -1"):
-        refit(energy, paths, 0.1, stationarity=-1.0)
-    with pytest.raises(ValueError, match="up to 3 dimensions; this energy has 4: use 0"):
-        refit(TanhEnergy(4), np.random.default_rng(0).standard_normal((3, 5, 4)), 0.1, stationarity=0.1)
-    with pytest.raises(ValueError, match="only a TanhEnergy"):
-        refit(FunctionEnergy(lambda z: z.square().sum(-1), 2), paths, 0.1)
-    with pytest.raises(ValueError, match="must have one shape"):
-        refit_underdamped(energy, paths, paths[:, 1:], 0.1, 1.0, 1.0)
     descent = [th.tensor(MEANS)]
     with th.no_grad():
         for _ in range(5):
-            descent.append(descent[-1] - 0.01 * energy.gradient(descent[-1]))
-    with pytest.raises(ValueError, match="no noise"):
-        refit(energy, th.stack(descent, dim=1), 0.01)
+            descent.append(descent[-1] - 0.1 * energy.gradient(descent[-1]))
+    for change, message in (
+        ({"paths": paths[0]}, r"positions must be \[N, T, 2\]"),
+        ({"paths": paths[:, :1]}, "at least two steps"),
+        ({"paths": paths * np.nan}, "must be finite"),
+        ({"paths": th.stack(descent, dim=1)}, "no noise"),
+        ({"step": 0.0}, "step must be finite and above 0"),
+        ({"ridge": -1.0}, "ridge must be finite and 0 or more"),
+        ({"stationarity": -1.0}, "stationarity must be finite and 0 or more, got -1"),
+        ({"energy": TanhEnergy(4), "paths": np.tile(paths, 2), "stationarity": 0.1}, "this energy has 4: use 0"),
+        ({"energy": FunctionEnergy(lambda z: z.square().sum(-1), 2)}, "only a TanhEnergy"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refit(**{"energy": energy, "paths": paths, "step": 0.1, **change})
+    with pytest.raises(ValueError, match="must have one shape"):
+        refit_underdamped(energy, paths, paths[:, 1:], 0.1, 1.0, 1.0)

@@ -47,13 +47,13 @@ def test_accuracy_peaks_at_the_lag():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"both be \[B, T\]"):
-        best_permutation([[0, 1]], [[0, 1, 1]], 2, 2)
-    with pytest.raises(ValueError, match="labels must be from -1 to 1, got numbers from 0 to 2"):
-        best_permutation([[0, 2]], [[0, 1]], 2, 2)
-    with pytest.raises(ValueError, match="states must be from 0 to 1"):
-        best_permutation([[0, 1]], [[-1, 1]], 2, 2)
-    with pytest.raises(ValueError, match="must be integers"):
-        best_permutation([[0.5]], [[0]], 1, 1)
+    for labels, states, message in (
+        ([[0, 1]], [[0, 1, 1]], r"both be \[B, T\]"),
+        ([[0, 2]], [[0, 1]], "labels must be from -1 to 1, got numbers from 0 to 2"),
+        ([[0, 1]], [[-1, 1]], "states must be from 0 to 1"),
+        ([[0.5]], [[0]], "must be integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            best_permutation(labels, states, 2, 2)
     with pytest.raises(ValueError, match="lags must be from 0 to 1"):
         accuracy_by_lag([[0, 1]], [[0, 1]], np.array([0, 1]), [2])
