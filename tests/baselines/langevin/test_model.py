@@ -53,17 +53,16 @@ def test_positions_depend_on_the_past_only(dynamics, sample, signals):
 
 def test_sampled_paths(signals):
     model = small()
-    free = model.encode(signals).positions
     first, again, other = (model.encode(signals, sample=True, seed=s).positions for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert (first != other).all()
+    assert (first != model.encode(signals).positions).all()
     # The increments' noise is that of the prior.
     still = small(control_scale=1e-9, confinement=1e-6)
     with th.no_grad():
         still.energy.a.zero_()
     many = still.encode(np.repeat(signals, 200, axis=0), sample=True, seed=1).positions
     np.testing.assert_allclose(np.diff(many, axis=1).var(axis=(0, 1)), 2 * 0.1 / still.beta, rtol=0.05)
-    assert (free != first).all()
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
@@ -181,9 +180,8 @@ def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(average, cut, sig
             assert np.array_equal(getattr(history, field.name), getattr(expected, field.name)), field.name
     assert (tmp_path / "cut.jsonl").read_text() == (tmp_path / "unbroken.jsonl").read_text()
     assert len((tmp_path / "cut.jsonl").read_text().splitlines()) == 12
-    # It is over: nothing is left to do, and the result is the same once more.
     again = small("underdamped")
-    again.fit(signals, **settings, **files)
+    again.fit(signals, **settings, **files)  # it is over: nothing is left to do
     assert_same(again, unbroken)
 
 
@@ -242,16 +240,12 @@ def test_gradient_norms_are_those_before_clipping(signals):
 
 
 def test_curvature_penalty(signals):
-    model = small(confinement=12.0)
-    with th.no_grad():
-        model.energy.a.zero_()
-    # The Hessian is 24 I everywhere, and a step is 0.1.
     points = th.randn(7, 100, 2, generator=th.Generator().manual_seed(0))
-    assert excess_curvature(model, points).item() == pytest.approx((2.4 - 1) ** 2, rel=1e-5)
-    flat = small(confinement=12.0, substeps=4)
-    with th.no_grad():
-        flat.energy.a.zero_()
-    assert excess_curvature(flat, points).item() == 0
+    for substeps, excess in ((1, (2.4 - 1) ** 2), (4, 0)):  # the Hessian is 24 I everywhere, and a frame 0.1 long
+        model = small(confinement=12.0, substeps=substeps)
+        with th.no_grad():
+            model.energy.a.zero_()
+        assert excess_curvature(model, points).item() == pytest.approx(excess, rel=1e-5)
     histories, after = [], []
     for penalty in (0.0, 1000.0):
         model = small(confinement=12.0, energy_units=1)
