@@ -130,7 +130,7 @@ class _Training:
 
     def __init__(self, model: LatentProcess, signals: th.Tensor, settings: TrainingSettings):
         self.model, self.signals, self.settings = model, signals, settings
-        # A stream apart from that of the initial weights, which the same seed gives.
+        # Another stream than that of the initial weights, which the same seed gives.
         seed = np.random.SeedSequence([settings.seed, 1]).generate_state(1, np.uint64)[0]
         self.generator = th.Generator().manual_seed(int(seed))
         self.parameters = list(model.parameters())

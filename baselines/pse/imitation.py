@@ -1,4 +1,4 @@
-"""Imitation from demonstrations, with representations aligned by a behavioural metric (PSE).
+"""Imitation from demonstrations, with representations aligned by a behavioral metric (PSE).
 
 Source: Agarwal et al. (2021), "Contrastive Behavioral Similarity Embeddings for Generalization in Reinforcement
 Learning", sections 4 and 5 and appendices G and J.
@@ -45,7 +45,7 @@ class ImitationLearner(BaseAlgorithm):
     penalty; and, with ``alignment``, the alignment loss of two random demonstrations, each seen through a random
     filter of its own when ``augmentation="randconv"``.
 
-    The behaviour is SB3's: ``learn``, ``predict``, ``save``, ``load``, ``set_logger``, callbacks, seeds. After
+    The behavior is SB3's: ``learn``, ``predict``, ``save``, ``load``, ``set_logger``, callbacks, seeds. After
     ``ImitationLearner.load(path, demonstrations=...)``, ``learn`` goes on exactly as the unbroken run would.
 
     Args:
