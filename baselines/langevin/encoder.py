@@ -5,9 +5,13 @@ Source: Koop et al. (2022), arXiv:2211.09537. The GRU runs forward in time, so t
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch as th
 from torch import nn
 from torch.nn import functional as F
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Encoder(nn.Module):
@@ -25,15 +29,10 @@ class Encoder(nn.Module):
         self.gru = drawn(nn.GRU(data_dim, hidden, device="meta"), generator, hidden)
         self.output = linear(hidden + data_dim, context, generator)
 
-    def forward(self, signals: th.Tensor, hidden: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
-        """Return contexts ``float[T, B, C]`` of signals ``float[T, B, D]``, and the GRU's last state.
-
-        Args:
-            signals: time first.
-            hidden: ``float[1, B, H]``, the GRU's state before them; None at the start of sequences.
-        """
-        outputs, hidden = self.gru(signals, hidden)
-        return self.output(th.cat([outputs, signals], dim=-1)), hidden
+    def forward(self, signals: th.Tensor) -> th.Tensor:
+        """Return contexts ``float[T, B, C]`` of signals ``float[T, B, D]``, time first."""
+        outputs, _ = self.gru(signals)
+        return self.output(th.cat([outputs, signals], dim=-1))
 
 
 class Control(nn.Module):
@@ -77,7 +76,7 @@ def linear(inputs: int, outputs: int, generator: th.Generator) -> nn.Linear:
     return drawn(nn.Linear(inputs, outputs, device="meta"), generator, inputs)
 
 
-def drawn(module: nn.Module, generator: th.Generator, fan: int) -> nn.Module:
+def drawn(module: ModuleT, generator: th.Generator, fan: int) -> ModuleT:
     """Bring a module from the device "meta", where nothing is drawn, to the CPU.
 
     All parameters are drawn uniformly from ``+- 1 / sqrt(fan)``, torch's own law for these layers.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch as th
 from torch import nn
+
+EnergyT = TypeVar("EnergyT", bound="Energy")
 
 
 class Energy(nn.Module):
@@ -167,62 +169,6 @@ class NetworkEnergy(Energy):
         return self.confinement * (z * z).sum(dim=-1) + output
 
 
-class FunctionEnergy(Energy):
-    """A plain function as an energy, differentiated by autograd. It has no parameters.
-
-    Args:
-        function: maps ``float[..., d]`` to ``float[...]``, in torch, in the precision of its input.
-        dim: d.
-    """
-
-    def __init__(self, function: Callable[[th.Tensor], th.Tensor], dim: int) -> None:
-        super().__init__(dim)
-        self.function = function
-
-    def forward(self, z: th.Tensor) -> th.Tensor:
-        return self.function(z)
-
-
-def mixture_energy(weights: Any, means: Any, covariances: Any, beta: float = 1.0) -> FunctionEnergy:
-    """Return the energy whose stationary law ``exp(-beta E)`` is a mixture of Gaussians: ``E = -log(density) / beta``.
-
-    A landscape whose occupancies are known: the weights, as far as the Gaussians do not overlap.
-
-    Args:
-        weights: ``float[K]``, above 0; they are normalised.
-        means: ``float[K, d]``.
-        covariances: ``float[K, d, d]``, positive definite.
-        beta: inverse temperature, above 0.
-
-    Raises:
-        ValueError: for other shapes, weights that are not above 0, or covariances that are not positive definite.
-    """
-    beta = positive("beta", beta)
-    weights, means, covariances = (np.asarray(x, dtype=np.float64) for x in (weights, means, covariances))
-    if means.ndim != 2 or weights.shape != means.shape[:1] or covariances.shape != (*means.shape, means.shape[1]):
-        raise ValueError(
-            "weights, means and covariances must be [K], [K, d] and [K, d, d], got "
-            f"{weights.shape}, {means.shape} and {covariances.shape}"
-        )
-    if not (weights > 0).all():
-        raise ValueError(f"weights must be above 0, got {weights.tolist()}")
-    try:
-        factors = np.linalg.cholesky(covariances)
-    except np.linalg.LinAlgError:
-        raise ValueError("covariances must be positive definite") from None
-    whiten = np.linalg.inv(factors)
-    log_peaks = np.log(weights / weights.sum()) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-    log_peaks -= means.shape[1] / 2 * np.log(2 * np.pi)
-    constants = [th.from_numpy(x) for x in (log_peaks, means, whiten)]
-
-    def function(z: th.Tensor) -> th.Tensor:
-        peaks, centers, factor = (x.to(z) for x in constants)
-        white = ((z[..., None, :] - centers)[..., None, :] * factor).sum(dim=-1)
-        return -th.logsumexp(peaks - (white * white).sum(dim=-1) / 2, dim=-1) / beta
-
-    return FunctionEnergy(function, means.shape[1])
-
-
 def inverse_softplus(value: float, name: str = "value") -> th.Tensor:
     """Return the number ``float[]`` whose softplus is a value above 0; ``name`` is for the error message."""
     value = positive(name, value)
@@ -255,7 +201,7 @@ def diagonal(name: str, value: Any, dim: int) -> np.ndarray:
     return np.broadcast_to(array, (dim,))
 
 
-def frozen(energy: Energy) -> Energy:
+def frozen(energy: EnergyT) -> EnergyT:
     """Return a copy for analyses: in float64, on the CPU, without gradients. The original is not touched."""
     return copy.deepcopy(energy).to(device="cpu", dtype=th.float64).requires_grad_(False).eval()
 

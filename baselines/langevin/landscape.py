@@ -204,12 +204,12 @@ def _descend(
     tolerance: float,
     max_steps: int,
     max_move: float,
-    centers: th.Tensor | None = None,
-    radii: th.Tensor | None = None,
+    balls: tuple[th.Tensor, th.Tensor] | None = None,
 ) -> tuple[th.Tensor, th.Tensor, int]:
     """Return end points ``[N, d]``, ``int64[N]`` what became of them, and the steps of the slowest.
 
-    A point that comes into a ball stops there, and its status is the number of the ball.
+    A point that comes into one of the balls (centers ``[K, d]``, radii ``[K]``) stops there; its status is the ball's
+    number.
     """
     ends, status = starts.clone(), th.full((len(starts),), _MOVING)
     rows = th.arange(0)  # of the points that flow now; others take the place of those that have come to an end
@@ -224,7 +224,8 @@ def _descend(
         value, gradient = energy.value_and_gradient(z)
         norm = gradient.norm(dim=1)
         state = th.where(norm < tolerance, _AT_REST, _MOVING)
-        if centers is not None:
+        if balls is not None:
+            centers, radii = balls
             nearest = th.cdist(z, centers).sub_(radii).min(dim=1)
             state = th.where(nearest.values < 0, nearest.indices, state)
         status[rows] = state
@@ -287,7 +288,7 @@ def _assigned(energy: Energy, minima: th.Tensor, tolerance: float, points: th.Te
         return np.full(len(points), -1)
     radii = _convex_radii(energy, minima, points)
     max_move = max(2 * tolerance, 0.1 * spread(points))  # minima tell no scale if there is only one
-    ends, status, _ = _descend(energy, points, 1e-5, 5000, max_move, minima, radii)
+    ends, status, _ = _descend(energy, points, 1e-5, 5000, max_move, (minima, radii))
     nearest = th.cdist(ends, minima).min(dim=1)
     # Minima that were merged may lie outside of the ball of their well, but within the tolerance.
     within = th.where((status == _AT_REST) & (nearest.values <= tolerance), nearest.indices, -1)
@@ -300,8 +301,8 @@ def _convex_radii(energy: Energy, minima: th.Tensor, points: th.Tensor) -> th.Te
     There, ``(z - minimum) . grad E >= |grad E|^2 / L``: a step of descent of at most 2 / L comes closer to the minimum.
     """
     dim = energy.dim
-    directions = np.random.default_rng(0).standard_normal((64 * dim, dim))
-    directions = th.from_numpy(directions / np.linalg.norm(directions, axis=1, keepdims=True))
+    draws = np.random.default_rng(0).standard_normal((64 * dim, dim))
+    directions = th.from_numpy(draws / np.linalg.norm(draws, axis=1, keepdims=True))
     fractions = th.linspace(0.125, 1, 8, dtype=th.float64)
     shell = (fractions[:, None, None] * directions).flatten(end_dim=1)
     radii = th.cdist(minima, minima).fill_diagonal_(th.inf).min(dim=1).values / 2

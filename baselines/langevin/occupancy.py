@@ -7,7 +7,7 @@
 :func:`empirical_weights`   of labels: of encoded data, or of a simulated chain; needs no energy
 =========================== ===============================================================================
 
-All weights are normalised over the wells.
+All weights are normalized over the wells.
 """
 
 from __future__ import annotations
@@ -65,14 +65,11 @@ class QuadratureWeights:
         weights: ``float64[K]``.
         unassigned: share of the stationary law that flows into no well; it is not part of the weights.
         log_partition: log of the integral of ``exp(-beta E)``.
-        low, high: ``float64[d]``, corners of the box that was integrated.
     """
 
     weights: np.ndarray
     unassigned: float
     log_partition: float
-    low: np.ndarray
-    high: np.ndarray
 
 
 def laplace_weights(wells: Wells, beta: float, order: int = 2) -> np.ndarray:
@@ -135,9 +132,9 @@ def sampled_weights(
         RuntimeWarning: if the chains have not mixed.
     """
     beta = positive("beta", beta)
-    for name, value, low in (("num_chains", num_chains, 1), ("warm_up", warm_up, 1), ("num_records", num_records, 4)):
-        if value < low:
-            raise ValueError(f"{name} must be {low} or more, got {value}")
+    for name, count, low in (("num_chains", num_chains, 1), ("warm_up", warm_up, 1), ("num_records", num_records, 4)):
+        if count < low:
+            raise ValueError(f"{name} must be {low} or more, got {count}")
     if num_steps < num_records:
         raise ValueError(f"num_steps must be at least num_records, {num_records}, got {num_steps}")
     energy = frozen(energy)
@@ -231,8 +228,6 @@ def quadrature_weights(energy: Energy, beta: float, wells: Wells, cells: int | N
         weights=weights / weights.sum(),
         unassigned=float(mass[labels < 0].sum() / mass.sum()),
         log_partition=float(th.logsumexp(log_density, dim=0) + width.log().sum()),
-        low=low.numpy(),
-        high=high.numpy(),
     )
 
 
@@ -314,4 +309,4 @@ def _box(energy: Energy, beta: float, wells: Wells) -> tuple[th.Tensor, th.Tenso
                     done = False
         if done:
             return low, high
-    raise ValueError(f"the energy does not rise on all sides: its law cannot be normalised (box from {low} to {high})")
+    raise ValueError(f"the energy does not rise on all sides: its law cannot be normalized (box from {low} to {high})")

@@ -36,7 +36,7 @@ class MinimumEnergyPath:
         images: ``float64[n, d]``, from start to end, at equal distances.
         energies: ``float64[n]``.
         saddle: the highest point, or None if the way passes through a third well.
-        intermediate: ``float64[m, d]``, minima of third wells on the way; empty for neighbours.
+        intermediate: ``float64[m, d]``, minima of third wells on the way; empty for neighbors.
         straight_top: highest energy on the straight line, an upper bound of the saddle's.
         converged: whether the images came to rest.
     """
@@ -50,7 +50,7 @@ class MinimumEnergyPath:
 
     @property
     def direct(self) -> bool:
-        """Whether the two wells are neighbours: one saddle from which the flow leads to both."""
+        """Whether the two wells are neighbors: one saddle from which the flow leads to both."""
         return self.saddle is not None
 
 
@@ -60,9 +60,9 @@ class RateMatrix:
 
     Attributes:
         rates: ``float64[K, K]`` per unit of time, a generator: rates from i to j off the diagonal, 0 for wells that are
-            no neighbours, and rows that sum to 0.
-        saddles: of neighbours (i, j), i < j.
-        barriers: ``float64[K, K]``, energy of the saddle above that of well i; inf for wells that are no neighbours, 0
+            no neighbors, and rows that sum to 0.
+        saddles: of neighbors (i, j), i < j.
+        barriers: ``float64[K, K]``, energy of the saddle above that of well i; inf for wells that are no neighbors, 0
             on the diagonal.
         unresolved: pairs (i, j), i < j, whose path did not come to rest: a rate of 0 there means nothing.
     """
@@ -81,7 +81,7 @@ def minimum_energy_path(
 
     Images on the straight line take steps of descent and are then spaced equally again (E, Ren and Vanden-Eijnden
     2007). The highest one is brought to the saddle by steps of Newton that climb along the lowest eigenvector and
-    descend along the others. Two wells are neighbours if the flow from there leads to one on the one side and to the
+    descend along the others. Two wells are neighbors if the flow from there leads to one on the one side and to the
     other on the other.
 
     Args:
@@ -110,7 +110,7 @@ def minimum_energy_path(
         step = 1 / energy.hessian(string).flatten(start_dim=1).norm(dim=1).max()
         move = -step * energy.gradient(string)
         move[0] = move[-1] = 0
-        # No image passes its neighbour.
+        # No image passes its neighbor.
         move = move / (1 + move.norm(dim=1, keepdim=True) * images / length)
         new = _respaced(string + move)
         converged = float((new - string).norm(dim=1).max()) < tolerance * length / images
@@ -190,27 +190,6 @@ def rate_matrix(
     return RateMatrix(rates, saddles, barriers, tuple(unresolved))
 
 
-def true_rates(stationary: Any, k: float, step: float) -> np.ndarray:
-    """Return ``float64[S, S]``: the generator of ``P = (1 - k) I + k 1 pi^T``, per unit of time.
-
-    Off the diagonal ``-log(1 - k) pi_j / step``: over one step, its exponential is P.
-
-    Args:
-        stationary: ``float[S]``, pi, above 0 and of sum 1.
-        k: above 0 and below 1.
-        step: time between two transitions of the chain, above 0.
-
-    Raises:
-        ValueError: for numbers out of range.
-    """
-    stationary = np.asarray(stationary, dtype=np.float64)
-    if stationary.ndim != 1 or not (stationary > 0).all() or abs(stationary.sum() - 1) > 1e-9:
-        raise ValueError(f"stationary must be [S], above 0 and of sum 1, got {stationary.tolist()}")
-    if not 0 < k < 1:
-        raise ValueError(f"k must be above 0 and below 1, got {k}")
-    return -np.log1p(-k) / positive("step", step) * (stationary - np.eye(len(stationary)))
-
-
 #: Part of the distance between two minima within which a third is one of them, and where their line is looked at.
 _SAME = 0.05
 _FINE = th.linspace(0, 1, 1001, dtype=th.float64)[:, None]
@@ -250,7 +229,8 @@ def _inspected(
         hessian = energy.hessian(position)
         downhill = 1e-2 * spacing * th.linalg.eigh(hessian).eigenvectors[:, 0]
         beside = [refine_minimum(energy, (position + sign * downhill).numpy(), spacing) for sign in (1, -1)]
-    third, reached = [], set()
+    third: list[np.ndarray] = []
+    reached: set[int] = set()
     for minimum in passed + beside:
         if minimum is None:
             continue

@@ -3,7 +3,7 @@
 Prior and posterior must share one diffusion, and a part of what encoded paths do is done by the control. So a trained
 beta is too large, and ``exp(-beta E)`` exaggerates how much wells differ. With the paths and the features of a
 :class:`~bisimgym.baselines.langevin.energy.TanhEnergy` fixed, ``grad E`` is linear in the amplitudes and the
-confinement: those that minimise the divergence of the paths from the prior are the solution of a least-squares problem,
+confinement: those that minimize the divergence of the paths from the prior are the solution of a least-squares problem,
 and what is left over of the paths is the noise, which tells beta.
 
 Transitions say little of how deep wells are, next to how long paths stay in them. With ``stationarity`` above 0 the
@@ -161,7 +161,8 @@ def _fitted(
     beta = len(z) * energy.dim / squares
     if stationarity > 0:
         # The ridge is a sum of squares as well: as if so many more transitions had been seen.
-        statistics = (x / len(z) for x in (normal, right, total + drawn * trained.square().sum()))
+        squared = total + drawn * trained.square().sum()
+        statistics = normal / len(z), right / len(z), squared / len(z)
         solution, beta = _at_rest(exact, z, *statistics, stationarity, solution, beta)
         _set(exact, solution)
     result = copy.deepcopy(energy)
@@ -187,7 +188,7 @@ def _at_rest(
 ) -> tuple[th.Tensor, float]:
     """Return the confinement and amplitudes theta, and beta, that transitions and the law at rest make most likely.
 
-    Per transition, with ``phi = beta theta``, features F and their mean over the positions m, this minimises
+    Per transition, with ``phi = beta theta``, features F and their mean over the positions m, this minimizes
     ``(beta total - 2 phi.right + phi.normal.phi / beta - d log(beta)) / 2 + stationarity (phi.m + log Z(phi))``, by
     Newton steps that are projected on the bound of the confinement.
 

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-
-
-@dataclass(frozen=True)
-class SegmentationAccuracy:
-    """Shares of steps whose well belongs to the true state.
-
-    Attributes:
-        mean: over the sequences.
-        sd: over the sequences, with one degree of freedom less (ddof = 1); nan for a single sequence.
-        per_sequence: ``float64[B]``.
-    """
-
-    mean: float
-    sd: float
-    per_sequence: np.ndarray
 
 
 def best_permutation(labels: Any, states: Any, num_wells: int, num_states: int) -> np.ndarray:
@@ -70,23 +54,6 @@ def matched_states(labels: Any, matching: np.ndarray) -> np.ndarray:
     return states[labels]
 
 
-def segmentation_accuracy(labels: Any, states: Any, matching: np.ndarray) -> SegmentationAccuracy:
-    """Return the shares of steps whose well belongs to the true state.
-
-    Args:
-        labels, states: ``int[B, T]``, see :func:`best_permutation`.
-        matching: ``int64[num_states]``, likewise.
-
-    Raises:
-        ValueError: for shapes that differ.
-    """
-    labels, states = _checked(labels, states)
-    shares = (matched_states(labels, matching) == states).mean(axis=1)
-    return SegmentationAccuracy(
-        float(shares.mean()), float(shares.std(ddof=1)) if len(shares) > 1 else float("nan"), shares
-    )
-
-
 def accuracy_by_lag(labels: Any, states: Any, matching: np.ndarray, lags: Iterable[int] = range(5)) -> np.ndarray:
     """Return ``float64[L]``: accuracy against the true state some steps ago. Its peak is at the lag of the labels.
 
@@ -101,12 +68,12 @@ def accuracy_by_lag(labels: Any, states: Any, matching: np.ndarray, lags: Iterab
         ValueError: for shapes that differ, or a lag out of range.
     """
     labels, states = _checked(labels, states)
-    told, length = matched_states(labels, matching), labels.shape[1]
+    found, length = matched_states(labels, matching), labels.shape[1]
     shares = []
     for lag in lags:
         if not 0 <= lag < length:
             raise ValueError(f"lags must be from 0 to {length - 1}, one below the steps, got {lag}")
-        shares.append((told[:, lag:] == states[:, : length - lag]).mean())
+        shares.append((found[:, lag:] == states[:, : length - lag]).mean())
     return np.array(shares)
 
 

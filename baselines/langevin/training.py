@@ -7,29 +7,28 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch as th
 from torch import nn
+from tqdm import tqdm
 
+from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.loss_log import DivergedError
-from bisimgym.baselines.metrics.progress import Progress
-
-if TYPE_CHECKING:
-    from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
+from bisimgym.baselines.langevin.process import LatentProcess
+from bisimgym.baselines.langevin.settings import TrainingSettings, check_integer
 
 #: Updates in a row that may be skipped.
 MAX_SKIPPED = 5
 FIRST_KL_WEIGHT = 0.02
 LAST_LEARNING_RATE = 0.05  # of the highest
-#: Points of a batch at which the curvature of the energy is penalised.
+#: Points of a batch at which the curvature of the energy is penalized.
 _CURVATURE_POINTS = 256
 
 
@@ -38,7 +37,7 @@ class History:
     """What happened in a training, update by update.
 
     Attributes:
-        loss: ``float64[U]``, what was minimised: ``reconstruction + kl_weight * kl`` and the penalty.
+        loss: ``float64[U]``, what was minimized: ``reconstruction + kl_weight * kl`` and the penalty.
         reconstruction: ``float64[U]``, ``-log p(y | z)`` in nats per frame.
         kl: ``float64[U]``, divergence of the paths from the prior in nats per frame.
         kl_weight: ``float64[U]``.
@@ -64,23 +63,24 @@ _SERIES = tuple(field.name for field in dataclasses.fields(History) if field.nam
 
 
 def train(
-    model: NeuralLangevinDynamics,
+    model: LatentProcess,
     signals: th.Tensor,
-    settings: Mapping[str, Any],
+    settings: TrainingSettings,
     log_path: str | os.PathLike[str] | None = None,
     progress_bar: bool = False,
     checkpoint_path: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 100,
     callback: Callable[[int, dict[str, float]], None] | None = None,
 ) -> History:
-    """Train a model in place: see :meth:`~.model.NeuralLangevinDynamics.fit`.
+    """Train a model in place, on signals ``float32[N, T, D]`` on its device.
 
-    Args:
-        signals: ``float32[N, T, D]``, on the model's device.
-        settings: the arguments of ``fit`` that have an influence on the result.
+    For the other arguments see :meth:`~.model.NeuralLangevinDynamics.fit`.
     """
-    _check(settings, signals.shape[1], checkpoint_every)
-    training = _Training(model, signals, dict(settings))
+    settings.check_frames(signals.shape[1])
+    check_integer("checkpoint_every", checkpoint_every, 1)
+    if settings.curvature_penalty and model.energy is None:
+        raise ValueError("curvature_penalty is for an energy, which the general dynamics has none of: set it to 0")
+    training = _Training(model, signals, settings)
     if checkpoint_path is not None and Path(checkpoint_path).exists():
         training.restore(checkpoint_path)
     with contextlib.ExitStack() as stack:
@@ -88,17 +88,24 @@ def train(
         if log_path is not None:
             log = stack.enter_context(open(log_path, "w", encoding="utf-8", buffering=1))
             log.writelines(map(_line, training.records))
-        progress = stack.enter_context(Progress("training", progress_bar))
-        progress.start(settings["updates"])
-        progress.advance(len(training.records))
-        while len(training.records) < settings["updates"]:
+        bar = stack.enter_context(
+            tqdm(
+                desc="training",
+                initial=len(training.records),
+                total=settings.updates,
+                disable=not progress_bar,
+                delay=2,
+                leave=False,
+            )
+        )
+        while len(training.records) < settings.updates:
             record = training.update()
             done = len(training.records)
-            if checkpoint_path is not None and (done % checkpoint_every == 0 or done == settings["updates"]):
+            if checkpoint_path is not None and (done % checkpoint_every == 0 or done == settings.updates):
                 training.store(checkpoint_path)
             if log is not None:
                 log.write(_line(record))
-            progress.advance(1)
+            bar.update()
             if callback is not None:
                 callback(done, record)
     training.finish()
@@ -121,14 +128,14 @@ def kl_weight(update: int, kl_warm_up: int) -> float:
 class _Training:
     """All the state of a training."""
 
-    def __init__(self, model: NeuralLangevinDynamics, signals: th.Tensor, settings: dict[str, Any]):
+    def __init__(self, model: LatentProcess, signals: th.Tensor, settings: TrainingSettings):
         self.model, self.signals, self.settings = model, signals, settings
-        # A stream apart from that of the initial weights, which the same seed gives.
-        word = np.random.SeedSequence([settings["seed"], 1]).generate_state(1, np.uint64)[0]
-        self.generator = th.Generator().manual_seed(int(word))
+        # Another stream than that of the initial weights, which the same seed gives.
+        seed = np.random.SeedSequence([settings.seed, 1]).generate_state(1, np.uint64)[0]
+        self.generator = th.Generator().manual_seed(int(seed))
         self.parameters = list(model.parameters())
         fused = model.device.type in ("cpu", "cuda")  # about a third of the time of a loop over parameters
-        self.optimizer = th.optim.Adam(self.parameters, lr=settings["learning_rate"], fused=fused)
+        self.optimizer = th.optim.Adam(self.parameters, lr=settings.learning_rate, fused=fused)
         self.averages: list[th.Tensor] = []
         self.records: list[dict[str, float]] = []
         self.in_a_row = 0
@@ -138,18 +145,18 @@ class _Training:
         """Do one update and return what is to be recorded of it."""
         begin = time.perf_counter()
         s, number = self.settings, len(self.records)
-        weight = kl_weight(number, s["kl_warm_up"])
-        rate = s["learning_rate"] * learning_rate_factor(number, s["updates"], s["warm_up"])
-        windows = self._windows(s["long_window"] if number >= s["updates"] - s["long_updates"] else s["window"])
+        weight = kl_weight(number, s.kl_warm_up)
+        rate = s.learning_rate * learning_rate_factor(number, s.updates, s.warm_up)
+        windows = self._windows(s.long_window if number >= s.updates - s.long_updates else s.window)
         terms = self.model.terms(windows, self.generator)
         frames = windows.shape[1]
         reconstruction, kl = terms.reconstruction.mean() / frames, terms.kl.mean() / frames
         loss = reconstruction + weight * kl
-        if s["curvature_penalty"]:
-            loss = loss + s["curvature_penalty"] * excess_curvature(self.model, terms.positions)
+        if s.curvature_penalty:
+            loss = loss + s.curvature_penalty * excess_curvature(self.model, terms.positions)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, s["clip"]))
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, s.clip))
         skipped = not (math.isfinite(norm) and math.isfinite(loss.item()))
         if not skipped:
             for group in self.optimizer.param_groups:
@@ -199,7 +206,7 @@ class _Training:
             "in_a_row": self.in_a_row,
             "seconds": self.seconds,
         }
-        write_atomically(path, content)
+        save_tensors(path, content)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         content = th.load(os.fspath(path), map_location=self.model.device, weights_only=True)
@@ -219,21 +226,21 @@ class _Training:
         data = self.signals.cpu().numpy()
         return {
             "model settings": json.dumps(self.model.settings),
-            "settings of fit": json.dumps(self.settings),
-            "signals": f"{data.shape} with checksum {zlib.crc32(data):08x}",
+            "settings of fit": json.dumps(dataclasses.asdict(self.settings)),
+            "signals": f"{data.shape} with checksum {zlib.crc32(data.data):08x}",
         }
 
     def _windows(self, length: int) -> th.Tensor:
         """Return ``float[B, length, D]`` random windows."""
         count, frames = self.signals.shape[:2]
-        batch = self.settings["batch_size"]
+        batch = self.settings.batch_size
         rows = th.randint(count, (batch, 1), generator=self.generator)
         columns = th.randint(frames - length + 1, (batch, 1), generator=self.generator) + th.arange(length)
         return self.signals[rows.to(self.signals.device), columns.to(self.signals.device)]
 
     @th.no_grad()
     def _average(self, number: int) -> None:
-        decay, begin = self.settings["weight_average"], self.settings["updates"] // 2
+        decay, begin = self.settings.weight_average, self.settings.updates // 2
         if not decay or number < begin:
             return
         # A plain mean until there are enough updates: the first of them must not count more than the others.
@@ -244,12 +251,13 @@ class _Training:
             average.lerp_(parameter, rate)
 
 
-def excess_curvature(model: NeuralLangevinDynamics, positions: th.Tensor) -> th.Tensor:
+def excess_curvature(model: LatentProcess, positions: th.Tensor) -> th.Tensor:
     """Return the mean square by which the energy is too curved for the time step, ``float[]``.
 
     Args:
         positions: ``float[..., d]``; at most 256 of them, evenly spaced, are looked at. No gradient goes back to them.
     """
+    assert model.energy is not None, "a penalty on the curvature is of an energy"
     points = positions.detach().reshape(-1, positions.shape[-1])
     points = points[:: -(-len(points) // _CURVATURE_POINTS)]
     root = model.kernel().curvature_gain.sqrt()
@@ -257,43 +265,12 @@ def excess_curvature(model: NeuralLangevinDynamics, positions: th.Tensor) -> th.
     return (largest - 1).clamp_min(0).square().mean()
 
 
-def write_atomically(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+def save_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write what ``torch.load(..., weights_only=True)`` can read to a file that is never half written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            th.save(content, file)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        th.save(content, file)
 
 
 def _line(record: dict[str, float]) -> str:
     return json.dumps({name: value if math.isfinite(value) else None for name, value in record.items()}) + "\n"
-
-
-def _check(settings: Mapping[str, Any], frames: int, checkpoint_every: int) -> None:
-    integers = {"updates": 1, "batch_size": 1, "window": 1, "long_window": 1, "long_updates": 0, "warm_up": 0}
-    integers |= {"kl_warm_up": 0, "seed": 0}
-    for name, value, least in [(name, settings[name], low) for name, low in integers.items()] + [
-        ("checkpoint_every", checkpoint_every, 1)
-    ]:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    if settings["long_updates"] > settings["updates"]:
-        raise ValueError(f"long_updates must be at most updates={settings['updates']}, got {settings['long_updates']}")
-    used = {"window": settings["long_updates"] < settings["updates"], "long_window": settings["long_updates"] > 0}
-    for name, is_used in used.items():
-        if is_used and settings[name] > frames:
-            raise ValueError(f"{name} must be at most {frames}, the frames of a signal, got {settings[name]}")
-    for name, fits, allowed in (
-        ("learning_rate", 0 < settings["learning_rate"] < math.inf, "positive"),
-        ("clip", settings["clip"] > 0, "positive (inf for no clipping)"),
-        ("curvature_penalty", 0 <= settings["curvature_penalty"] < math.inf, "at least 0"),
-        ("weight_average", 0 <= settings["weight_average"] < 1, "in [0, 1)"),
-    ):
-        if not fits:
-            raise ValueError(f"{name} must be {allowed}, got {settings[name]!r}")

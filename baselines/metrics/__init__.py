@@ -1,4 +1,4 @@
-"""Exact behavioural metrics, in numpy and scipy.
+"""Exact behavioral metrics, in numpy and scipy.
 
 Each metric is a function that returns distances between all states of a finite process, or between the states of two,
 to a certified tolerance. The recursion behind it, ``<metric>_operator``, is a function from distances to distances with
@@ -6,6 +6,7 @@ an ``error_bound`` for any distances at hand.
 """
 
 try:
+    import psutil  # noqa: F401
     import scipy  # noqa: F401
     import tqdm  # noqa: F401
 except ImportError as error:

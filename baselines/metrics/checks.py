@@ -14,7 +14,7 @@ SUM_TOLERANCE = 1e-5
 
 def discount_factor(discount: Any) -> float:
     """Return the discount as a float in [0, 1)."""
-    if not isinstance(discount, Real) or not 0 <= discount < 1:
+    if not isinstance(discount, Real) or not 0 <= float(discount) < 1:
         raise ValueError(f"discount must be in [0, 1), got {discount!r}: the metric is a fixed point only below 1")
     return float(discount)
 

@@ -6,37 +6,37 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, bicgstab
+from tqdm import tqdm
 
-from bisimgym.baselines.metrics.operators import Operator, following
-from bisimgym.baselines.metrics.progress import Progress
+from bisimgym.baselines.metrics.operators import Operator, next_distances
 
 _MAX_ROUNDS = 10_000
 _SWEEPS_BETWEEN = 12
 _KRYLOV_STEPS = 50
 
 
-def chain_distances(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+def chain_distances(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarray:
     """Return the metric where every state has one successor.
 
     The successor of a row is solved before the row, so that every shared suffix is worked out once; this is exact but
-    for rounding. Only rows on cycles are sums without end, cut where what is left is below ``tolerance``.
+    for rounding. Only rows on cycles are infinite sums, cut where the rest is below ``tolerance``.
     """
     rows_of, columns_to = operator.successors_x[:, 0], operator.successors_y[:, 0]
     distance = np.empty(operator.shape)
     cycles, levels = _cycles_and_levels(rows_of)
-    progress.start(len(rows_of))
+    bar.total = len(rows_of)
     for cycle in cycles:
         distance[cycle] = _cycle_distances(operator, cycle, columns_to, tolerance)
-        progress.advance(len(cycle))
+        bar.update(len(cycle))
     size = len(operator.row_blocks()[0])
     for level in levels:
         for start in range(0, len(level), size):
             rows = level[start : start + size]
-            block = following(distance, operator.successors_x, operator.successors_y, 0, rows)
+            block = next_distances(distance, operator.successors_x, operator.successors_y, 0, rows)
             block *= operator.discount
             block += operator.cost(0, rows)
             distance[rows] = block
-        progress.advance(len(level))
+        bar.update(len(level))
     return distance
 
 
@@ -79,7 +79,7 @@ def _cycle_distances(operator: Operator, cycle: np.ndarray, columns_to: np.ndarr
     return distance
 
 
-def largest_over_actions(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+def largest_over_actions(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarray:
     """Return the metric with the maximum over actions, by modified policy iteration on pairs of states.
 
     The pair's "policy" is the action at which the maximum is attained. Under a fixed one each pair has one successor,
@@ -92,13 +92,14 @@ def largest_over_actions(operator: Operator, tolerance: float, progress: Progres
     distance = np.zeros(operator.shape)
     note, forwards = "", True
     for _ in range(_MAX_ROUNDS):
-        progress.start((_SWEEPS_BETWEEN + 1) * len(distance), note)
+        bar.total = bar.n + (_SWEEPS_BETWEEN + 1) * len(distance)
+        bar.set_postfix_str(note, refresh=False)
         for _ in range(_SWEEPS_BETWEEN):
-            change = pairs.sweep(distance, forwards, progress)
+            change = pairs.sweep(distance, forwards, bar)
             forwards = not forwards
             if operator.bound_of(change) <= tolerance:
                 return distance
-        cost, successor = pairs.greedy(distance, progress)
+        cost, successor = pairs.greedy(distance, bar)
         values = pairs.pack(distance)
         sums = cost + operator.discount * values.take(successor) - values
         bound = operator.bound_of(float(np.abs(sums).max()))
@@ -150,7 +151,7 @@ class _PackedPairs:
         if self.operator.symmetric:
             distance[first:, block[0] : block[-1] + 1] = values.T
 
-    def sweep(self, distance: np.ndarray, forwards: bool, progress: Progress) -> float:
+    def sweep(self, distance: np.ndarray, forwards: bool, bar: tqdm) -> float:
         """Apply the operator to ``distance``, in place and block by block, and return the largest change."""
         change = 0.0
         for block in self.blocks if forwards else reversed(self.blocks):
@@ -161,10 +162,10 @@ class _PackedPairs:
                 np.maximum(best, value, out=best)
             change = max(change, float(np.abs(best - distance[block[0] : block[-1] + 1, first:]).max()))
             self._write(distance, block, first, best)
-            progress.advance(len(block))
+            bar.update(len(block))
         return change
 
-    def greedy(self, distance: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    def greedy(self, distance: np.ndarray, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
         """Return packed ``[size]``: the cost and the successor pair of the action that attains the maximum."""
         costs, successors = np.empty(self.size), np.empty(self.size, dtype=np.int64)
         to_x, to_y = self.operator.successors_x, self.operator.successors_y
@@ -185,7 +186,7 @@ class _PackedPairs:
                 x, y = np.minimum(x, y), np.maximum(x, y)
             costs[place].reshape(x.shape)[:] = best_cost
             successors[place].reshape(x.shape)[:] = self.offset.take(x) + y
-            progress.advance(len(block))
+            bar.update(len(block))
         return costs, successors
 
     def _terms(self, distance: np.ndarray, rows: np.ndarray, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -199,7 +200,7 @@ class _PackedPairs:
             yield value, cost
 
 
-def weighted_over_actions(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+def weighted_over_actions(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarray:
     """Return the metric with weights over actions: a linear system, solved by BiCGSTAB, certified by its residual."""
     constant = operator(np.zeros(operator.shape))
     size = constant.size
@@ -216,7 +217,8 @@ def weighted_over_actions(operator: Operator, tolerance: float, progress: Progre
         bound = operator.bound_of(float(np.abs(improved - distance).max()))
         if bound <= tolerance:
             return np.maximum(improved, 0, out=improved)  # the metric is not negative, an approximation can be
-        progress.start(_KRYLOV_STEPS, f"error at most {bound:.1e}")
+        bar.total = bar.n + _KRYLOV_STEPS
+        bar.set_postfix_str(f"error at most {bound:.1e}", refresh=False)
         # Plain applications between attempts contract, whatever the Krylov method makes of the rest. Where it fails,
         # as on permutations, there are more and more of them.
         distance = improved
@@ -228,7 +230,7 @@ def weighted_over_actions(operator: Operator, tolerance: float, progress: Progre
             rtol=1e-6,
             atol=0,
             maxiter=_KRYLOV_STEPS,
-            callback=lambda _: progress.advance(1),
+            callback=lambda _: bar.update(),
         )
         candidate = distance + correction.reshape(operator.shape)
         if np.isfinite(candidate).all() and _residual(operator, candidate) < _residual(operator, distance):

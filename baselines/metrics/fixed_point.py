@@ -7,11 +7,11 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from bisimgym.baselines.metrics import deterministic, stochastic
 from bisimgym.baselines.metrics.memory import free_memory, in_units
 from bisimgym.baselines.metrics.operators import BLOCK_BYTES, Operator
-from bisimgym.baselines.metrics.progress import Progress
 
 
 class Solver(TypedDict, total=False):
@@ -54,9 +54,9 @@ def solve(
     """
     if not isinstance(operator, Operator):
         raise TypeError(f"solve takes the operator of a metric, such as bisimulation_operator(...), got {operator!r}")
-    if not isinstance(tolerance, Real) or not 0 < tolerance < np.inf:
+    if not isinstance(tolerance, Real) or not 0 < float(tolerance) < np.inf:
         raise ValueError(f"tolerance must be positive and finite, got {tolerance!r}")
-    if memory_limit is not None and (not isinstance(memory_limit, Real) or not memory_limit > 0):
+    if memory_limit is not None and (not isinstance(memory_limit, Real) or not float(memory_limit) > 0):
         raise ValueError(f"memory_limit must be a positive number of bytes or None, got {memory_limit!r}")
     smallest = 8 * operator.bound_of(0.0)
     if tolerance < smallest:
@@ -80,7 +80,7 @@ def solve(
             f"{'are free' if memory_limit is None else 'is the limit'}: ask for fewer states, with rows and columns"
         )
     title = f"{operator.name} {small.shape[0]} x {small.shape[1]} ({in_units(needed)})"
-    with Progress(title, progress) as bar:
+    with tqdm(desc=title, disable=not progress, delay=2, leave=False) as bar:
         distance = _solve(small, tolerance, workers, bar)
     if whole:
         return distance
@@ -103,16 +103,16 @@ def _states(wanted: ArrayLike | None, states: int, name: str) -> np.ndarray:
     return wanted.astype(np.int64)
 
 
-def _solve(operator: Operator, tolerance: float, workers: int, progress: Progress) -> np.ndarray:
+def _solve(operator: Operator, tolerance: float, workers: int, bar: tqdm) -> np.ndarray:
     if operator.deterministic:
         if operator.num_actions == 1:
-            return deterministic.chain_distances(operator, tolerance, progress)
+            return deterministic.chain_distances(operator, tolerance, bar)
         if operator.weights is None:
-            return deterministic.largest_over_actions(operator, tolerance, progress)
-        return deterministic.weighted_over_actions(operator, tolerance, progress)
+            return deterministic.largest_over_actions(operator, tolerance, bar)
+        return deterministic.weighted_over_actions(operator, tolerance, bar)
     if operator.independent:
-        return stochastic.independent_distances(operator, tolerance, progress)
-    return stochastic.cheapest_coupling_distances(operator, tolerance, progress, workers)
+        return stochastic.independent_distances(operator, tolerance, bar)
+    return stochastic.cheapest_coupling_distances(operator, tolerance, bar, workers)
 
 
 def memory_needed(operator: Operator) -> int:

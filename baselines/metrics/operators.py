@@ -1,4 +1,4 @@
-"""The recursion that all behavioural metrics share, as a function from distances to distances.
+"""The recursion that all behavioral metrics share, as a function from distances to distances.
 
     F(d)(x, y) = reduce over a of [ cost_a(x, y) + discount * coupling(P_a(x), P_a(y))(d) ]
 
@@ -168,9 +168,9 @@ class Operator:
         for rows in self.row_blocks():
             for action in range(self.num_actions):
                 term = self.cost(action, rows)
-                following = expectation(action, rows)
-                following *= self.discount
-                term += following
+                expected = expectation(action, rows)
+                expected *= self.discount
+                term += expected
                 if action == 0:
                     block = term if self.weights is None else self.weights[0] * term
                 elif self.weights is None:
@@ -183,7 +183,7 @@ class Operator:
     def _expectation(self, distance: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
         """Return the expected distance of coupled next states, by action and rows."""
         if self.deterministic:
-            return lambda action, rows: following(distance, self.successors_x, self.successors_y, action, rows)
+            return lambda action, rows: next_distances(distance, self.successors_x, self.successors_y, action, rows)
         if self.independent:
             right = [distance @ self.successors_y[:, a].T for a in range(self.num_actions)]
             return lambda action, rows: self.successors_x[rows, action] @ right[action]
@@ -252,9 +252,9 @@ def closure(successors: np.ndarray, start: np.ndarray) -> np.ndarray:
     frontier = np.unique(start)
     while len(frontier):
         reached[frontier] = True
-        following = successors[frontier]
-        following = following.ravel() if successors.ndim == 2 else (following > 0).any(axis=(0, 1)).nonzero()[0]
-        frontier = np.unique(following[~reached[following]])
+        reachable = successors[frontier]
+        next_states = reachable.ravel() if successors.ndim == 2 else (reachable > 0).any(axis=(0, 1)).nonzero()[0]
+        frontier = np.unique(next_states[~reached[next_states]])
     return reached.nonzero()[0]
 
 
@@ -264,7 +264,7 @@ def _renumbered(successors: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(successors[keep][:, :, keep])
 
 
-def following(
+def next_distances(
     distance: np.ndarray, successors_x: np.ndarray, successors_y: np.ndarray, action: int, rows: np.ndarray
 ) -> np.ndarray:
     """Return ``float64[R, Sy]``, a new array: the distances between the next states of ``rows`` and of every y."""

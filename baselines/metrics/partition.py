@@ -48,8 +48,8 @@ def refine(transition: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
     count = classes.max() + 1
     while True:
         finer = classes
-        for following in transition.T:
-            finer = _join(finer, classes[following])
+        for next_states in transition.T:
+            finer = _join(finer, classes[next_states])
         if finer.max() + 1 == count:
             break
         classes, count = finer, finer.max() + 1

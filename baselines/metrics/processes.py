@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks
-from bisimgym.baselines.metrics.memory import require
 
 
 def two_transitions(transition: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +33,6 @@ def same_form(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _dense(next_states: np.ndarray) -> np.ndarray:
     states, actions = next_states.shape
-    require(8 * states * actions * states, f"a stochastic form of {states} states and {actions} actions")
     probabilities = np.zeros((states, actions, states))
     np.put_along_axis(probabilities, next_states[:, :, None], 1.0, axis=2)
     return probabilities
@@ -52,7 +50,6 @@ def under_policy(transition: np.ndarray, policy: np.ndarray) -> np.ndarray:
     rows = np.arange(len(policy))
     if not (taken & (transition != transition[rows, chosen][:, None])).any():
         return transition[rows, chosen][:, None]
-    require(8 * len(policy) ** 2, f"the transitions of a stochastic policy on {len(policy)} states")
     probabilities = np.zeros((len(policy), 1, len(policy)))
     for action in range(transition.shape[1]):
         probabilities[rows, 0, transition[:, action]] += policy[:, action]
@@ -61,18 +58,18 @@ def under_policy(transition: np.ndarray, policy: np.ndarray) -> np.ndarray:
 
 def policies(x: np.ndarray, y: np.ndarray, policy: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the checked policies of both processes, whose transitions are ``x`` and ``y``."""
-    policy_x = checks.action_probabilities(policy, *x.shape[:2])
+    policy_x = checks.action_probabilities(policy, len(x), x.shape[1])
     if other is None:
         return policy_x, policy_x
-    return policy_x, checks.action_probabilities(other, *y.shape[:2], "the other policy")
+    return policy_x, checks.action_probabilities(other, len(y), y.shape[1], "the other policy")
 
 
 def rewards(x: np.ndarray, y: np.ndarray, reward: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the checked rewards of both processes, whose transitions are ``x`` and ``y``."""
-    reward_x = checks.rewards(reward, *x.shape[:2])
+    reward_x = checks.rewards(reward, len(x), x.shape[1])
     if other is None:
         return reward_x, reward_x
-    return reward_x, checks.rewards(other, *y.shape[:2], "the other reward")
+    return reward_x, checks.rewards(other, len(y), y.shape[1], "the other reward")
 
 
 def parts(other: tuple | None, number: int, names: str) -> tuple:

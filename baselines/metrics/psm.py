@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks, processes
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
-from bisimgym.baselines.metrics.operators import Operator, TableCost, policy_total_variation
+from bisimgym.baselines.metrics.operators import Cost, Operator, TableCost, policy_total_variation
 
 
 def policy_similarity(
@@ -62,11 +62,12 @@ def policy_similarity_operator(
     successors_x = processes.under_policy(x, policy_x)
     successors_y = successors_x if other is None else processes.under_policy(y, policy_y)
     successors_x, successors_y = processes.same_form(successors_x, successors_y)
+    local: Cost
     if cost is None:
         local, symmetric = policy_total_variation(policy_x, policy_y), other is None
     else:
-        local = TableCost(checks.costs(cost, (len(x), len(y)), "cost")[None])
-        symmetric = other is None and local.is_semimetric()
+        local = table = TableCost(checks.costs(cost, (len(x), len(y)), "cost")[None])
+        symmetric = other is None and table.is_semimetric()
     return Operator(
         name="PSM",
         cost=local,

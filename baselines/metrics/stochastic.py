@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
+from tqdm import tqdm
 
 from bisimgym.baselines.metrics import transport
 from bisimgym.baselines.metrics.operators import Operator
-from bisimgym.baselines.metrics.progress import Progress
 
 _MAX_ROUNDS = 1000
 
 
-def independent_distances(operator: Operator, tolerance: float, progress: Progress) -> np.ndarray:
+def independent_distances(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarray:
     """Return the metric with independent next states and one action: ``d = C + discount P d Q'``.
 
     Smith's doubling for this Stein equation: each round doubles the number of steps whose costs are summed. What
@@ -21,12 +21,11 @@ def independent_distances(operator: Operator, tolerance: float, progress: Progre
     distance = operator.cost(0, np.arange(operator.shape[0]))
     left, right = operator.successors_x[:, 0], operator.successors_y[:, 0]
     weight = operator.discount
-    progress.start(0)
     while weight * operator.largest_distance() > tolerance / 4:
         distance = distance + weight * (left @ distance @ right.T)
         left, right = left @ left, right @ right
         weight *= weight
-        progress.advance(1)
+        bar.update()
     for _ in range(_MAX_ROUNDS):
         improved = operator(distance)
         if operator.symmetric:
@@ -38,7 +37,7 @@ def independent_distances(operator: Operator, tolerance: float, progress: Progre
     raise ArithmeticError(f"{operator.name}: rounding leaves an error of {bound:.1e}, more than the tolerance")
 
 
-def cheapest_coupling_distances(operator: Operator, tolerance: float, progress: Progress, workers: int) -> np.ndarray:
+def cheapest_coupling_distances(operator: Operator, tolerance: float, bar: tqdm, workers: int) -> np.ndarray:
     """Return the metric with the cheapest couplings, by strategy iteration.
 
     With couplings held fixed the recursion needs no optimal transport and is solved by itself; new couplings are then
@@ -56,7 +55,7 @@ def cheapest_coupling_distances(operator: Operator, tolerance: float, progress: 
     values, note = cost.max(axis=0), ""
     for _ in range(_MAX_ROUNDS):
         distance = pairs.square(values)
-        found = _solve_all(couplings, distance, workers, progress, note)
+        found = _solve_all(couplings, distance, workers, bar, note)
         matrices = [f + pairs.matrix(e) for f, e in zip(fixed, found, strict=True)]
         improved = pairs.apply(values, matrices, cost)
         residual = float(np.abs(improved - values).max())
@@ -71,6 +70,9 @@ def cheapest_coupling_distances(operator: Operator, tolerance: float, progress: 
 
 class _Pairs:
     """The pairs that are solved for: i < j of one process, or all pairs of two."""
+
+    rows: np.ndarray
+    columns: np.ndarray
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
@@ -92,9 +94,9 @@ class _Pairs:
         """Return coupled mass as a matrix from pairs to pairs; equal next states are at distance zero."""
         x, y, pair, mass = entries.x, entries.y, entries.pair, entries.mass
         if self.half:
-            apart = x != y
-            low, high = np.minimum(x, y)[apart], np.maximum(x, y)[apart]
-            pair, mass = pair[apart], mass[apart]
+            different = x != y
+            low, high = np.minimum(x, y)[different], np.maximum(x, y)[different]
+            pair, mass = pair[different], mass[different]
             column = low * self.operator.shape[0] - low * (low + 1) // 2 + high - low - 1
         else:
             column = x * self.operator.shape[1] + y
@@ -115,11 +117,12 @@ class _Pairs:
 
 
 def _solve_all(
-    couplings: list[transport.Couplings], distance: np.ndarray, workers: int, progress: Progress, note: str
+    couplings: list[transport.Couplings], distance: np.ndarray, workers: int, bar: tqdm, note: str
 ) -> list[transport.Entries]:
     """Return the cheapest couplings under ``distance``, per action, on several cores if asked."""
     jobs = [(c, pairs) for c in couplings for pairs in c.jobs()]
-    progress.start(sum(len(pairs) for _, pairs in jobs), note)
+    bar.total = bar.n + sum(len(pairs) for _, pairs in jobs)
+    bar.set_postfix_str(note, refresh=False)
     if workers == 1 or len(jobs) == 1:
         solved = (c.solve(distance, pairs) for c, pairs in jobs)
     else:
@@ -131,7 +134,7 @@ def _solve_all(
     nothing = np.zeros(0, dtype=np.int64)
     for (c, pairs), entries in zip(jobs, solved, strict=True):
         found[id(c)].append(entries)
-        progress.advance(len(pairs))
+        bar.update(len(pairs))
     return [
         transport.joined(found[id(c)] or [transport.Entries(nothing, nothing, nothing, np.zeros(0))]) for c in couplings
     ]

@@ -1,6 +1,6 @@
 """Metrics between the states of two trajectories, exactly and at once.
 
-Along a deterministic trajectory every state has one successor, so the fixed point of a behavioural metric is a sum of
+Along a deterministic trajectory every state has one successor, so the fixed point of a behavioral metric is a sum of
 discounted costs along a pair of suffixes, and one backward sweep computes it.
 """
 
@@ -33,7 +33,7 @@ def trajectory_similarity(cost: ArrayLike, discount: float) -> np.ndarray:
         raise ValueError(f"cost must be [..., n, m] with n, m >= 1, got shape {cost.shape}")
     if not (np.isfinite(cost).all() and (cost >= 0).all()):
         raise ValueError("cost must be finite and non-negative")
-    if not isinstance(discount, Real) or not 0 <= discount <= 1:
+    if not isinstance(discount, Real) or not 0 <= float(discount) <= 1:
         raise ValueError(f"discount must be in [0, 1], got {discount}")
     distance = cost.copy()
     rows, columns = cost.shape[-2:]

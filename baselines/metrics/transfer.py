@@ -21,7 +21,7 @@ def transferred_policy(distance: ArrayLike, policy: ArrayLike, tolerance: float 
         distance: ``float[Sx, Sy]``.
         policy: ``float[Sx, A]``.
         tolerance: distances that differ by no more than this count as equally near; the first such state is taken.
-            Give twice the tolerance to which the distances were computed, lest rounding decide.
+            Give twice the tolerance of the distances, so that rounding does not decide.
 
     Raises:
         ValueError: for wrong shapes, distances that are not finite, or a negative tolerance.
@@ -32,6 +32,6 @@ def transferred_policy(distance: ArrayLike, policy: ArrayLike, tolerance: float 
     if np.ndim(policy) != 2:
         raise ValueError(f"policy must be float[{len(distance)}, A], got shape {np.shape(policy)}")
     policy = checks.action_probabilities(policy, len(distance), np.shape(policy)[1])
-    if not isinstance(tolerance, Real) or not 0 <= tolerance < np.inf:
+    if not isinstance(tolerance, Real) or not 0 <= float(tolerance) < np.inf:
         raise ValueError(f"tolerance must not be negative, got {tolerance}")
     return policy[(distance <= distance.min(axis=0) + tolerance).argmax(axis=0)]

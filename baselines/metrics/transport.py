@@ -123,7 +123,7 @@ def _in_worker(*arguments) -> Entries:
 
 
 class Couplings:
-    """The cheapest couplings of the next states of many pairs, for one action; found anew for new distances.
+    """The cheapest couplings of the next states of many pairs, for one action, under any distances.
 
     Args:
         distributions_x: ``float64[Sx, Sx]``, the action's transition probabilities.

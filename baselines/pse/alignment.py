@@ -1,4 +1,4 @@
-"""Alignment of representations by a behavioural metric between demonstrations: which metric, which loss, how strong."""
+"""Alignment of representations by a behavioral metric between demonstrations: which metric, which loss, how strong."""
 
 from __future__ import annotations
 
@@ -76,4 +76,5 @@ class Alignment:
         """Return the weighted loss of two trajectories' representations, ``float[n, 256]`` and ``float[m, 256]``."""
         if self.loss == "l2":
             return self.weight * metric_regression_loss(x, y, target)
+        assert projection is not None, "the contrastive loss compares projections"
         return self.weight * contrastive_metric_loss(projection(x), projection(y), target, self.temperature)

@@ -29,7 +29,7 @@ def random_kernel(channels: int, clean_probability: float, rng: np.random.Genera
     while (outside := np.abs(draws) > 2).any():
         draws[outside] = rng.standard_normal(outside.sum())
     fan = channels * KERNEL_SIZE**2
-    kernel.flat = draws * (math.sqrt(2 / (fan + fan)) / _TRUNCATED_STD)
+    kernel[:] = (draws * (math.sqrt(2 / (fan + fan)) / _TRUNCATED_STD)).reshape(kernel.shape)
     return kernel
 
 
@@ -39,7 +39,7 @@ def convolve_frames(images: th.Tensor, kernel: th.Tensor) -> th.Tensor:
     Args:
         images: ``float[B, frames * channels, H, W]``.
         kernel: ``float[channels, channels, 2, 2]``, or one for each image, ``float[B, channels, channels, 2, 2]``.
-            Output pixels see their right and lower neighbours ("same" padding, none before and one after).
+            Output pixels see their right and lower neighbors ("same" padding, none before and one after).
     """
     channels = kernel.shape[-3]
     frames = images.shape[1] // channels
@@ -57,9 +57,9 @@ def convolve_frames(images: th.Tensor, kernel: th.Tensor) -> th.Tensor:
 
 
 def random_shift(images: th.Tensor, generator: th.Generator, pad: int = 4) -> th.Tensor:
-    """Shift every picture by up to ``pad`` pixels in each direction, repeating its edges.
+    """Return every image shifted by up to ``pad`` pixels in each direction, repeating its edges.
 
-    All channels of a picture, and so all frames of a stack, are shifted alike.
+    All channels of an image, and so all frames of a stack, are shifted alike.
 
     Source: Kostrikov et al. (2021), "Image Augmentation Is All You Need", the random shift of DrQ.
 
@@ -71,7 +71,7 @@ def random_shift(images: th.Tensor, generator: th.Generator, pad: int = 4) -> th
     if pad < 0:
         raise ValueError(f"pad must be at least 0, got {pad}")
     if images.ndim != 4:
-        raise ValueError(f"random_shift is for pictures float[B, C, H, W], got observations of shape {images.shape}")
+        raise ValueError(f"random_shift is for images float[B, C, H, W], got observations of shape {images.shape}")
     batch, _, height, width = images.shape
     offsets = th.randint(-pad, pad + 1, (2, batch, 1), generator=generator, device=images.device)
     rows = (th.arange(height, device=images.device) + offsets[0]).clamp(0, height - 1)

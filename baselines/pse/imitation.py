@@ -1,4 +1,4 @@
-"""Imitation from demonstrations, with representations aligned by a behavioural metric (PSE).
+"""Imitation from demonstrations, with representations aligned by a behavioral metric (PSE).
 
 Source: Agarwal et al. (2021), "Contrastive Behavioral Similarity Embeddings for Generalization in Reinforcement
 Learning", sections 4 and 5 and appendices G and J.
@@ -6,8 +6,8 @@ Learning", sections 4 and 5 and appendices G and J.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,44 +22,20 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch.nn import functional as F
 
-from bisimgym.baselines.core.precision import PRECISIONS, resolve_precision
+from bisimgym.baselines.core.precision import resolve_precision
 from bisimgym.baselines.pse.alignment import Alignment
 from bisimgym.baselines.pse.augmentation import convolve_frames, random_kernel
 from bisimgym.baselines.pse.policy import ImitationPolicy, RandConvVoter
 from bisimgym.baselines.pse.sampling import ShuffledStream
+from bisimgym.baselines.pse.settings import ImitationSettings
 from bisimgym.wrappers.demonstrations import Demonstrations
 
 __all__ = ["Alignment", "ImitationLearner", "ImitationPolicy", "RandConvVoter"]
 
 
-def check_settings(
-    learning_rate: float = 1e-3,
-    lr_decay: float = 1.0,
-    batch_size: int = 1,
-    l2_coefficient: float = 0.0,
-    dropout: float = 0.0,
-    augmentation: str | None = None,
-    clean_probability: float = 0.0,
-    alignment: Alignment | Mapping[str, Any] | None = None,
-    precision: str = "auto",
-) -> None:
+def check_settings(**settings: Any) -> None:
     """Raise ``ValueError`` or ``TypeError`` for settings that :class:`ImitationLearner` does not take."""
-    for name, value, fits, allowed in (
-        ("learning_rate", learning_rate, learning_rate > 0, "positive"),
-        ("lr_decay", lr_decay, 0 < lr_decay <= 1, "in (0, 1]"),
-        ("batch_size", batch_size, isinstance(batch_size, int) and batch_size > 0, "a positive integer"),
-        ("l2_coefficient", l2_coefficient, l2_coefficient >= 0, "at least 0"),
-        ("dropout", dropout, 0 <= dropout < 1, "in [0, 1)"),
-        ("clean_probability", clean_probability, 0 <= clean_probability <= 1, "in [0, 1]"),
-        ("augmentation", augmentation, augmentation in (None, "randconv"), "None or 'randconv'"),
-        ("precision", precision, precision in PRECISIONS, f"one of {list(PRECISIONS)}"),
-    ):
-        if not fits:
-            raise ValueError(f"{name} must be {allowed}, got {value!r}")
-    if isinstance(alignment, Mapping):
-        Alignment(**alignment)
-    elif not isinstance(alignment, (Alignment, type(None))):
-        raise TypeError(f"alignment must be None, an Alignment or its settings, got {alignment!r}")
+    ImitationSettings(**settings)
 
 
 class ImitationLearner(BaseAlgorithm):
@@ -69,83 +45,67 @@ class ImitationLearner(BaseAlgorithm):
     penalty; and, with ``alignment``, the alignment loss of two random demonstrations, each seen through a random
     filter of its own when ``augmentation="randconv"``.
 
-    The behaviour is SB3's: ``learn``, ``predict``, ``save``, ``load``, ``set_logger``, callbacks, seeds. After
+    The behavior is SB3's: ``learn``, ``predict``, ``save``, ``load``, ``set_logger``, callbacks, seeds. After
     ``ImitationLearner.load(path, demonstrations=...)``, ``learn`` goes on exactly as the unbroken run would.
 
     Args:
         policy: "CnnPolicy" or an :class:`ImitationPolicy` subclass.
         demonstrations: what to imitate; their images, actions and rewards. Not saved with the model.
-        learning_rate: of Adam, at the start.
-        lr_decay: factor of the learning rate after each epoch. An epoch is one pass over the demonstrations,
-            ``steps // batch_size + 1`` updates.
-        batch_size: of the imitation loss.
-        l2_coefficient: times the mean over all parameter tensors of half their squared norm.
-        dropout: probability, on the representation, in the imitation loss only.
-        augmentation: None or "randconv".
-        frame_channels: color channels of one frame: the stack is filtered frame by frame.
-        clean_probability: how often RandConv leaves a batch as it is.
-        alignment: None, an :class:`Alignment`, or its settings as a dictionary.
-        precision: "auto" (bfloat16 passes where the hardware is fast at it), "float32" or "bfloat16".
         env: not learned from; for callbacks that look at the model's environment, such as ``EvalCallback``.
+        tensorboard_log, verbose, device, seed: as in SB3.
+        **settings: fields of :class:`~.settings.ImitationSettings`: ``learning_rate``, ``batch_size``, ``alignment``
+            and so on. Each is an attribute of the learner.
+
+    Raises:
+        ValueError: for a value out of range, or no demonstrations.
+        TypeError: for a setting that does not exist.
     """
 
     policy_aliases = {"CnnPolicy": ImitationPolicy}
     policy: ImitationPolicy
+    policy_class: type[ImitationPolicy]
+    observation_space: spaces.Box
+    action_space: spaces.Discrete
+    learning_rate: float
+    lr_decay: float
+    batch_size: int
+    l2_coefficient: float
+    dropout: float
+    augmentation: str | None
+    frame_channels: int
+    clean_probability: float
+    alignment: Alignment | None
+    precision: str
 
     def __init__(
         self,
         policy: str | type[ImitationPolicy] = "CnnPolicy",
         demonstrations: Demonstrations | None = None,
-        learning_rate: float = 2.6e-3,
-        lr_decay: float = 0.999,
-        batch_size: int = 256,
-        l2_coefficient: float = 0.0,
-        dropout: float = 0.0,
-        augmentation: str | None = None,
-        frame_channels: int = 1,
-        clean_probability: float = 0.1,
-        alignment: Alignment | Mapping[str, Any] | None = None,
-        precision: str = "auto",
+        *,
         tensorboard_log: str | None = None,
         verbose: int = 0,
         device: th.device | str = "auto",
         seed: int | None = None,
         env: Any = None,
         _init_setup_model: bool = True,
+        **settings: Any,
     ):
+        checked = ImitationSettings(**settings)
         super().__init__(
             policy,
             env=None,
-            learning_rate=learning_rate,
+            learning_rate=checked.learning_rate,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             seed=seed,
         )
-        check_settings(
-            learning_rate=learning_rate,
-            lr_decay=lr_decay,
-            batch_size=batch_size,
-            l2_coefficient=l2_coefficient,
-            dropout=dropout,
-            augmentation=augmentation,
-            clean_probability=clean_probability,
-            alignment=alignment,
-            precision=precision,
-        )
+        # One by one, as SB3 saves and loads attributes.
+        vars(self).update(vars(checked))
         if env is not None:
             self.env = self._wrap_env(env)
             self.n_envs = self.env.num_envs
         self.demonstrations = demonstrations
-        self.lr_decay = lr_decay
-        self.batch_size = batch_size
-        self.l2_coefficient = l2_coefficient
-        self.dropout = dropout
-        self.augmentation = augmentation
-        self.frame_channels = frame_channels
-        self.clean_probability = clean_probability
-        self.alignment = Alignment(**alignment) if isinstance(alignment, Mapping) else alignment
-        self.precision = precision
         self._n_updates = 0
         self._data: _Data | None = None
         if _init_setup_model:
@@ -180,7 +140,7 @@ class ImitationLearner(BaseAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """As SB3's, but pictures stay channel last: the policy takes them as environments give them."""
+        """As SB3's, but images stay channel last: the policy takes them as environments give them."""
         return env if isinstance(env, VecEnv) else DummyVecEnv([lambda: Monitor(env)])
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -246,7 +206,7 @@ class ImitationLearner(BaseAlgorithm):
         return len(self._require_demonstrations().actions) // self.batch_size + 1
 
     def losses(self) -> dict[str, th.Tensor]:
-        """Draw one batch and return its losses, weighted, as scalars whose sum an update minimises.
+        """Draw one batch and return its losses, weighted, as scalars whose sum an update minimizes.
 
         imitation: trains encoder and actor. l2: every parameter. alignment: encoder, and projection if there is one.
         """
@@ -270,7 +230,8 @@ class ImitationLearner(BaseAlgorithm):
             losses["l2"] = self.l2_coefficient * 0.5 * th.stack(squares).mean()
         if self.alignment is not None:
             target = data.targets[pair[0], pair[1]]
-            losses["alignment"] = self.alignment.loss_of(*aligned, target, self.policy.projection)
+            x, y = aligned
+            losses["alignment"] = self.alignment.loss_of(x, y, target, self.policy.projection)
         return losses
 
     def _update(self, data: _Data) -> dict[str, Any]:
@@ -278,7 +239,7 @@ class ImitationLearner(BaseAlgorithm):
         self.policy.optimizer.param_groups[0]["lr"] = learning_rate
         losses = self.losses()
         self.policy.optimizer.zero_grad()
-        sum(losses.values()).backward()
+        functools.reduce(th.add, losses.values()).backward()
         self.policy.optimizer.step()
         self._n_updates += 1
         detached = {f"{name}_loss": loss.detach() for name, loss in losses.items()}
@@ -318,6 +279,7 @@ class ImitationLearner(BaseAlgorithm):
                     f"for {self.observation_space.shape}"
                 )
             observations = th.from_numpy(np.ascontiguousarray(demonstrations.observations)).to(self.device)
+            assert demonstrations.aligned is not None  # all by default
             slices = [s for s, a in zip(demonstrations.slices(), demonstrations.aligned, strict=True) if a]
             if self.alignment is not None and len(slices) < 2:
                 raise ValueError(f"alignment needs at least two aligned demonstrations, got {len(slices)}")

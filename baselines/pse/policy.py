@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from bisimgym.baselines.core.encoder import JumpingEncoder, glorot_uniform
@@ -38,7 +40,7 @@ class ImitationPolicy(BasePolicy):
         if projection_dim is not None:
             self.projection = nn.Sequential(nn.Linear(self.encoder.features_dim, projection_dim), nn.ReLU())
         glorot_uniform(self, generator or th.Generator().manual_seed(0))
-        self.to(memory_format=th.channels_last)
+        self.to(memory_format=th.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
 
     def images(self, observation: th.Tensor) -> th.Tensor:
         """Return ``uint8[B, H, W, C]`` observations as images in [0, 1], ``[B, C, H, W]`` in channel-last memory."""
@@ -59,7 +61,8 @@ class ImitationPolicy(BasePolicy):
         """Return ``float32[B, A]`` from images in [0, 1]."""
         return self.actor(self.represent(images))
 
-    def _predict(self, observation: th.Tensor, deterministic: bool = True) -> th.Tensor:
+    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        assert isinstance(observation, th.Tensor)
         logits = self.logits(self.images(observation))
         if deterministic:
             return logits.argmax(dim=1)
@@ -119,4 +122,4 @@ class RandConvVoter:
             passes = [
                 model.policy.logits(convolve_frames(images, filters[:, s])).softmax(dim=1) for s in range(self._samples)
             ]
-        return sum(passes).argmax(dim=1).cpu().numpy(), kernels
+        return functools.reduce(th.add, passes).argmax(dim=1).cpu().numpy(), kernels

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass
 class ShuffledStream:
-    """An endless stream of items, shuffled anew in every pass."""
+    """An endless stream of items, in a new random order in every pass."""
 
     items: np.ndarray
     order: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))

