@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ["envs", "wrappers", "baselines", "benchmarks"]
 #: Packages of envs that hold no task and know none.
 TASK_FREE = {"distractions", "rendering"}
+#: Modules of envs that every layer may use: they know no environment.
+SHARED = {"checks", "seeds"}
 SOURCES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 
 
@@ -36,12 +38,14 @@ def test_imports_run_downwards(path):
             assert LAYERS.index(parts[1]) <= layer, module
             # The one exception: distractions know no environment, so wrappers may put them on those of other people.
             distraction = LAYERS[layer] == "wrappers" and parts[1:3] == ["envs", "distractions"]
-            if LAYERS[layer] in ("wrappers", "baselines") and not distraction:
+            shared = parts[1] == "envs" and len(parts) > 2 and parts[2] in SHARED
+            if LAYERS[layer] in ("wrappers", "baselines") and not distraction and not shared:
                 assert parts[1] != "envs", f"{module}: wrappers and baselines know no environment"
     inside = path.relative_to(ROOT).parts
     if inside[0] == "envs" and inside[1] in TASK_FREE:
         ours = {m.split(".")[2] for m in modules if m.startswith("bisimgym.envs.")}
-        assert ours <= TASK_FREE, f"{ours - TASK_FREE}: distractions and rendering know no environment"
+        known = TASK_FREE | SHARED
+        assert ours <= known, f"{ours - known}: distractions and rendering know no environment"
         assert "bisimgym.envs" not in modules
     if inside[:2] == ("baselines", "metrics"):
         assert not any(m.split(".")[0] in ("torch", "stable_baselines3", "gymnasium") for m in modules)
