@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from bisimgym.envs.distractions.noise import ObservationNoise, random_projection_matrix
+from bisimgym.envs.distractions.noise import ObservationNoise
 from bisimgym.envs.distractions.protocol import check_count, distraction_generator
 
 #: Child of the seed of ``reset`` that draws the noise.
@@ -150,18 +149,17 @@ class RandomProjection(_NoisyObservation):
         rows: int | None = None,
         projection_seed: int = 0,
     ):
-        noise = ObservationNoise(dimensions, std, mean)
-        columns = noise.output_size(_flat_size(env, type(self).__name__))
-        matrix = random_projection_matrix(columns if rows is None else rows, columns, projection_seed)
+        size = _flat_size(env, type(self).__name__)
+        noise = ObservationNoise(dimensions, std, mean).projected(size, rows, projection_seed)
         RecordConstructorArgs.__init__(
             self,
             dimensions=noise.dimensions,
             std=noise.std,
             mean=noise.mean,
-            rows=None if rows is None else len(matrix),
+            rows=None if rows is None else int(rows),
             projection_seed=int(projection_seed),
         )
-        super().__init__(env, replace(noise, projection=matrix))
+        super().__init__(env, noise)
 
 
 def _flat_size(env: gym.Env, wrapper: str) -> int:

@@ -66,7 +66,7 @@ class DistractedScene:
         faces = sky_faces(self.model)
         if settings.background > 0 and settings.compositing == "texture" and faces is None:
             raise ValueError("the model has no sky texture for videos to be on: use compositing='mask'")
-        if settings.palette is not None and faces is None:
+        if settings.palette != "none" and faces is None:
             raise ValueError(f"palette={settings.palette!r} colours the sky, and the model has no sky texture")
         if self.floor_alpha < 1 and self.floor_geoms.any() and not len(self.floor_materials):
             raise ValueError(f"floor_alpha={self.floor_alpha} is that of the floor's material, and the floor has none")
@@ -149,7 +149,7 @@ class SceneEpisode:
         if settings.color > 0:
             self._colors = ColorWalk(scene.pristine_colors, settings.color, settings.dynamic, color_rng)
         self._palette = None
-        if settings.palette is not None:
+        if settings.palette != "none":
             choices = palettes(settings.palette)
             self._palette = choices[int(palette_rng.integers(len(choices)))]
         self._shown: tuple[VideoSource | None, int, np.ndarray | None] = (None, -1, None)
