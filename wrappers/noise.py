@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -28,7 +27,7 @@ class _NoisyObservation(gym.Wrapper, RecordConstructorArgs):
         self._rng: np.random.Generator | None = None
         self._clean: np.ndarray | None = None
 
-    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         observation, info = self.env.reset(seed=seed, options=options)
         if seed is not None or self._rng is None:
             self._rng = distraction_generator(seed, _NOISE_STREAM)
@@ -64,6 +63,7 @@ class _NoisyObservation(gym.Wrapper, RecordConstructorArgs):
         return self.noise.apply(np.broadcast_to(clean, (count, *shape)), rng)
 
     def _distract(self, observation: np.ndarray) -> np.ndarray:
+        assert self._rng is not None
         self._clean = np.array(observation)  # a copy: some environments write each observation into the same memory
         return self.noise.apply(self._clean, self._rng)
 

@@ -238,17 +238,13 @@ class DistractedEnv(gym.Env):
         info: dict[str, Any] = {}
         if self.settings.observation == "state":
             info["clean_observation"] = self._clean.astype(np.float32)
-        elif self._scene.videos is not None:
-            assert self._episode is not None
-            info["background"] = self._scene.videos.names[self._episode.video]
-            info["background_frame"] = self._episode.frame_index
+        elif self._episode is not None and self._episode.shown is not None:
+            info["background"], info["background_frame"] = self._episode.shown
         return info
 
     def _caption(self) -> str:
-        episode = self._episode
-        if self._scene.videos is None or episode is None or episode.video is None:
-            return "bisimgym"
-        return f"bisimgym: {self._scene.videos.names[episode.video]}, frame {episode.frame_index}"
+        shown = None if self._episode is None else self._episode.shown
+        return "bisimgym" if shown is None else f"bisimgym: {shown[0]}, frame {shown[1]}"
 
     def _renderer(self, size: int) -> Renderer:
         if size not in self._renderers:

@@ -33,12 +33,12 @@ _CAMERAS = {"quadruped": 2}
 
 
 class DistractingControlEnv(DistractedEnv):
-    """Control tasks of dm_control with backgrounds, cameras, colours and noise that do not matter.
+    """Control tasks of dm_control with backgrounds, cameras, colors and noise that do not matter.
 
     ## Description
 
     A robot of DeepMind's control suite is seen from a camera while something that has nothing to do with the task goes
-    on: a video plays behind it, the camera wanders, colours drift. Two observations that differ in that alone show the
+    on: a video plays behind it, the camera wanders, colors drift. Two observations that differ in that alone show the
     same state, and an agent that knows which states behave alike ignores it. Physics and rewards are those of
     dm_control: with one seed and the same actions, states and rewards are equal with and without distractions.
 
@@ -49,14 +49,14 @@ class DistractingControlEnv(DistractedEnv):
     | preset | what distracts |
     | --- | --- |
     | ``clean`` | nothing |
-    | ``dcs-{easy,medium,hard}-static`` | per episode a still from one of 4, 8, all videos on the sky, a pose, colours |
-    | ``dcs-{easy,medium,hard}-dynamic`` | the same, and video, camera and colours move |
+    | ``dcs-{easy,medium,hard}-static`` | per episode a still from one of 4, 8, all videos on the sky, a pose, colors |
+    | ``dcs-{easy,medium,hard}-dynamic`` | the same, and video, camera and colors move |
     | ``pse-2video`` | a moving video on the sky: 2 videos to train, all to test (PSE, AMBS) |
-    | ``natural-video`` | grey videos in place of the background, per agent step (DBC, AMBS, RAP) |
+    | ``natural-video`` | gray videos in place of the background, per agent step (DBC, AMBS, RAP) |
     | ``color-easy``, ``color-hard`` | another palette for floor, agent and sky in each episode (DMControl-GB) |
     | ``video-easy``, ``video-hard`` | videos in place of the sky, or of sky and floor (DMControl-GB) |
 
-    The ``dcs`` presets are the difficulties of the Distracting Control Suite: cameras and colours at strength 0.1, 0.2
+    The ``dcs`` presets are the difficulties of the Distracting Control Suite: cameras and colors at strength 0.1, 0.2
     or 0.3.
 
     ## Action space
@@ -65,8 +65,8 @@ class DistractingControlEnv(DistractedEnv):
 
     ## Observation space
 
-    ``observation="pixels"``: the last ``frame_stack`` pictures along the channels, oldest first, RGB, top row first; at
-    the start the first one fills the stack. One picture is drawn per action, not per control step.
+    ``observation="pixels"``: the last ``frame_stack`` images along the channels, oldest first, RGB, top row first; at
+    the start the first one fills the stack. One image is drawn per action, not per control step.
 
     ``observation="state"``: dm_control's observations as one vector, then ``noise_dimensions`` entries of fresh
     Gaussian noise; with ``random_projection``, a fixed random matrix times that. ``info["clean_observation"]`` is the
@@ -89,7 +89,7 @@ class DistractingControlEnv(DistractedEnv):
     - ``domain``, ``task``: of dm_control's suite, as in ``suite.load``; cartpole, swingup by default.
     - ``observation``: "pixels" or "state".
     - ``preset``: see above, "dcs-easy-dynamic" by default. Any setting of it can be changed: ``background``, ``camera``
-      and ``color`` (strengths in [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the picture),
+      and ``color`` (strengths in [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the image),
       ``background_geoms``, ``floor_alpha``, ``num_videos``, ``num_test_videos``, ``playback`` ("bounce" or "loop"),
       ``advance`` (a frame per "control" or "agent" step), ``start``, ``order``, ``grayscale``, ``palette`` and
       ``neutral_floor``; see :class:`bisimgym.envs.distractions.presets.Distraction`.
@@ -97,10 +97,10 @@ class DistractingControlEnv(DistractedEnv):
     - ``split``: "train" or the held-out "test" videos.
     - ``action_repeat``: control steps per action; by default that of the task in the literature (8 for cartpole, 2 for
       finger and walker, 4 for others).
-    - ``frame_stack``, ``size``: pictures per observation and their height and width (3 and 84).
+    - ``frame_stack``, ``size``: images per observation and their height and width (3 and 84).
     - ``camera_id``: by default 0 (quadruped: 2).
     - ``renderer``: "raycast" (no OpenGL, the same bits in every process of a machine), "opengl" (dm_control's
-      pixels), "opengl-fast" (no shadows, reflections and multisampling), or "auto" (OpenGL where a GPU draws). Pictures
+      pixels), "opengl-fast" (no shadows, reflections and multisampling), or "auto" (OpenGL where a GPU draws). Images
       differ between them: compare results of one renderer only.
     - ``distraction_seed``: seeds distractions apart from the task.
     - ``noise_dimensions``, ``noise_std``, ``noise_mean``: Gaussian noise beside states.

@@ -113,9 +113,8 @@ def random_projection_matrix(rows: int, columns: int, seed: int) -> np.ndarray:
     """
     checks.integer("columns", columns, 1)
     checks.integer("seed of the projection", seed, 0)
-    checks.integer(
-        "rows", rows, columns, hint=", the entries of state and noise together, which keeps all of the state"
-    )
+    hint = ", the entries of state and noise together: fewer would lose part of the state"
+    checks.integer("rows", rows, columns, hint=hint)
     rng = np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=(_PROJECTION_STREAM,)))
     while True:
         matrix = rng.standard_normal((rows, columns))

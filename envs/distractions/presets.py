@@ -19,7 +19,7 @@ import numpy as np
 
 from bisimgym.envs import checks
 
-#: DCS difficulties: beta of colour and camera.
+#: DCS difficulties: beta of color and camera.
 DISTRACTION_SCALES: Mapping[str, float] = MappingProxyType({"easy": 0.1, "medium": 0.2, "hard": 0.3})
 
 #: DCS difficulties: how many videos of a split, the first ones.
@@ -30,7 +30,7 @@ DOMAIN_FLOOR_ALPHA: Mapping[str, float] = MappingProxyType(
     {"reacher": 0.0, "walker": 1.0, "cheetah": 1.0, "cartpole": 0.3, "finger": 0.3, "ball_in_cup": 0.3}
 )
 
-#: Domains whose floor DBC paints grey and keeps in sight; in the others, its videos replace the floor too.
+#: Domains whose floor DBC paints gray and keeps in sight; in the others, its videos replace the floor too.
 NEUTRAL_FLOOR_DOMAINS = ("cheetah", "walker", "hopper", "stacker")
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -55,9 +55,9 @@ class Distraction:
 
     Attributes:
         background: opacity of the background video in [0, 1]; 0 is no video (DCS "video alpha").
-        compositing: where the video is. "texture": on the sky's cube map, the same picture on each face, so that it
+        compositing: where the video is. "texture": on the sky's cube map, the same image on each face, so that it
             turns with the camera (DCS). "mask": pasted over the frame's background pixels, which are known exactly
-            where DBC and DMControl-GB key them by colour.
+            where DBC and DMControl-GB key them by color.
         background_geoms: what "mask" counts as background. "sky" (DMControl-GB video_easy), "sky+floor" (video_hard),
             or "natural": the sky, and the floor but in :data:`NEUTRAL_FLOOR_DOMAINS` (DBC).
         floor_alpha: opacity of the floor in [0, 1], or "domain": that of :data:`DOMAIN_FLOOR_ALPHA` with a video, 1
@@ -68,14 +68,14 @@ class Distraction:
         advance: whether videos move on by one frame per "control" (DCS) or per "agent" step (DBC, DMControl-GB).
         start: the frame that an episode starts with: "random" (DCS) or "first" (DMControl-GB).
         order: the video of an episode: "random", independently for each, or "cycle", in order (DMControl-GB).
-        dynamic: whether the video plays and camera and colours walk within an episode; otherwise each episode has one
-            still frame, pose and set of colours, drawn at its start.
-        grayscale: whether videos lose their colours (DBC).
+        dynamic: whether the video plays and camera and colors walk within an episode; otherwise each episode has one
+            still frame, pose and set of colors, drawn at its start.
+        grayscale: whether videos lose their colors (DBC).
         camera: beta of :class:`bisimgym.envs.distractions.camera.CameraWalk`, in [0, 1]; 0 is the task's camera.
-        color: beta of :class:`bisimgym.envs.distractions.colors.ColorWalk`, in [0, 1]; 0 is the task's colours.
+        color: beta of :class:`bisimgym.envs.distractions.colors.ColorWalk`, in [0, 1]; 0 is the task's colors.
         palette: from which of :func:`bisimgym.envs.distractions.colors.palettes` each episode draws its colors ("none":
             the task's).
-        neutral_floor: whether floors in :data:`NEUTRAL_FLOOR_DOMAINS` are grey (DBC).
+        neutral_floor: whether floors in :data:`NEUTRAL_FLOOR_DOMAINS` are gray (DBC).
 
     Raises:
         ValueError: for a setting out of range, or settings that exclude each other.
@@ -144,7 +144,7 @@ class Distraction:
         return self.background_geoms == "sky+floor"
 
     def neutral_floor_in(self, domain: str) -> bool:
-        """Return whether the floor of a domain is grey."""
+        """Return whether the floor of a domain is gray."""
         return self.neutral_floor and domain in NEUTRAL_FLOOR_DOMAINS
 
 

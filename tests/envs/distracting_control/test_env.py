@@ -22,8 +22,10 @@ from bisimgym.envs.distracting_control.env import ACTION_REPEATS  # noqa: E402
 from bisimgym.envs.distractions.presets import PRESETS  # noqa: E402
 from bisimgym.envs.distractions.protocol import Redistractable  # noqa: E402
 from bisimgym.envs.distractions.videos import background_names, luma  # noqa: E402
-from bisimgym.envs.rendering.look import Look  # noqa: E402
+from bisimgym.envs.rendering.camera_pose import camera_pose  # noqa: E402
+from bisimgym.envs.rendering.look import Look, SceneLister  # noqa: E402
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
+from bisimgym.envs.rendering.tracing import Tracer  # noqa: E402
 
 SIX = [
     ("ball_in_cup", "catch"),
@@ -220,7 +222,7 @@ class TestDynamics:
         indices = [info["background_frame"]]
         for action in actions_of(env, 60):
             indices.append(env.step(action)[4]["background_frame"])
-        count = len(env._scene.videos.frames(env._episode.video))
+        count = len(env._scene.videos.frames(env._scene.videos.names.index(env._episode.shown[0])))
         jumps = np.abs(np.diff(indices))
         if PRESETS[preset].playback == "loop":
             jumps = np.minimum(jumps, count - jumps)
@@ -278,15 +280,20 @@ class TestVideos:
         np.testing.assert_array_equal(sky, luma(sky))
 
 
+def _video_frame(env):
+    """Return the frame of the video that is shown now."""
+    name, index = env._episode.shown
+    return env._scene.videos.frames(env._scene.videos.names.index(name))[index]
+
+
 def _shown(env):
     """Return ``int[size, size]``: the geom that each pixel of the current picture shows, -1 for the sky."""
-    renderer = RaycastRenderer(env._model, env.settings.size, env.settings.size, env.settings.camera_id)
-    look = env._episode.look(env._data)
-    renderer.render(env._data, Look(pose=look.pose))
-    from bisimgym.envs.distractions.camera import camera_pose
-
-    trace = renderer._trace(env._data, look.pose or camera_pose(env._data, env.settings.camera_id))
-    return trace.shown_geom.reshape(env.settings.size, env.settings.size)
+    size, camera = env.settings.size, env.settings.camera_id
+    pose = env._episode.look(env._data).pose or camera_pose(env._data, camera)
+    lister = SceneLister(env._model, camera)
+    lister.update(env._data, Look(pose=pose))
+    trace = Tracer(env._model, size, size, camera).trace(env._data, pose, *lister.contents())
+    return trace.shown_geom.reshape(size, size)
 
 
 class TestColours:
@@ -328,7 +335,7 @@ class TestColours:
         np.testing.assert_array_equal(frame[agent], last_frame(clean.reset(seed=0)[0])[agent])
         cartpole = make(preset="natural-video", size=64)
         frame, shown = last_frame(cartpole.reset(seed=0)[0]), _shown(cartpole)
-        video = cartpole._scene.videos.frames(cartpole._episode.video)[cartpole._episode.frame_index]
+        video = _video_frame(cartpole)
         behind = (shown == -1) | (shown == 0)
         assert (shown == 0).mean() > 0.1
         np.testing.assert_array_equal(frame[behind], video[behind])
@@ -582,7 +589,7 @@ class TestEnvironmentsOfYourOwn:
         ("arguments", "message"),
         [
             ({"preset": "pse-2video"}, "no sky texture for videos .* compositing='mask'"),
-            ({"preset": "color-easy"}, "colours the sky, and the model has no sky"),
+            ({"preset": "color-easy"}, "colors the sky, and the model has no sky"),
             ({"preset": "clean", "color": 0.1}, "the model has none"),
             ({"preset": "video-easy", "floor_alpha": 0.3}, "floor_alpha=0.3 .* the floor has none"),
             ({"preset": "clean", "camera_id": 1}, r"camera_id must be in \[0, 1\)"),

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("dm_control")
 
-from bisimgym.envs.distracting_control.settings import Keywords, Settings, settings  # noqa: E402
-from bisimgym.envs.distractions.presets import PRESETS, Distraction  # noqa: E402
+from bisimgym.envs.distracting_control.settings import Keywords, Settings, settings
+from bisimgym.envs.distractions.presets import PRESETS, Distraction
 
 
 def test_type_checkers_know_every_keyword():

@@ -9,10 +9,12 @@ import pytest
 mujoco = pytest.importorskip("mujoco")
 suite = pytest.importorskip("dm_control.suite")
 
-from bisimgym.envs.distractions.camera import CameraPose, CameraWalk, camera_pose, is_overhead, look_at  # noqa: E402
-from bisimgym.envs.rendering.look import Look, resize_area, sky_faces, texture_pixels  # noqa: E402
+from bisimgym.envs.distractions.camera import CameraWalk, is_overhead, look_at  # noqa: E402
+from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose  # noqa: E402
+from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, texture_pixels  # noqa: E402
 from bisimgym.envs.rendering.probe import probe  # noqa: E402
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
+from bisimgym.envs.rendering.tracing import Tracer  # noqa: E402
 
 TASKS = {
     "ball_in_cup": "catch",
@@ -52,8 +54,10 @@ def compiled(text):
 
 
 def shown_geoms(renderer, data, pose):
-    renderer.render(data, Look(pose=pose))
-    return renderer._trace(data, pose).shown_geom
+    lister = SceneLister(renderer.model, renderer.camera_id)
+    lister.update(data, Look(pose=pose))
+    tracer = Tracer(renderer.model, renderer.height, renderer.width, renderer.camera_id)
+    return tracer.trace(data, pose, *lister.contents()).shown_geom
 
 
 def ray_geom(model, data, origin, direction):
@@ -67,7 +71,7 @@ def assert_shows_what_rays_meet(model, data, camera_id, pose, size=64):
     """Compare with ``mj_ray``, pixel by pixel. Scenes have single precision: edges may be a hair off."""
     renderer = RaycastRenderer(model, size, size, camera_id)
     shown = shown_geoms(renderer, data, pose)
-    directions = renderer._camera_rays @ pose.rotation.T
+    directions = Tracer(model, size, size, camera_id).camera_rays @ pose.rotation.T
     off = 0
     for geom, direction in zip(shown, directions, strict=True):
         if geom == -2 or geom == ray_geom(model, data, pose.position, direction):  # -2: a site or tendon is before it
@@ -153,7 +157,7 @@ class TestWhatIsSeen:
         middle = shown[:, 30]
         assert set(middle.tolist()) == {-2, -1, 0}
         assert middle[30] == -2  # the tendon above the box
-        hidden = round(30 - renderer._focal * 0.3 / 3.5)
+        hidden = round(30 - Tracer(model, 60, 60, 0).focal * 0.3 / 3.5)
         assert middle[hidden] == 0  # the one below it
         assert shown[hidden, 20] == -2  # which is seen beside the box
 
