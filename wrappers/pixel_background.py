@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import choice, fraction
 from bisimgym.envs.distractions.playback import MODES, Playback
 from bisimgym.envs.distractions.protocol import check_count, distraction_generator
 from bisimgym.envs.distractions.videos import video_source
@@ -80,8 +80,8 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
     ):
         height, width = _image_size(env)
         mask = _checked_mask(mask)
-        checks.choice("playback", playback, MODES)
-        checks.fraction("strength", strength)
+        choice("playback", playback, MODES)
+        fraction("strength", strength)
         backgrounds = os.fspath(backgrounds) if isinstance(backgrounds, os.PathLike) else backgrounds
         source = video_source(backgrounds, split=split, size=(height, width), grayscale=grayscale, count=count)
         RecordConstructorArgs.__init__(

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import choice, integer
 from bisimgym.envs.distractions.presets import Distraction, distraction
 
 
@@ -73,16 +73,16 @@ class Settings:
     render_mode: str | None = None
 
     def __post_init__(self) -> None:
-        checks.choice("observation", self.observation, ["pixels", "state"])
-        checks.choice("split", self.split, ["train", "test"])
-        checks.choice("renderer", self.renderer, ["raycast", "opengl", "opengl-fast", "auto"])
+        choice("observation", self.observation, ["pixels", "state"])
+        choice("split", self.split, ["train", "test"])
+        choice("renderer", self.renderer, ["raycast", "opengl", "opengl-fast", "auto"])
         if self.render_mode is not None:
-            checks.choice("render_mode", self.render_mode, ["human", "rgb_array"])
+            choice("render_mode", self.render_mode, ["human", "rgb_array"])
         least = {"action_repeat": 1, "frame_stack": 1, "size": 1, "camera_id": 0, "noise_dimensions": 0}
         if self.distraction_seed is not None:
             least["distraction_seed"] = 0
         for name, low in least.items():  # numpy's integers become plain ones
-            object.__setattr__(self, name, checks.integer(name, getattr(self, name), low))
+            object.__setattr__(self, name, integer(name, getattr(self, name), low))
         noisy = self.noise_dimensions or self.random_projection or self.noise_std != 1.0 or self.noise_mean != 0.0
         if self.observation == "pixels" and noisy:
             raise ValueError('noise_* and random_projection are for observation="state", got "pixels"')

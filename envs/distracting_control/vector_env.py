@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import choice, integer
 from bisimgym.envs.distracting_control.env import DistractingControlEnv
 
 
@@ -46,9 +46,9 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
         context: str | None = None,
         **keywords: Any,
     ):
-        checks.integer("num_envs", num_envs, 1)
+        integer("num_envs", num_envs, 1)
         if render_mode is not None:
-            checks.choice("render_mode", render_mode, ["rgb_array"])
+            choice("render_mode", render_mode, ["rgb_array"])
         make = functools.partial(DistractingControlEnv, render_mode=render_mode, **keywords)
         with self._deaths_raised():
             super().__init__([make] * num_envs, context=context, autoreset_mode=autoreset_mode)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import fraction, integer
 from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def camera_bounds(start_position: Vector, strength: float, upper_quadrant: bool)
     Raises:
         ValueError: for a strength out of range.
     """
-    checks.fraction("strength of the camera", strength)
+    fraction("strength of the camera", strength)
     x, y, z = start_position
     # A camera on the plane itself counts as in front, and one at the pole as at h = 0, whichever way its center of mass
     # is rounded: atan2 tells the zeros apart.
@@ -171,7 +171,7 @@ def walk_scales(radius: float, strength: float) -> WalkScales:
     Raises:
         ValueError: for a strength out of range.
     """
-    checks.fraction("strength of the camera", strength)
+    fraction("strength of the camera", strength)
     return WalkScales(
         velocity_std=0.1 * strength * radius / 4,
         max_speed=0.4 * strength * radius / 4,
@@ -294,7 +294,7 @@ class CameraWalk:
         overhead: bool,
         rng: np.random.Generator,
     ):
-        checks.fraction("strength of the camera", strength)
+        fraction("strength of the camera", strength)
         self._anchor_kind, self._anchor_body = _anchor_of(model, camera_id)
         pose = camera_pose(data, camera_id)
         anchor = self._anchor(data)
@@ -323,7 +323,7 @@ class CameraWalk:
         Raises:
             ValueError: for a negative number.
         """
-        checks.integer("steps", steps, 0)
+        integer("steps", steps, 0)
         if self._moves:
             self._apply(steps)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import choice, fraction, integer
 
 
 class ColorWalk:
@@ -40,7 +40,7 @@ class ColorWalk:
             raise ValueError(f"colors must be float[M, 3], the RGB of each material, got shape {pristine.shape}")
         if not ((pristine >= 0) & (pristine <= 1)).all():
             raise ValueError(f"colors must be in [0, 1], got {pristine.min()} to {pristine.max()}: divide bytes by 255")
-        checks.fraction("strength of the colors", strength)
+        fraction("strength of the colors", strength)
         self._low = np.maximum(pristine - strength, 0.0)
         self._high = np.minimum(pristine + strength, 1.0)
         self._std = 0.03 * strength if dynamic else 0.0
@@ -58,7 +58,7 @@ class ColorWalk:
         Raises:
             ValueError: for a negative number.
         """
-        checks.integer("steps", steps, 0)
+        integer("steps", steps, 0)
         if self._std == 0:
             return
         # Every step clips, so that steps cannot be added up; only their noise is drawn at once.
@@ -114,7 +114,7 @@ def palettes(kind: str) -> tuple[Palette, ...]:
     Raises:
         ValueError: for an unknown kind.
     """
-    checks.choice("kind", kind, PALETTE_RANGES)
+    choice("kind", kind, PALETTE_RANGES)
     rng = np.random.default_rng([2021, list(PALETTE_RANGES).index(kind)])
     floor, agent, sky = (rng.uniform(low, high, (PALETTES_PER_KIND, 3)) for low, high in PALETTE_RANGES[kind].values())
     checkers = np.stack([floor, np.clip(floor + FLOOR_CONTRAST, 0.0, 1.0)], axis=1)

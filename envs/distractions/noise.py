@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import integer, number
 
 #: Largest standard deviation and largest absolute mean: far below where float32 overflows.
 MAX_SCALE = 1e30
@@ -44,9 +44,9 @@ class ObservationNoise:
 
     def __post_init__(self) -> None:
         # Python numbers, which JSON takes, from numpy's.
-        object.__setattr__(self, "dimensions", checks.integer("dimensions", self.dimensions, 0))
-        object.__setattr__(self, "std", checks.number("std", self.std, 0, MAX_SCALE))
-        object.__setattr__(self, "mean", checks.number("mean", self.mean, -MAX_SCALE, MAX_SCALE))
+        object.__setattr__(self, "dimensions", integer("dimensions", self.dimensions, 0))
+        object.__setattr__(self, "std", number("std", self.std, 0, MAX_SCALE))
+        object.__setattr__(self, "mean", number("mean", self.mean, -MAX_SCALE, MAX_SCALE))
         if self.projection is not None:
             object.__setattr__(self, "projection", _checked_projection(self.projection, self.dimensions))
 
@@ -111,10 +111,10 @@ def random_projection_matrix(rows: int, columns: int, seed: int) -> np.ndarray:
     Raises:
         ValueError: outside these ranges.
     """
-    checks.integer("columns", columns, 1)
-    checks.integer("seed of the projection", seed, 0)
+    integer("columns", columns, 1)
+    integer("seed of the projection", seed, 0)
     hint = ", the entries of state and noise together: fewer would lose part of the state"
-    checks.integer("rows", rows, columns, hint=hint)
+    integer("rows", rows, columns, hint=hint)
     rng = np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=(_PROJECTION_STREAM,)))
     while True:
         matrix = rng.standard_normal((rows, columns))

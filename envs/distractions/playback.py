@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import choice, integer
 
 MODES = ("bounce", "loop")
 
@@ -40,8 +40,8 @@ class Playback:
         Raises:
             ValueError: for a number or a mode out of range.
         """
-        self.num_frames = checks.integer("num_frames", num_frames, 1)
-        self.mode, self.dynamic = checks.choice("mode", mode, MODES), bool(dynamic)
+        self.num_frames = integer("num_frames", num_frames, 1)
+        self.mode, self.dynamic = choice("mode", mode, MODES), bool(dynamic)
         self.index = int(rng.integers(self.num_frames))
         self.direction = int(rng.choice((-1, 1))) if mode == "bounce" else 1
 
@@ -54,7 +54,7 @@ class Playback:
         Raises:
             ValueError: for a negative number.
         """
-        checks.integer("steps", steps, 0)
+        integer("steps", steps, 0)
         if not self.dynamic:
             return
         if self.mode == "loop":

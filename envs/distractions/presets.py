@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import choice, fraction, integer
 
 #: DCS difficulties: beta of color and camera.
 DISTRACTION_SCALES: Mapping[str, float] = MappingProxyType({"easy": 0.1, "medium": 0.2, "hard": 0.3})
@@ -100,19 +100,19 @@ class Distraction:
 
     def __post_init__(self):
         for name in ("background", "camera", "color"):
-            self._set(name, checks.fraction(name, getattr(self, name)))
+            self._set(name, fraction(name, getattr(self, name)))
         if self.floor_alpha != "domain":
-            self._set("floor_alpha", checks.fraction("floor_alpha", self.floor_alpha, ' or "domain"'))
+            self._set("floor_alpha", fraction("floor_alpha", self.floor_alpha, ' or "domain"'))
         for name in ("num_videos", "num_test_videos"):
             if getattr(self, name) != "all":
                 hint = ' or "all"; no video at all is background=0'
-                self._set(name, checks.integer(name, getattr(self, name), 1, hint=hint))
+                self._set(name, integer(name, getattr(self, name), 1, hint=hint))
         for name in ("dynamic", "grayscale", "neutral_floor"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
             self._set(name, bool(getattr(self, name)))
         for name, choices in _CHOICES.items():
-            checks.choice(name, getattr(self, name), choices)
+            choice(name, getattr(self, name), choices)
         if self.compositing == "texture" and self.background_geoms != "sky":
             raise ValueError(
                 f'compositing="texture" puts videos on the sky only, got background_geoms={self.background_geoms!r}: '
@@ -221,7 +221,7 @@ def distraction(preset: str, **overrides: Any) -> Distraction:
     Raises:
         ValueError: for an unknown preset or setting, a setting out of range, or settings that exclude each other.
     """
-    checks.choice("preset", preset, PRESETS)
+    choice("preset", preset, PRESETS)
     names = [field.name for field in dataclasses.fields(Distraction)]
     unknown = [name for name in overrides if name not in names]
     if unknown:

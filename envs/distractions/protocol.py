@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import integer
 
 
 @runtime_checkable
@@ -51,4 +51,4 @@ def distraction_generator(seed: int | None, stream: int) -> np.random.Generator:
 
 def check_count(count: int) -> None:
     """Raise ``ValueError`` unless ``count`` is a number of observations that :class:`Redistractable` can draw."""
-    checks.integer("count", count, 1)
+    integer("count", count, 1)

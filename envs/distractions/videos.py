@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bisimgym.envs import checks
+from bisimgym.envs.checks import choice, integer
 from bisimgym.envs.distractions import procedural_videos, video_folders
 
 PROCEDURAL = "procedural"
@@ -153,7 +153,7 @@ def background_names(backgrounds: str | Path = PROCEDURAL, split: str = "train")
     Raises:
         ValueError: for an unknown split, or a folder that is not there or holds no videos.
     """
-    checks.choice("split", split, SPLITS)
+    choice("split", split, SPLITS)
     return (
         procedural_videos.NAMES[split] if backgrounds == PROCEDURAL else video_folders.video_names(backgrounds, split)
     )
@@ -187,12 +187,12 @@ def video_source(
             two frames.
         ModuleNotFoundError: if Pillow (any folder) or PyAV (video files) is not installed.
     """
-    checks.choice("split", split, SPLITS)
+    choice("split", split, SPLITS)
     if len(size) != 2:
         raise ValueError(f"size must be (height, width), got {size!r}")
-    height, width = (checks.integer("height and width in size", side, 1) for side in size)
+    height, width = (integer("height and width in size", side, 1) for side in size)
     if count is not None:
-        checks.integer("count", count, 1, hint=" or None for all")
+        integer("count", count, 1, hint=" or None for all")
     if backgrounds == PROCEDURAL:
         names = procedural_videos.NAMES[split]
         if count is not None and count > len(names):

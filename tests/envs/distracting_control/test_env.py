@@ -129,7 +129,7 @@ class TestTheTaskIsLeftAlone:
             with pytest.raises(ValueError, match="is not in Box"):
                 env.step(np.array(wrong))
 
-    def test_one_picture_per_action(self, monkeypatch):
+    def test_one_image_per_action(self, monkeypatch):
         drawn = []
         render_many = RaycastRenderer.render_many
         monkeypatch.setattr(
@@ -287,7 +287,7 @@ def _video_frame(env):
 
 
 def _shown(env):
-    """Return ``int[size, size]``: the geom that each pixel of the current picture shows, -1 for the sky."""
+    """Return ``int[size, size]``: the geom that each pixel of the current image shows, -1 for the sky."""
     size, camera = env.settings.size, env.settings.camera_id
     pose = env._episode.look(env._data).pose or camera_pose(env._data, camera)
     lister = SceneLister(env._model, camera)
@@ -296,7 +296,7 @@ def _shown(env):
     return trace.shown_geom.reshape(size, size)
 
 
-class TestColours:
+class TestColors:
     @pytest.mark.parametrize(("domain", "task", "alpha"), [(*SIX[4], 0.0), (*SIX[5], 1.0), (*SIX[1], 0.3)])
     def test_opacity_of_the_floor(self, domain, task, alpha):
         env = make(domain, task, preset="dcs-easy-static")
@@ -309,7 +309,7 @@ class TestColours:
         assert pse._episode.look(pse._data).material_rgba[grid, 3] == np.float32(0.3)
 
     @pytest.mark.parametrize("preset", ["color-easy", "color-hard"])
-    def test_palettes_colour_floor_agent_and_sky_only(self, preset):
+    def test_palettes_color_floor_agent_and_sky_only(self, preset):
         clean, colored = (make("finger", "spin", preset=p, size=64) for p in ("clean", preset))
         before, after = (last_frame(env.reset(seed=0)[0]) for env in (clean, colored))
         shown = _shown(clean)
@@ -329,7 +329,7 @@ class TestColours:
         frame, shown = last_frame(walker.reset(seed=0)[0]), _shown(walker)
         floor = frame[shown == 0].astype(int)
         assert len(floor) > 200
-        assert np.ptp(floor, axis=-1).max() <= 1  # grey
+        assert np.ptp(floor, axis=-1).max() <= 1  # gray
         clean = make("walker", "walk", preset="clean", size=64)
         agent = shown > 0
         np.testing.assert_array_equal(frame[agent], last_frame(clean.reset(seed=0)[0])[agent])
@@ -348,9 +348,9 @@ class TestColours:
         assert (frames[1][floor] != frames[2][floor]).any(axis=-1).mean() > 0.9
 
 
-class TestPictures:
+class TestImages:
     @six_tasks
-    def test_clean_is_a_plain_picture(self, domain, task):
+    def test_clean_is_a_plain_image(self, domain, task):
         env = make(domain, task, preset="clean", size=32)
         stack = env.reset(seed=0)[0]
         plain = RaycastRenderer(env._model, 32, 32).render(env._data, Look())

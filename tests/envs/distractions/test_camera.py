@@ -212,7 +212,7 @@ class TestRanges:
 
     @pytest.mark.parametrize("x", [-1e-17, -0.0, 0.0, 1e-17])
     @pytest.mark.parametrize("y", [-1e-17, -0.0, 0.0, 1e-17])
-    def test_rounding_of_a_centre_of_mass_does_not_choose_the_side(self, x, y):
+    def test_rounding_of_a_center_of_mass_does_not_choose_the_side(self, x, y):
         behind = camera_bounds((-2.0, y, 1.0), 0.1, True).horizontal
         assert behind == pytest.approx((-math.pi, -0.95 * math.pi))
         above = camera_bounds((x, y, 1.0), 0.1, False).horizontal

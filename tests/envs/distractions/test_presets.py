@@ -107,9 +107,9 @@ class TestDomains:
 
     @pytest.mark.parametrize("domain", ["cheetah", "walker", "hopper", "stacker", "finger", "cartpole", "reacher"])
     def test_floors_of_the_masks(self, domain):
-        grey = domain in ("cheetah", "walker", "hopper", "stacker")
-        assert distraction("natural-video").replaces_floor_in(domain) is not grey
-        assert distraction("natural-video").neutral_floor_in(domain) is grey
+        gray = domain in ("cheetah", "walker", "hopper", "stacker")
+        assert distraction("natural-video").replaces_floor_in(domain) is not gray
+        assert distraction("natural-video").neutral_floor_in(domain) is gray
         assert not distraction("video-easy").replaces_floor_in(domain)
         assert not distraction("video-easy").neutral_floor_in(domain)
         assert distraction("video-hard").replaces_floor_in(domain)

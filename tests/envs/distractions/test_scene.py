@@ -73,9 +73,9 @@ class TestWhatIsWhat:
 
     def test_neutral_floors_where_the_publication_has_them(self, physics):
         settings = distraction("natural-video", num_videos=4)
-        for domain, grey in (("walker", True), ("cartpole", False)):
+        for domain, gray in (("walker", True), ("cartpole", False)):
             textures = begin(make(physics, settings, domain), physics).look(physics.data.ptr).textures
-            assert bool(textures) == grey
+            assert bool(textures) == gray
             for pixels in textures.values():
                 assert np.ptp(pixels.astype(int), axis=-1).max() == 0
                 assert {26, 51} <= set(np.unique(pixels))
@@ -165,7 +165,7 @@ class TestEpisode:
         larger = video_source(split="train", size=(24, 24), count=4)
         assert episode.look(physics.data.ptr, larger).video.shape == (24, 24, 3)
 
-    def test_colours_start_from_the_models_own_each_time(self, physics):
+    def test_colors_start_from_the_models_own_each_time(self, physics):
         scene = make(physics, distraction("dcs-hard-dynamic"))
         own = physics.model.ptr.mat_rgba.copy()
         for i in range(5):

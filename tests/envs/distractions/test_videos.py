@@ -19,8 +19,8 @@ def write_folder(folder, colors=((200, 40, 90), (10, 220, 130))):
     for name in ("a", "b", "c"):
         (folder / name).mkdir(parents=True)
         for number, color in enumerate(colors):
-            picture = np.broadcast_to(np.uint8(color), (4, 4, 3))
-            Image.fromarray(np.ascontiguousarray(picture)).save(folder / name / f"{number}.png")
+            image = np.broadcast_to(np.uint8(color), (4, 4, 3))
+            Image.fromarray(np.ascontiguousarray(image)).save(folder / name / f"{number}.png")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -60,10 +60,10 @@ def test_folders(tmp_path, grayscale):
 
 
 def test_luma_is_pillows():
-    picture = np.random.default_rng(0).integers(256, size=(50, 50, 3), dtype=np.uint8)
-    grey = luma(picture)
-    assert (grey == grey[..., :1]).all()
-    np.testing.assert_array_equal(grey[..., 0], np.asarray(Image.fromarray(picture).convert("L")))
+    image = np.random.default_rng(0).integers(256, size=(50, 50, 3), dtype=np.uint8)
+    gray = luma(image)
+    assert (gray == gray[..., :1]).all()
+    np.testing.assert_array_equal(gray[..., 0], np.asarray(Image.fromarray(image).convert("L")))
     assert luma(np.uint8([[255, 255, 255]])).tolist() == [[255, 255, 255]]
 
 

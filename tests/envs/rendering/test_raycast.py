@@ -178,7 +178,7 @@ class TestWhatIsSeen:
 @needs_opengl
 class TestAgainstOpenGL:
     @pytest.mark.parametrize("domain", SIX)
-    def test_pictures_of_the_six_tasks(self, domain):
+    def test_images_of_the_six_tasks(self, domain):
         from bisimgym.envs.rendering.opengl import OpenGLRenderer
 
         differences = []
@@ -267,9 +267,9 @@ class TestRenderer:
         model, data, _ = next(states(domain, TASKS[domain], 1))
         looks = looks_of(model, data, np.random.default_rng(0))
         together = RaycastRenderer(model, 48, 48).render_many(data, looks)
-        for picture, look in zip(together, looks, strict=True):
-            np.testing.assert_array_equal(picture, RaycastRenderer(model, 48, 48).render(data, look))
-        assert len({picture.tobytes() for picture in together}) >= (5 if domain == "reacher" else 8)  # no sky is seen
+        for image, look in zip(together, looks, strict=True):
+            np.testing.assert_array_equal(image, RaycastRenderer(model, 48, 48).render(data, look))
+        assert len({image.tobytes() for image in together}) >= (5 if domain == "reacher" else 8)  # no sky is seen
         np.testing.assert_array_equal(together[0], together[-1])
 
     @pytest.mark.parametrize("fails", [False, True])
@@ -319,10 +319,10 @@ class TestRenderer:
         ):
             array[index] = value
             mujoco.mj_forward(model, data)
-            picture = renderer.render(data, Look())
-            assert (picture != last).any(), value
-            np.testing.assert_array_equal(picture, RaycastRenderer(model, 32, 32).render(data, Look()))
-            last = picture
+            image = renderer.render(data, Look())
+            assert (image != last).any(), value
+            np.testing.assert_array_equal(image, RaycastRenderer(model, 32, 32).render(data, Look()))
+            last = image
 
     def test_the_sky_cache_forgets(self):
         model, data, _ = next(states("cartpole", "swingup", 1))
@@ -335,7 +335,7 @@ class TestRenderer:
             )
         assert len(renderer._sky_cache) <= 8
 
-    def test_pictures_need_not_be_square(self):
+    def test_images_need_not_be_square(self):
         model, data, _ = next(states("cartpole", "swingup", 1))
         wide, square = RaycastRenderer(model, 40, 60).render(data, Look()), RaycastRenderer(model, 40, 40)
         assert wide.shape == (40, 60, 3)
@@ -378,14 +378,14 @@ print(digest.hexdigest())
     assert one == two
 
 
-class TestPictures:
+class TestImages:
     def test_shrinking_keeps_the_mean_and_squares(self):
         rng = np.random.default_rng(0)
-        pictures = rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
-        small = resize_area(pictures, 4)
-        blocks = pictures.reshape(2, 4, 3, 4, 3, 3).mean(axis=(2, 4))
+        images = rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
+        small = resize_area(images, 4)
+        blocks = images.reshape(2, 4, 3, 4, 3, 3).mean(axis=(2, 4))
         np.testing.assert_array_equal(small, np.rint(blocks).astype(np.uint8))
-        np.testing.assert_array_equal(resize_area(pictures, 12), pictures)
+        np.testing.assert_array_equal(resize_area(images, 12), images)
 
     def test_a_sky_of_one_face_is_on_all_sides(self):
         model, _ = compiled(
