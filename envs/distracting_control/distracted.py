@@ -125,7 +125,9 @@ class DistractedEnv(gym.Env):
     def step(self, action):
         self._require_reset("step")
         if self._ended:
-            raise gym.error.ResetNeeded("the episode has ended: call reset() before step()")
+            raise gym.error.ResetNeeded(
+                "the episode has ended: call reset() before step(), or reset(options={'reset_mask': ...}) of a vector"
+            )
         command = self._action_middle + self._action_half * self._checked(action)
         reward, steps = 0.0, 0
         for steps in range(1, self.action_repeat + 1):  # noqa: B007

@@ -24,7 +24,7 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
     Processes that are forked (the default on Linux before Python 3.14) inherit what the parent has made: where the
     parent itself renders on a GPU or runs threads, start them with ``context="spawn"``. That and ``"forkserver"``
     import the main module of a script: keep what it runs under ``if __name__ == "__main__":``. Each process makes its
-    own OpenGL context, at its first image.
+    own OpenGL context, at its first image. It cannot be pickled.
 
     Args:
         num_envs: how many.
@@ -49,6 +49,8 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
         integer("num_envs", num_envs, 1)
         if render_mode is not None:
             choice("render_mode", render_mode, ["rgb_array"])
+        if not isinstance(autoreset_mode, AutoresetMode):
+            choice("autoreset_mode", autoreset_mode, [mode.value for mode in AutoresetMode])
         make = functools.partial(DistractingControlEnv, render_mode=render_mode, **keywords)
         with self._deaths_raised():
             super().__init__([make] * num_envs, context=context, autoreset_mode=autoreset_mode)
