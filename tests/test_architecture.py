@@ -47,6 +47,7 @@ def test_imports_run_downwards(path):
         known = TASK_FREE | SHARED
         assert ours <= known, f"{ours - known}: distractions and rendering know no environment"
         assert "bisimgym.envs" not in modules
+        assert inside[1] != "rendering" or "distractions" not in ours, "rendering knows no distraction"
     if inside[:2] == ("baselines", "metrics"):
         assert not any(m.split(".")[0] in ("torch", "stable_baselines3", "gymnasium") for m in modules)
     if inside[:2] == ("baselines", "losses"):

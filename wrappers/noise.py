@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from bisimgym.envs.distractions.noise import ObservationNoise, random_projection_matrix
+from bisimgym.envs.distractions.noise import ObservationNoise
 from bisimgym.envs.distractions.protocol import check_count, distraction_generator
 
 #: Child of the seed of ``reset`` that draws the noise.
@@ -29,7 +27,7 @@ class _NoisyObservation(gym.Wrapper, RecordConstructorArgs):
         self._rng: np.random.Generator | None = None
         self._clean: np.ndarray | None = None
 
-    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         observation, info = self.env.reset(seed=seed, options=options)
         if seed is not None or self._rng is None:
             self._rng = distraction_generator(seed, _NOISE_STREAM)
@@ -65,6 +63,7 @@ class _NoisyObservation(gym.Wrapper, RecordConstructorArgs):
         return self.noise.apply(np.broadcast_to(clean, (count, *shape)), rng)
 
     def _distract(self, observation: np.ndarray) -> np.ndarray:
+        assert self._rng is not None
         self._clean = np.array(observation)  # a copy: some environments write each observation into the same memory
         return self.noise.apply(self._clean, self._rng)
 
@@ -150,18 +149,17 @@ class RandomProjection(_NoisyObservation):
         rows: int | None = None,
         projection_seed: int = 0,
     ):
-        noise = ObservationNoise(dimensions, std, mean)
-        columns = noise.output_size(_flat_size(env, type(self).__name__))
-        matrix = random_projection_matrix(columns if rows is None else rows, columns, projection_seed)
+        size = _flat_size(env, type(self).__name__)
+        noise = ObservationNoise(dimensions, std, mean).projected(size, rows, projection_seed)
         RecordConstructorArgs.__init__(
             self,
             dimensions=noise.dimensions,
             std=noise.std,
             mean=noise.mean,
-            rows=None if rows is None else len(matrix),
+            rows=None if rows is None else int(rows),
             projection_seed=int(projection_seed),
         )
-        super().__init__(env, replace(noise, projection=matrix))
+        super().__init__(env, noise)
 
 
 def _flat_size(env: gym.Env, wrapper: str) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -12,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from bisimgym.envs.checks import choice, fraction
 from bisimgym.envs.distractions.playback import MODES, Playback
 from bisimgym.envs.distractions.protocol import check_count, distraction_generator
 from bisimgym.envs.distractions.videos import video_source
@@ -44,12 +44,12 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
     :class:`MaskedImage`.
 
     Args:
-        env: with observations ``uint8[H, W, 3]``, one colour image.
+        env: with observations ``uint8[H, W, 3]``, one color image.
         mask: which pixels are background: a function of the clean observation and the info that returns
-            ``bool[H, W]``; or the name of an entry of the info that holds it at every reset and step; or a colour,
-            three integers in 0..255, that all pixels of the background have exactly. With a name or a colour the spec
+            ``bool[H, W]``; or the name of an entry of the info that holds it at every reset and step; or a color,
+            three integers in 0..255, that all pixels of the background have exactly. With a name or a color the spec
             of the environment can be written to JSON.
-        backgrounds: which videos; ``split`` and ``count`` choose among them; ``grayscale`` takes their colour away: see
+        backgrounds: which videos; ``split`` and ``count`` choose among them; ``grayscale`` takes their color away: see
             :func:`~bisimgym.envs.distractions.videos.video_source`.
         playback: ``"bounce"`` (back and forth) or ``"loop"``.
         dynamic: whether the video moves; otherwise an episode shows one frame of it.
@@ -80,10 +80,8 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
     ):
         height, width = _image_size(env)
         mask = _checked_mask(mask)
-        if playback not in MODES:
-            raise ValueError(f"playback must be one of {MODES}, got {playback!r}")
-        if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 <= strength <= 1:
-            raise ValueError(f"strength must be a number in [0, 1], got {strength!r}")
+        choice("playback", playback, MODES)
+        fraction("strength", strength)
         backgrounds = os.fspath(backgrounds) if isinstance(backgrounds, os.PathLike) else backgrounds
         source = video_source(backgrounds, split=split, size=(height, width), grayscale=grayscale, count=count)
         RecordConstructorArgs.__init__(
@@ -99,14 +97,14 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
         )
         gym.Wrapper.__init__(self, env)
         self.source = source
-        self._find_mask = mask
+        self._find_mask: Any = mask
         self._mode, self._dynamic, self._strength = playback, bool(dynamic), float(strength)
         self._rng: np.random.Generator | None = None
         self._clean: MaskedImage | None = None
         self._video = 0
         self._playback: Playback | None = None
 
-    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         observation, info = self.env.reset(seed=seed, options=options)
         if seed is not None or self._rng is None:
             self._rng = distraction_generator(seed, _VIDEO_STREAM)
@@ -153,6 +151,7 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
         return images
 
     def _shown(self, observation: np.ndarray, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        assert self._playback is not None
         # Copies: some environments write each observation into the same memory.
         self._clean = MaskedImage(np.array(observation), self._mask(observation, info))
         frame = self.source.frames(self._video)[self._playback.index]
@@ -187,8 +186,8 @@ def _image_size(env: gym.Env) -> tuple[int, int]:
     space = env.observation_space
     if not (isinstance(space, spaces.Box) and space.dtype == np.uint8 and space.shape[2:] == (3,)):
         raise ValueError(
-            f"PixelBackground needs observations uint8[H, W, 3], one colour image with the channels last, got {space}: "
-            "put wrappers that stack, transpose or take the colour away on top of it"
+            f"PixelBackground needs observations uint8[H, W, 3], one color image with the channels last, got {space}: "
+            "put wrappers that stack, transpose or take the color away on top of it"
         )
     if env.has_wrapper_attr("redistract"):
         raise ValueError(
@@ -205,7 +204,7 @@ def _checked_mask(mask: Any) -> Any:
     color = np.asarray(mask)
     if color.shape != (3,) or color.dtype.kind not in "iu" or not ((color >= 0) & (color <= 255)).all():
         raise ValueError(
-            "mask must be a function (observation, info) -> bool[H, W], the name of an entry of the info, or a colour "
+            "mask must be a function (observation, info) -> bool[H, W], the name of an entry of the info, or a color "
             f"of three integers in 0..255, got {mask!r}"
         )
     return color.tolist()

@@ -1,1 +1,1 @@
-"""Visual distractions: what is shown, moved or recoloured around a task without touching its dynamics or reward."""
+"""Visual distractions: what is shown, moved or recolored around a task without touching its dynamics or reward."""

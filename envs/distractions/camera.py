@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bisimgym.envs.checks import fraction, integer
+from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose
+
 if TYPE_CHECKING:
     import mujoco
 
@@ -26,27 +29,8 @@ Range = tuple[float, float]
 #: A camera looks from overhead if its viewing direction is within this many degrees of straight down.
 OVERHEAD_DEGREES = 10.0
 
-#: Distances below this fraction of the radius count as zero: the rounding of a centre of mass.
+#: Distances below this fraction of the radius count as zero: the rounding of a center of mass.
 _ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, eq=False)
-class CameraPose:
-    """Where a camera is and how it is turned.
-
-    Attributes:
-        position: ``float64[3]``, in the world, in metres.
-        rotation: ``float64[3, 3]``, whose columns are the camera's x (right), y (up) and z (backwards) axes in the
-            world: MuJoCo's ``cam_xmat``.
-    """
-
-    position: np.ndarray
-    rotation: np.ndarray
-
-
-def camera_pose(data: mujoco.MjData, camera_id: int) -> CameraPose:
-    """Return a copy of the pose that MuJoCo last computed for a camera."""
-    return CameraPose(data.cam_xpos[camera_id].copy(), data.cam_xmat[camera_id].reshape(3, 3).copy())
 
 
 def is_overhead(pose: CameraPose) -> bool:
@@ -59,7 +43,7 @@ def is_overhead(pose: CameraPose) -> bool:
 
 
 def spherical(position: Vector) -> Vector:
-    """Return ``(r, h, v)`` of a point, with r in metres, h in [-pi, pi] and v in [0, pi]."""
+    """Return ``(r, h, v)`` of a point, with r in meters, h in [-pi, pi] and v in [0, pi]."""
     x, y, z = position
     across = math.hypot(x, y)
     return math.hypot(across, z), math.atan2(y, x), math.atan2(across, z)
@@ -116,7 +100,7 @@ class CameraBounds:
     """Closed ranges ``(low, high)`` that a camera stays in.
 
     Attributes:
-        radius: in metres.
+        radius: in meters.
         horizontal, vertical, roll: in radians. A vertical range that starts below 0 passes over the pole.
     """
 
@@ -133,7 +117,7 @@ def camera_bounds(start_position: Vector, strength: float, upper_quadrant: bool)
     1 + 1.5 beta times that of the start.
 
     Args:
-        start_position: ``(x, y, z)`` in metres.
+        start_position: ``(x, y, z)`` in meters.
         strength: beta, in [0, 1]; 0.1, 0.2 and 0.3 are the suite's easy, medium and hard.
         upper_quadrant: whether the camera also keeps to h in [-pi, 0] and v in [0, pi/2], that is, in front of the
             plane y = 0 and above. A camera that starts behind that plane keeps behind it (h in [0, pi]) and one that
@@ -142,9 +126,9 @@ def camera_bounds(start_position: Vector, strength: float, upper_quadrant: bool)
     Raises:
         ValueError: for a strength out of range.
     """
-    _check_strength(strength)
+    fraction("strength of the camera", strength)
     x, y, z = start_position
-    # A camera on the plane itself counts as in front, and one at the pole as at h = 0, whichever way its centre of mass
+    # A camera on the plane itself counts as in front, and one at the pole as at h = 0, whichever way its center of mass
     # is rounded: atan2 tells the zeros apart.
     tiny = _ROUNDING * math.hypot(x, y, z)
     x, y = 0.0 if abs(x) <= tiny else x, -0.0 if abs(y) <= tiny else y
@@ -169,8 +153,8 @@ class WalkScales:
     """How fast a camera wanders, per control step.
 
     Attributes:
-        velocity_std: of the Gaussian change of each component of the velocity, in metres.
-        max_speed: in metres.
+        velocity_std: of the Gaussian change of each component of the velocity, in meters.
+        max_speed: in meters.
         roll_std: of the Gaussian change of the roll's velocity, in radians.
         max_roll_speed: in radians.
     """
@@ -182,12 +166,12 @@ class WalkScales:
 
 
 def walk_scales(radius: float, strength: float) -> WalkScales:
-    """Return the scales of a walk that starts ``radius`` metres from what it follows, at a strength in [0, 1].
+    """Return the scales of a walk that starts ``radius`` meters from what it follows, at a strength in [0, 1].
 
     Raises:
         ValueError: for a strength out of range.
     """
-    _check_strength(strength)
+    fraction("strength of the camera", strength)
     return WalkScales(
         velocity_std=0.1 * strength * radius / 4,
         max_speed=0.4 * strength * radius / 4,
@@ -200,9 +184,9 @@ class WalkState(NamedTuple):
     """Where a walk is, relative to the point that the camera follows.
 
     Attributes:
-        radius: in metres.
+        radius: in meters.
         horizontal, vertical, roll: in radians.
-        velocity: ``(x, y, z)``, in metres per control step.
+        velocity: ``(x, y, z)``, in meters per control step.
         roll_velocity: in radians per control step.
     """
 
@@ -217,7 +201,7 @@ class WalkState(NamedTuple):
 def start_walk(bounds: CameraBounds, strength: float, dynamic: bool, rng: np.random.Generator) -> WalkState:
     """Return a state drawn uniformly within the bounds, before the first :func:`walk_step`.
 
-    The velocity has a uniformly random direction and a speed uniform up to 0.4 beta metres, or is 0 if the camera is
+    The velocity has a uniformly random direction and a speed uniform up to 0.4 beta meters, or is 0 if the camera is
     static. As in the published code, that limit is not scaled with the radius; the first step cuts it to the one that
     is. A static camera draws the same numbers, so that it starts at the same place as one that moves.
     """
@@ -270,10 +254,10 @@ class CameraWalk:
     """The walk of one camera through one episode: build a new one at each reset, when the first pose is known.
 
     A camera that tracks (MuJoCo's modes ``track`` and ``trackcom``) keeps its place on the walk relative to what it
-    tracks: the origin of its body, or the centre of mass of that body's subtree, in the six tasks subtree 1, the agent.
+    tracks: the origin of its body, or the center of mass of that body's subtree, in the six tasks subtree 1, the agent.
     It looks at a point that moves along, as far away as that place, on the axis of the camera as the model has it. A
     fixed camera walks around the world's origin and looks at the point of its axis that was, at the reset, as far away
-    as the centre of mass of subtree 1.
+    as the center of mass of subtree 1.
 
     At strength 0 the pose is the one of the model's own camera. The orientation of the source has no roll before the
     walk's own; that of a camera that the model rolls (none of the six tasks does) is kept on top of it.
@@ -282,7 +266,7 @@ class CameraWalk:
 
     Args:
         model: of the task.
-        data: with the kinematics of the first frame computed (positions, centres of mass and cameras).
+        data: with the kinematics of the first frame computed (positions, centers of mass and cameras).
         camera_id: in the model. Its mode is the one that counts, where the published code reads camera 0's.
         strength: beta in [0, 1]; 0.1, 0.2 and 0.3 are the suite's easy, medium and hard.
         dynamic: whether the camera moves; otherwise it stays where the episode starts.
@@ -310,7 +294,7 @@ class CameraWalk:
         overhead: bool,
         rng: np.random.Generator,
     ):
-        _check_strength(strength)
+        fraction("strength of the camera", strength)
         self._anchor_kind, self._anchor_body = _anchor_of(model, camera_id)
         pose = camera_pose(data, camera_id)
         anchor = self._anchor(data)
@@ -339,8 +323,7 @@ class CameraWalk:
         Raises:
             ValueError: for a negative number.
         """
-        if steps < 0:
-            raise ValueError(f"steps must be at least 0, got {steps!r}")
+        integer("steps", steps, 0)
         if self._moves:
             self._apply(steps)
 
@@ -365,12 +348,12 @@ class CameraWalk:
     def _anchor(self, data: mujoco.MjData) -> list[float]:
         if self._anchor_kind == "world":
             return [0.0, 0.0, 0.0]
-        points = data.subtree_com if self._anchor_kind == "centre of mass" else data.xpos
+        points = data.subtree_com if self._anchor_kind == "center of mass" else data.xpos
         return points[self._anchor_body].tolist()
 
 
 def _anchor_of(model: mujoco.MjModel, camera_id: int) -> tuple[str, int]:
-    """Return what a camera follows, "world", "body" or "centre of mass", and the body."""
+    """Return what a camera follows, "world", "body" or "center of mass", and the body."""
     import mujoco
 
     if not 0 <= camera_id < model.ncam:
@@ -378,7 +361,7 @@ def _anchor_of(model: mujoco.MjModel, camera_id: int) -> tuple[str, int]:
     mode = mujoco.mjtCamLight(int(model.cam_mode[camera_id]))
     body = int(model.cam_bodyid[camera_id])
     if mode == mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM:
-        return "centre of mass", body
+        return "center of mass", body
     if mode == mujoco.mjtCamLight.mjCAMLIGHT_TRACK:
         return "body", body
     name = _camera_name(model, camera_id)
@@ -394,11 +377,6 @@ def _anchor_of(model: mujoco.MjModel, camera_id: int) -> tuple[str, int]:
 
 def _camera_name(model: mujoco.MjModel, camera_id: int) -> str:
     return f"{camera_id} ({model.camera(camera_id).name!r})"
-
-
-def _check_strength(strength: float) -> None:
-    if not 0 <= strength <= 1:
-        raise ValueError(f"the camera's strength must be in [0, 1], got {strength!r}")
 
 
 def _clip(value: float, limits: Range) -> float:

@@ -1,4 +1,4 @@
-"""Colours of a scene that change: the walk of the Distracting Control Suite, and the palettes of DMControl-GB.
+"""Colors of a scene that change: the walk of the Distracting Control Suite, and the palettes of DMControl-GB.
 
 Sources: Stone et al. 2021, "The Distracting Control Suite", arXiv 2101.02722 (the walk); Hansen and Wang 2021,
 "Generalization in Reinforcement Learning by Soft Data Augmentation", arXiv 2011.13389 (the palettes).
@@ -8,29 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
+from bisimgym.envs.checks import choice, fraction, integer
+
 
 class ColorWalk:
-    """The colours of all materials through one episode: build a new one at each reset.
+    """The colors of all materials through one episode: build a new one at each reset.
 
-    With beta the strength and c0 a material's own colour, an episode starts uniformly in [c0 - beta, c0 + beta], cut to
+    With beta the strength and c0 a material's own color, an episode starts uniformly in [c0 - beta, c0 + beta], cut to
     [0, 1], independently for each material and channel. In dynamic episodes each control step then adds Gaussian noise
     of standard deviation 0.03 beta and clips to the same range.
 
-    The published code ignores its seed here, so that its colours cannot be reproduced; these follow from ``rng``.
+    The published code ignores its seed here, so that its colors cannot be reproduced; these follow from ``rng``.
 
     Args:
         colors: ``float[M, 3]`` in [0, 1], the model's own RGB of its M materials. Keep a copy from before the first
-            episode: colours read back from the scene would carry one episode's into the next.
+            episode: colors read back from the scene would carry one episode's into the next.
         strength: beta in [0, 1]; 0.1, 0.2 and 0.3 are the suite's easy, medium and hard.
-        dynamic: whether colours change within the episode.
+        dynamic: whether colors change within the episode.
         rng: of this walk alone; with another consumer, walks would depend on when it draws.
 
     Raises:
-        ValueError: for colours of another shape or range, or a strength out of range.
+        ValueError: for colors of another shape or range, or a strength out of range.
     """
 
     def __init__(self, colors: np.ndarray, strength: float, dynamic: bool, rng: np.random.Generator):
@@ -39,8 +40,7 @@ class ColorWalk:
             raise ValueError(f"colors must be float[M, 3], the RGB of each material, got shape {pristine.shape}")
         if not ((pristine >= 0) & (pristine <= 1)).all():
             raise ValueError(f"colors must be in [0, 1], got {pristine.min()} to {pristine.max()}: divide bytes by 255")
-        if not 0 <= strength <= 1:
-            raise ValueError(f"the colours' strength must be in [0, 1], got {strength!r}")
+        fraction("strength of the colors", strength)
         self._low = np.maximum(pristine - strength, 0.0)
         self._high = np.minimum(pristine + strength, 1.0)
         self._std = 0.03 * strength if dynamic else 0.0
@@ -53,13 +53,12 @@ class ColorWalk:
         return self._colors.astype(np.float32)
 
     def advance(self, steps: int) -> None:
-        """Walk on by so many control steps. Static colours stay.
+        """Walk on by so many control steps. Static colors stay.
 
         Raises:
             ValueError: for a negative number.
         """
-        if steps < 0:
-            raise ValueError(f"steps must be at least 0, got {steps!r}")
+        integer("steps", steps, 0)
         if self._std == 0:
             return
         # Every step clips, so that steps cannot be added up; only their noise is drawn at once.
@@ -71,10 +70,10 @@ class ColorWalk:
 
 @dataclass(frozen=True, eq=False)
 class Palette:
-    """Colours of a scene, RGB in [0, 1].
+    """Colors of a scene, RGB in [0, 1].
 
     Attributes:
-        floor: ``float64[2, 3]``, the two colours of the checkered floor.
+        floor: ``float64[2, 3]``, the two colors of the checkered floor.
         agent: ``float64[3]``.
         sky: ``float64[3]``.
     """
@@ -86,7 +85,7 @@ class Palette:
 
 PALETTES_PER_KIND = 100
 
-#: Lowest and highest RGB of the first floor colour, the agent and the sky in the published lists.
+#: Lowest and highest RGB of the first floor color, the agent and the sky in the published lists.
 PALETTE_RANGES = {
     "color-easy": {
         "floor": ((0.0, 0.0, 0.05), (0.33, 0.52, 0.51)),
@@ -100,23 +99,22 @@ PALETTE_RANGES = {
     },
 }
 
-#: The second floor colour is the first, lighter by this much.
+#: The second floor color is the first, lighter by this much.
 FLOOR_CONTRAST = 0.1
 
 
 @lru_cache
-def palettes(kind: Literal["color-easy", "color-hard"]) -> tuple[Palette, ...]:
+def palettes(kind: str) -> tuple[Palette, ...]:
     """Return the :data:`PALETTES_PER_KIND` palettes of a kind: always the same ones, in read-only arrays.
 
-    They are ours. Each colour is uniform in the range that it has in the published list of the same size
+    They are ours. Each color is uniform in the range that it has in the published list of the same size
     (:data:`PALETTE_RANGES`), channel by channel; returns on them are therefore comparable with each other, not with
     figures on the published lists.
 
     Raises:
         ValueError: for an unknown kind.
     """
-    if kind not in PALETTE_RANGES:
-        raise ValueError(f"kind must be one of {list(PALETTE_RANGES)}, got {kind!r}")
+    choice("kind", kind, PALETTE_RANGES)
     rng = np.random.default_rng([2021, list(PALETTE_RANGES).index(kind)])
     floor, agent, sky = (rng.uniform(low, high, (PALETTES_PER_KIND, 3)) for low, high in PALETTE_RANGES[kind].values())
     checkers = np.stack([floor, np.clip(floor + FLOOR_CONTRAST, 0.0, 1.0)], axis=1)

@@ -6,10 +6,11 @@ published code draws the noise from the global generator; here it is drawn from 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from numbers import Real
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from bisimgym.envs.checks import integer, number
 
 #: Largest standard deviation and largest absolute mean: far below where float32 overflows.
 MAX_SCALE = 1e30
@@ -21,7 +22,7 @@ _PROJECTION_STREAM = 0x70726F6A
 class ObservationNoise:
     """The law of an observation given the clean state s: ``o = [s ; n]``, or ``o = A [s ; n]`` with a projection A.
 
-    n ~ N(mean, std^2 I) has ``dimensions`` entries and is drawn anew for every observation. Without noise dimensions
+    n ~ N(mean, std^2 I) has ``dimensions`` entries and is drawn for every observation. Without noise dimensions
     and without a projection the observation is the state. :func:`dataclasses.replace` makes shifted laws, for tests out
     of distribution: ``replace(law, mean=1.0)``.
 
@@ -42,13 +43,10 @@ class ObservationNoise:
     projection: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        _check_integer("dimensions", self.dimensions, 0)
-        for name, value, least in (("std", self.std, 0.0), ("mean", self.mean, -MAX_SCALE)):
-            if isinstance(value, bool) or not isinstance(value, Real) or not least <= value <= MAX_SCALE:
-                raise ValueError(f"{name} must be a number in [{least:g}, {MAX_SCALE:g}], got {value!r}")
         # Python numbers, which JSON takes, from numpy's.
-        for name, kind in (("dimensions", int), ("std", float), ("mean", float)):
-            object.__setattr__(self, name, kind(getattr(self, name)))
+        object.__setattr__(self, "dimensions", integer("dimensions", self.dimensions, 0))
+        object.__setattr__(self, "std", number("std", self.std, 0, MAX_SCALE))
+        object.__setattr__(self, "mean", number("mean", self.mean, -MAX_SCALE, MAX_SCALE))
         if self.projection is not None:
             object.__setattr__(self, "projection", _checked_projection(self.projection, self.dimensions))
 
@@ -67,6 +65,17 @@ class ObservationNoise:
                 f"{self.dimensions} of noise, but the state has {size}"
             )
         return rows
+
+    def projected(self, size: int, rows: int | None, seed: int) -> ObservationNoise:
+        """Return this noise mixed with states of ``size`` entries by :func:`random_projection_matrix`.
+
+        Args:
+            rows: size of the observation, at least ``size + dimensions`` (None: that number).
+            seed: of the matrix, at least 0.
+        """
+        columns = size + self.dimensions
+        matrix = random_projection_matrix(columns if rows is None else rows, columns, seed)
+        return replace(self, projection=matrix)
 
     def apply(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return ``float32[..., m]``: an observation of each state, computed in float64.
@@ -102,23 +111,15 @@ def random_projection_matrix(rows: int, columns: int, seed: int) -> np.ndarray:
     Raises:
         ValueError: outside these ranges.
     """
-    _check_integer("columns", columns, 1)
-    _check_integer("seed of the projection", seed, 0)
-    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < columns:
-        raise ValueError(
-            f"rows must be an integer of at least {columns}, the entries of state and noise together, got {rows!r}: "
-            "fewer rows would lose part of the state"
-        )
+    integer("columns", columns, 1)
+    integer("seed of the projection", seed, 0)
+    hint = ", the entries of state and noise together: fewer would lose part of the state"
+    integer("rows", rows, columns, hint=hint)
     rng = np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=(_PROJECTION_STREAM,)))
     while True:
         matrix = rng.standard_normal((rows, columns))
         if np.linalg.matrix_rank(matrix) == columns:
             return matrix
-
-
-def _check_integer(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 def _checked_projection(projection: np.ndarray, dimensions: int) -> np.ndarray:

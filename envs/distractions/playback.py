@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bisimgym.envs.checks import choice, integer
+
 MODES = ("bounce", "loop")
 
 
@@ -27,7 +29,7 @@ class Playback:
     def __init__(self, num_frames: int, mode: str, rng: np.random.Generator, dynamic: bool = True) -> None:
         """Draw the start uniformly over the frames and, under ``"bounce"``, the direction uniformly from {-1, +1}.
 
-        A still picture draws the same numbers as a moving one, so that both start at the same frame.
+        A still video draws the same numbers as a moving one, so that both start at the same frame.
 
         Args:
             num_frames: at least 1.
@@ -38,11 +40,8 @@ class Playback:
         Raises:
             ValueError: for a number or a mode out of range.
         """
-        if isinstance(num_frames, bool) or not isinstance(num_frames, (int, np.integer)) or num_frames < 1:
-            raise ValueError(f"num_frames must be an integer of at least 1, got {num_frames!r}")
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
-        self.num_frames, self.mode, self.dynamic = int(num_frames), mode, bool(dynamic)
+        self.num_frames = integer("num_frames", num_frames, 1)
+        self.mode, self.dynamic = choice("mode", mode, MODES), bool(dynamic)
         self.index = int(rng.integers(self.num_frames))
         self.direction = int(rng.choice((-1, 1))) if mode == "bounce" else 1
 
@@ -55,8 +54,7 @@ class Playback:
         Raises:
             ValueError: for a negative number.
         """
-        if steps < 0:
-            raise ValueError(f"steps must be at least 0, got {steps!r}")
+        integer("steps", steps, 0)
         if not self.dynamic:
             return
         if self.mode == "loop":

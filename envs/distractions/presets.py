@@ -10,30 +10,30 @@ Hansen and Wang 2021, "Generalization in Reinforcement Learning by Soft Data Aug
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
-#: DCS difficulties: beta of colour and camera.
+from bisimgym.envs.checks import choice, fraction, integer
+
+#: DCS difficulties: beta of color and camera.
 DISTRACTION_SCALES: Mapping[str, float] = MappingProxyType({"easy": 0.1, "medium": 0.2, "hard": 0.3})
 
-#: DCS difficulties: how many videos of a split, the first ones (None: all).
-DISTRACTION_VIDEOS: Mapping[str, int | None] = MappingProxyType({"easy": 4, "medium": 8, "hard": None})
+#: DCS difficulties: how many videos of a split, the first ones.
+DISTRACTION_VIDEOS: Mapping[str, int | Literal["all"]] = MappingProxyType({"easy": 4, "medium": 8, "hard": "all"})
 
 #: Opacity of the floor by DCS, so that the sky shows through where it would hide the video. Other domains: 1.
 DOMAIN_FLOOR_ALPHA: Mapping[str, float] = MappingProxyType(
     {"reacher": 0.0, "walker": 1.0, "cheetah": 1.0, "cartpole": 0.3, "finger": 0.3, "ball_in_cup": 0.3}
 )
 
-#: Domains whose floor DBC paints grey and keeps in sight; in the others, its videos replace the floor too.
+#: Domains whose floor DBC paints gray and keeps in sight; in the others, its videos replace the floor too.
 NEUTRAL_FLOOR_DOMAINS = ("cheetah", "walker", "hopper", "stacker")
 
-_CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+_CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "compositing": ("texture", "mask"),
         "background_geoms": ("sky", "sky+floor", "natural"),
@@ -41,38 +41,9 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "advance": ("control", "agent"),
         "start": ("random", "first"),
         "order": ("random", "cycle"),
-        "palette": (None, "color-easy", "color-hard"),
+        "palette": ("none", "color-easy", "color-hard"),
     }
 )
-_FRACTIONS = ("background", "camera", "color")
-_COUNTS = ("num_videos", "num_test_videos")
-_SWITCHES = ("dynamic", "grayscale", "neutral_floor")
-
-#: Words for the settings whose None has a meaning of its own, for where None means "the preset's".
-_WORDS_FOR_NONE = {"num_videos": "all", "num_test_videos": "all", "palette": "none"}
-
-
-def _fraction(name: str, value: Any, alternative: str = "") -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number in [0, 1]{alternative}, got {value!r}")
-    return float(value)
-
-
-def _count(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(
-            f'{name} must be an integer of at least 1 or None for all ("all" for a preset), got {value!r}; '
-            "no video at all is background=0"
-        )
-    return operator.index(value)
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
 
 
 @dataclass(frozen=True)
@@ -84,27 +55,27 @@ class Distraction:
 
     Attributes:
         background: opacity of the background video in [0, 1]; 0 is no video (DCS "video alpha").
-        compositing: where the video is. "texture": on the sky's cube map, the same picture on each face, so that it
+        compositing: where the video is. "texture": on the sky's cube map, the same image on each face, so that it
             turns with the camera (DCS). "mask": pasted over the frame's background pixels, which are known exactly
-            where DBC and DMControl-GB key them by colour.
+            where DBC and DMControl-GB key them by color.
         background_geoms: what "mask" counts as background. "sky" (DMControl-GB video_easy), "sky+floor" (video_hard),
             or "natural": the sky, and the floor but in :data:`NEUTRAL_FLOOR_DOMAINS` (DBC).
         floor_alpha: opacity of the floor in [0, 1], or "domain": that of :data:`DOMAIN_FLOOR_ALPHA` with a video, 1
             without (DCS; PSE takes 0.3 everywhere).
         num_videos, num_test_videos: how many videos of the training and of the test split, the first ones of each, at
-            least 1 (None: all).
+            least 1.
         playback: "bounce": back and forth, from a random direction (DCS); "loop": from the last frame to the first.
         advance: whether videos move on by one frame per "control" (DCS) or per "agent" step (DBC, DMControl-GB).
         start: the frame that an episode starts with: "random" (DCS) or "first" (DMControl-GB).
         order: the video of an episode: "random", independently for each, or "cycle", in order (DMControl-GB).
-        dynamic: whether the video plays and camera and colours walk within an episode; otherwise each episode has one
-            still frame, pose and set of colours, drawn at its start.
-        grayscale: whether videos lose their colours (DBC).
+        dynamic: whether the video plays and camera and colors walk within an episode; otherwise each episode has one
+            still frame, pose and set of colors, drawn at its start.
+        grayscale: whether videos lose their colors (DBC).
         camera: beta of :class:`bisimgym.envs.distractions.camera.CameraWalk`, in [0, 1]; 0 is the task's camera.
-        color: beta of :class:`bisimgym.envs.distractions.colors.ColorWalk`, in [0, 1]; 0 is the task's colours.
-        palette: from which of :func:`bisimgym.envs.distractions.colors.palettes` each episode draws its colours (None:
+        color: beta of :class:`bisimgym.envs.distractions.colors.ColorWalk`, in [0, 1]; 0 is the task's colors.
+        palette: from which of :func:`bisimgym.envs.distractions.colors.palettes` each episode draws its colors ("none":
             the task's).
-        neutral_floor: whether floors in :data:`NEUTRAL_FLOOR_DOMAINS` are grey (DBC).
+        neutral_floor: whether floors in :data:`NEUTRAL_FLOOR_DOMAINS` are gray (DBC).
 
     Raises:
         ValueError: for a setting out of range, or settings that exclude each other.
@@ -114,8 +85,8 @@ class Distraction:
     compositing: Literal["texture", "mask"] = "texture"
     background_geoms: Literal["sky", "sky+floor", "natural"] = "sky"
     floor_alpha: float | Literal["domain"] = 1.0
-    num_videos: int | None = None
-    num_test_videos: int | None = None
+    num_videos: int | Literal["all"] = "all"
+    num_test_videos: int | Literal["all"] = "all"
     playback: Literal["bounce", "loop"] = "bounce"
     advance: Literal["control", "agent"] = "control"
     start: Literal["random", "first"] = "random"
@@ -124,30 +95,32 @@ class Distraction:
     grayscale: bool = False
     camera: float = 0.0
     color: float = 0.0
-    palette: Literal["color-easy", "color-hard"] | None = None
+    palette: Literal["none", "color-easy", "color-hard"] = "none"
     neutral_floor: bool = False
 
     def __post_init__(self):
-        for name in _FRACTIONS:
-            self._set(name, _fraction(name, getattr(self, name)))
+        for name in ("background", "camera", "color"):
+            self._set(name, fraction(name, getattr(self, name)))
         if self.floor_alpha != "domain":
-            self._set("floor_alpha", _fraction("floor_alpha", self.floor_alpha, ' or "domain"'))
-        for name in _COUNTS:
-            self._set(name, _count(name, getattr(self, name)))
-        for name in _SWITCHES:
-            self._set(name, _switch(name, getattr(self, name)))
+            self._set("floor_alpha", fraction("floor_alpha", self.floor_alpha, ' or "domain"'))
+        for name in ("num_videos", "num_test_videos"):
+            if getattr(self, name) != "all":
+                hint = ' or "all"; no video at all is background=0'
+                self._set(name, integer(name, getattr(self, name), 1, hint=hint))
+        for name in ("dynamic", "grayscale", "neutral_floor"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+            self._set(name, bool(getattr(self, name)))
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")
+            choice(name, getattr(self, name), choices)
         if self.compositing == "texture" and self.background_geoms != "sky":
             raise ValueError(
                 f'compositing="texture" puts videos on the sky only, got background_geoms={self.background_geoms!r}: '
                 'use compositing="mask", or background_geoms="sky"'
             )
-        if self.palette is not None and self.color > 0:
+        if self.palette != "none" and self.color > 0:
             raise ValueError(
-                f"palette={self.palette!r} and color={self.color} both set the colours: "
-                'use color=0, or palette=None ("none" for a preset)'
+                f'palette={self.palette!r} and color={self.color} both set the colors: use color=0, or palette="none"'
             )
 
     def _set(self, name: str, value: Any) -> None:
@@ -159,6 +132,11 @@ class Distraction:
             return self.floor_alpha
         return DOMAIN_FLOOR_ALPHA.get(domain, 1.0) if self.background > 0 else 1.0
 
+    def video_count(self, split: str) -> int | None:
+        """Return how many videos of a split there are, None for all, as ``video_source`` takes it."""
+        count = self.num_videos if split == "train" else self.num_test_videos
+        return None if count == "all" else count
+
     def replaces_floor_in(self, domain: str) -> bool:
         """Return whether a mask counts the floor of a domain as background."""
         if self.background_geoms == "natural":
@@ -166,7 +144,7 @@ class Distraction:
         return self.background_geoms == "sky+floor"
 
     def neutral_floor_in(self, domain: str) -> bool:
-        """Return whether the floor of a domain is grey."""
+        """Return whether the floor of a domain is gray."""
         return self.neutral_floor and domain in NEUTRAL_FLOOR_DOMAINS
 
 
@@ -224,7 +202,7 @@ PRESETS: Mapping[str, Distraction] = MappingProxyType(
         "color-hard": Distraction(palette="color-hard"),
         "video-easy": _VIDEO_EASY,
         "video-hard": dataclasses.replace(
-            _VIDEO_EASY, background_geoms="sky+floor", num_videos=None, num_test_videos=None
+            _VIDEO_EASY, background_geoms="sky+floor", num_videos="all", num_test_videos="all"
         ),
     }
 )
@@ -238,23 +216,17 @@ def distraction(preset: str, **overrides: Any) -> Distraction:
 
     Args:
         preset: one of :data:`PRESETS`.
-        **overrides: fields of :class:`Distraction`. None stands for the preset's; where None is a setting of its own,
-            write ``num_videos="all"``, ``num_test_videos="all"`` or ``palette="none"``.
+        **overrides: fields of :class:`Distraction`. None stands for the preset's.
 
     Raises:
         ValueError: for an unknown preset or setting, a setting out of range, or settings that exclude each other.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {list(PRESETS)}, got {preset!r}")
+    choice("preset", preset, PRESETS)
     names = [field.name for field in dataclasses.fields(Distraction)]
     unknown = [name for name in overrides if name not in names]
     if unknown:
         raise ValueError(f"unknown settings {unknown}: the known ones are {names}")
-    changed = {
-        name: None if isinstance(value, str) and value == _WORDS_FOR_NONE.get(name) else value
-        for name, value in overrides.items()
-        if value is not None
-    }
+    changed = {name: value for name, value in overrides.items() if value is not None}
     return dataclasses.replace(PRESETS[preset], **changed)
 
 

@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from bisimgym.envs.checks import integer
+
 
 @runtime_checkable
 class Redistractable(Protocol):
@@ -49,5 +51,4 @@ def distraction_generator(seed: int | None, stream: int) -> np.random.Generator:
 
 def check_count(count: int) -> None:
     """Raise ``ValueError`` unless ``count`` is a number of observations that :class:`Redistractable` can draw."""
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        raise ValueError(f"count must be an integer of at least 1, got {count!r}")
+    integer("count", count, 1)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bisimgym.envs.distractions.camera import CameraWalk, camera_pose, is_overhead
+from bisimgym.envs.distractions.camera import CameraWalk, is_overhead
 from bisimgym.envs.distractions.colors import ColorWalk, palettes
 from bisimgym.envs.distractions.playback import Playback
 from bisimgym.envs.distractions.presets import Distraction
 from bisimgym.envs.distractions.videos import VideoSource
+from bisimgym.envs.rendering.camera_pose import camera_pose
 from bisimgym.envs.rendering.look import Look, sky_faces, texture_pixels
 from bisimgym.envs.rendering.styles import SkyColors, recolored_checker
 
@@ -30,8 +31,8 @@ class DistractedScene:
         model: of the task.
         settings: of the distractions.
         domain: the suite's domain, which some settings depend on; any other name for models from elsewhere.
-        camera_id: the camera that pictures are drawn from.
-        videos: backgrounds, square for the sky's texture or of the picture's size for masks; ``None`` for none.
+        camera_id: the camera that images are drawn from.
+        videos: backgrounds, square for the sky's texture or of the image's size for masks; ``None`` for none.
 
     Raises:
         ValueError: if the model lacks what the settings change.
@@ -66,12 +67,12 @@ class DistractedScene:
         faces = sky_faces(self.model)
         if settings.background > 0 and settings.compositing == "texture" and faces is None:
             raise ValueError("the model has no sky texture for videos to be on: use compositing='mask'")
-        if settings.palette is not None and faces is None:
-            raise ValueError(f"palette={settings.palette!r} colours the sky, and the model has no sky texture")
+        if settings.palette != "none" and faces is None:
+            raise ValueError(f"palette={settings.palette!r} colors the sky, and the model has no sky texture")
         if self.floor_alpha < 1 and self.floor_geoms.any() and not len(self.floor_materials):
             raise ValueError(f"floor_alpha={self.floor_alpha} is that of the floor's material, and the floor has none")
         if settings.color > 0 and not self.model.nmat:
-            raise ValueError("color > 0 changes the colours of materials, and the model has none")
+            raise ValueError("color > 0 changes the colors of materials, and the model has none")
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "model": None}  # large; whoever has this object has the model too
@@ -84,7 +85,7 @@ class DistractedScene:
         return self.floor_geoms if replaces_floor else np.zeros(self.model.ngeom, dtype=bool)
 
     def recolored_floor(self, colors: np.ndarray) -> dict[int, np.ndarray]:
-        """Return the floor's textures in two other colours, ``float[2, 3]``."""
+        """Return the floor's textures in two other colors, ``float[2, 3]``."""
         key = np.asarray(colors, dtype=np.float64).tobytes()
         if key not in self._floors:
             self._floors = {
@@ -93,7 +94,7 @@ class DistractedScene:
         return self._floors[key]
 
     def recolored_sky(self, color: np.ndarray) -> np.ndarray:
-        """Return the sky with another horizon colour, ``uint8[6, n, n, 3]``."""
+        """Return the sky with another horizon color, ``uint8[6, n, n, 3]``."""
         if self._sky is None:
             faces = sky_faces(self.model)
             assert faces is not None, "checked at construction"
@@ -121,14 +122,13 @@ class SceneEpisode:
         ]
         video_rng, camera_rng, color_rng, palette_rng = streams
         self._scene = scene
-        #: Index of the episode's video, ``None`` without one.
-        self.video: int | None = None
+        self._video = 0
         self._playback: Playback | None = None
         if scene.videos is not None:
             count = len(scene.videos.names)
             drawn = int(video_rng.integers(count))
-            self.video = number % count if settings.order == "cycle" else drawn
-            frames = len(scene.videos.frames(self.video))
+            self._video = number % count if settings.order == "cycle" else drawn
+            frames = len(scene.videos.frames(self._video))
             self._playback = Playback(frames, settings.playback, video_rng, dynamic=settings.dynamic)
             if settings.start == "first":
                 self._playback.index, self._playback.direction = 0, 1
@@ -149,10 +149,10 @@ class SceneEpisode:
         if settings.color > 0:
             self._colors = ColorWalk(scene.pristine_colors, settings.color, settings.dynamic, color_rng)
         self._palette = None
-        if settings.palette is not None:
+        if settings.palette != "none":
             choices = palettes(settings.palette)
             self._palette = choices[int(palette_rng.integers(len(choices)))]
-        self._shown: tuple[VideoSource | None, int, np.ndarray | None] = (None, -1, None)
+        self._cached: tuple[VideoSource | None, int, np.ndarray | None] = (None, -1, None)
         self._textures: dict[int, np.ndarray] = {}
         self._sky = None
         if self._palette is not None:
@@ -172,16 +172,18 @@ class SceneEpisode:
             self._colors.advance(control_steps)
 
     @property
-    def frame_index(self) -> int | None:
-        """The frame of the video that is shown now."""
-        return None if self._playback is None else self._playback.index
+    def shown(self) -> tuple[str, int] | None:
+        """The name of the episode's video and the frame that is shown now, ``None`` without one."""
+        if self._playback is None or self._scene.videos is None:
+            return None
+        return self._scene.videos.names[self._video], self._playback.index
 
     def look(self, data: mujoco.MjData, videos: VideoSource | None = None) -> Look:
         """Return how the state in ``data`` is to look now.
 
         Args:
             data: with its kinematics computed.
-            videos: the same videos at another size, for pictures of another size.
+            videos: the same videos at another size, for images of another size.
         """
         scene = self._scene
         return Look(
@@ -198,10 +200,10 @@ class SceneEpisode:
         """Return the frame that is shown now: the same object as long as it is the same frame."""
         if self._playback is None or videos is None:
             return None
-        shown_videos, shown_index, frame = self._shown
+        shown_videos, shown_index, frame = self._cached
         if shown_videos is not videos or shown_index != self._playback.index:
-            frame = videos.frames(self.video)[self._playback.index]
-            self._shown = (videos, self._playback.index, frame)
+            frame = videos.frames(self._video)[self._playback.index]
+            self._cached = (videos, self._playback.index, frame)
         return frame
 
     def _materials(self) -> np.ndarray | None:

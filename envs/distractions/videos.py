@@ -1,4 +1,4 @@
-"""Background videos by name: drawn by formula or read from a folder, at the size of the picture that shows them."""
+"""Background videos by name: drawn by formula or read from a folder, at the size of the image that shows them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bisimgym.envs.checks import choice, integer
 from bisimgym.envs.distractions import procedural_videos, video_folders
 
 PROCEDURAL = "procedural"
@@ -19,16 +20,19 @@ SPLITS = ("train", "test")
 
 
 class VideoSource(Protocol):
-    """Videos of one split at one size.
+    """Videos of one split at one size."""
 
-    Attributes:
-        names: of the videos, in order.
-        height, width: of their frames, in pixels.
-    """
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the videos, in order."""
 
-    names: tuple[str, ...]
-    height: int
-    width: int
+    @property
+    def height(self) -> int:
+        """Of their frames, in pixels."""
+
+    @property
+    def width(self) -> int:
+        """Of their frames, in pixels."""
 
     def frames(self, index: int) -> np.ndarray:
         """Return all frames of a video, read-only ``uint8[T, height, width, 3]`` RGB, top row first, T >= 2.
@@ -85,11 +89,11 @@ CACHE = FrameCache(max_bytes=1 << 30)
 
 
 def luma(frames: np.ndarray) -> np.ndarray:
-    """Return ``uint8[..., 3]`` RGB as grey, in three equal channels: ITU-R BT.601 luma, rounded."""
+    """Return ``uint8[..., 3]`` RGB as gray, in three equal channels: ITU-R BT.601 luma, rounded."""
     # Weights times 2**16, which add up to 2**16: white stays white.
     red, green, blue = (frames[..., i].astype(np.uint32) for i in range(3))
-    grey = ((19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
+    gray = ((19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,11 @@ class _CachedVideos(ABC):
 
     @abstractmethod
     def _key(self, index: int) -> Hashable:
-        """Return all that a video depends on but its size and colours."""
+        """Return all that a video depends on but its size and colors."""
 
     @abstractmethod
     def _make(self, index: int) -> np.ndarray:
-        """Return a video's frames in colour."""
+        """Return a video's frames in color."""
 
     def frames(self, index: int) -> np.ndarray:
         if not 0 <= index < len(self.names):
@@ -149,7 +153,7 @@ def background_names(backgrounds: str | Path = PROCEDURAL, split: str = "train")
     Raises:
         ValueError: for an unknown split, or a folder that is not there or holds no videos.
     """
-    _check_split(split)
+    choice("split", split, SPLITS)
     return (
         procedural_videos.NAMES[split] if backgrounds == PROCEDURAL else video_folders.video_names(backgrounds, split)
     )
@@ -175,7 +179,7 @@ def video_source(
         split: ``"train"``, or ``"test"`` for the held-out videos (of DAVIS: its validation list).
         size: height and width of the frames, at least 1 each.
         grayscale: whether to show ITU-R BT.601 luma in three equal channels, as deep_bisim4control does. An easier
-            distraction than colour: say which one was used.
+            distraction than color: say which one was used.
         count: number of videos, from the first; None is all.
 
     Raises:
@@ -183,12 +187,12 @@ def video_source(
             two frames.
         ModuleNotFoundError: if Pillow (any folder) or PyAV (video files) is not installed.
     """
-    _check_split(split)
-    if len(size) != 2 or not all(_is_count(side) for side in size):
-        raise ValueError(f"size must be (height, width), integers of at least 1, got {size!r}")
-    if count is not None and not _is_count(count):
-        raise ValueError(f"count must be None or an integer of at least 1, got {count!r}")
-    height, width = (int(side) for side in size)
+    choice("split", split, SPLITS)
+    if len(size) != 2:
+        raise ValueError(f"size must be (height, width), got {size!r}")
+    height, width = (integer("height and width in size", side, 1) for side in size)
+    if count is not None:
+        integer("count", count, 1, hint=" or None for all")
     if backgrounds == PROCEDURAL:
         names = procedural_videos.NAMES[split]
         if count is not None and count > len(names):
@@ -200,12 +204,3 @@ def video_source(
     names = tuple(video.name for video in videos)
     fingerprints = tuple(video_folders.fingerprint(video.files) for video in videos)
     return _FolderVideos(names, height, width, grayscale, videos, fingerprints)
-
-
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1

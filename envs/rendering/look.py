@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     import mujoco
 
-    from bisimgym.envs.distractions.camera import CameraPose
+    from bisimgym.envs.rendering.camera_pose import CameraPose
 
 _MAX_SCENE_GEOMS = 2000
 
@@ -25,13 +25,13 @@ class Look:
     Attributes:
         pose: the camera's position and orientation.
         material_rgba: ``float32[nmat, 4]``, in [0, 1].
-        textures: pictures in place of two-dimensional textures, by texture id, ``uint8[height, width, 3]`` of the
+        textures: images in place of two-dimensional textures, by texture id, ``uint8[height, width, 3]`` of the
             texture's own size.
         sky: ``uint8[6, n, n, 3]``, the six faces of the sky in MuJoCo's order.
         video: ``uint8[h, w, 3]``, the frame of a background video.
         video_alpha: opacity of the video over what is there without it, in [0, 1].
-        background_geoms: ``bool[ngeom]``. If given, the video is pasted in the picture's own coordinates (so it has
-            the picture's size) wherever the sky or one of these geoms is seen. If not, the video (square) is the
+        background_geoms: ``bool[ngeom]``. If given, the video is pasted in the image's own coordinates (so it has
+            the image's size) wherever the sky or one of these geoms is seen. If not, the video (square) is the
             texture of every face of the sky.
     """
 
@@ -80,7 +80,7 @@ class SceneLister:
         self.scene = mujoco.MjvScene(model, _MAX_SCENE_GEOMS)
 
     def update(self, data: mujoco.MjData, look: Look) -> None:
-        """List anew. The model and the data are as they were afterwards, also after an error."""
+        """List again. The model and the data are as they were afterwards, also after an error."""
         import mujoco
 
         model, camera = self._model, self._camera_id
@@ -95,6 +95,11 @@ class SceneLister:
             )
         finally:
             model.mat_rgba[:], data.cam_xpos[camera], data.cam_xmat[camera] = own
+
+    def contents(self) -> tuple[list[Any], list[Any]]:
+        """Return the geoms and the lights of the scene."""
+        geoms, lights = self.scene.geoms, self.scene.lights
+        return [geoms[i] for i in range(self.scene.ngeom)], [lights[i] for i in range(self.scene.nlight)]
 
 
 def sky_texture(model: mujoco.MjModel) -> int | None:
@@ -131,15 +136,15 @@ def sky_faces(model: mujoco.MjModel) -> np.ndarray | None:
     return np.repeat(faces, 6, axis=0) if len(faces) == 1 else faces
 
 
-def resize_area(pictures: np.ndarray, size: int) -> np.ndarray:
-    """Return square pictures ``uint8[N, n, n, 3]`` at ``size``, each pixel the mean of the area it covers."""
-    edges = np.linspace(0, pictures.shape[1], size + 1)
+def resize_area(images: np.ndarray, size: int) -> np.ndarray:
+    """Return square images ``uint8[N, n, n, 3]`` at ``size``, each pixel the mean of the area it covers."""
+    edges = np.linspace(0, images.shape[1], size + 1)
     weights = np.clip(
-        np.minimum(edges[1:, None], np.arange(1, pictures.shape[1] + 1))
-        - np.maximum(edges[:-1, None], np.arange(pictures.shape[1])),
+        np.minimum(edges[1:, None], np.arange(1, images.shape[1] + 1))
+        - np.maximum(edges[:-1, None], np.arange(images.shape[1])),
         0,
         None,
     )
     weights /= weights.sum(axis=1, keepdims=True)
-    rows = np.einsum("iy,nyxc->nixc", weights, pictures, optimize=True)
+    rows = np.einsum("iy,nyxc->nixc", weights, images, optimize=True)
     return np.ascontiguousarray(np.rint(np.einsum("jx,nixc->nijc", weights, rows, optimize=True)), dtype=np.uint8)

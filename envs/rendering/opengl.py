@@ -1,7 +1,7 @@
 """The literature's renderer: MuJoCo's own, by OpenGL.
 
 ``standard`` quality gives dm_control's pixels to the bit. ``fast`` leaves out shadows, reflections and multisampling,
-which cost most where the processor draws (MuJoCo's shadow map alone has 2048 x 2048 pixels); it changes the picture,
+which cost most where the processor draws (MuJoCo's shadow map alone has 2048 x 2048 pixels); it changes the image,
 so results with one are not comparable to results with the other.
 """
 
@@ -34,7 +34,7 @@ class OpenGLRenderer:
 
     Args:
         model: the model to draw.
-        height, width: of the pictures, in pixels.
+        height, width: of the images, in pixels.
         camera_id: the camera to draw from.
         quality: "standard" or "fast".
 
@@ -44,6 +44,7 @@ class OpenGLRenderer:
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int, camera_id: int = 0, quality: str = "standard"):
         backend = probe.require().backend
+        assert backend is not None
         self.model = model
         self.height, self.width, self.camera_id = height, width, camera_id
         self._gl = probe.context_class(backend)(width, height)
@@ -78,16 +79,16 @@ class OpenGLRenderer:
     def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
         """Return ``uint8[N, height, width, 3]``."""
         self._gl.make_current()
-        pictures = np.empty((len(looks), self.height, self.width, 3), dtype=np.uint8)
-        for picture, look in zip(pictures, looks, strict=True):
+        images = np.empty((len(looks), self.height, self.width, 3), dtype=np.uint8)
+        for image, look in zip(images, looks, strict=True):
             self._show_sky(look)
             self._show_textures(look)
             self._show_heights()
             self._lister.update(data, look)
-            picture[:] = self._draw()
+            image[:] = self._draw()
             if look.video is not None and look.background_geoms is not None:
-                self._paste(picture, look)
-        return pictures
+                self._paste(image, look)
+        return images
 
     def close(self) -> None:
         """Free the OpenGL context."""
@@ -104,12 +105,12 @@ class OpenGLRenderer:
     def _draw(self) -> np.ndarray:
         viewport = mujoco.MjrRect(0, 0, self.width, self.height)
         mujoco.mjr_render(viewport, self._scene, self._context)
-        picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
-        mujoco.mjr_readPixels(picture, None, viewport, self._context)
-        return picture[::-1]
+        image = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        mujoco.mjr_readPixels(image, None, viewport, self._context)
+        return image[::-1]
 
-    def _paste(self, picture: np.ndarray, look: Look) -> None:
-        """Put the video where the background is, found by drawing every object in a colour of its own."""
+    def _paste(self, image: np.ndarray, look: Look) -> None:
+        """Put the video where the background is, found by drawing every object in a color of its own."""
         flags = self._scene.flags
         before = flags.copy()
         flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
@@ -117,14 +118,16 @@ class OpenGLRenderer:
             ids = self._draw().astype(np.int32) @ np.array([1, 1 << 8, 1 << 16])
         finally:
             flags[:] = before
+        background = np.asarray(look.background_geoms)
         behind = np.zeros(self._scene.ngeom + 1, dtype=bool)  # 0 is nothing: the sky
         behind[0] = True
         for geom in (self._scene.geoms[i] for i in range(self._scene.ngeom)):
             if geom.objtype == _GEOM_OBJECT and geom.segid >= 0:
-                behind[geom.segid + 1] = look.background_geoms[geom.objid]
+                behind[geom.segid + 1] = background[geom.objid]
         mask = behind[ids]
-        under, over = picture[mask].astype(np.float32), look.video[mask].astype(np.float32)
-        picture[mask] = (under + look.video_alpha * (over - under) + 0.5).astype(np.uint8)
+        assert look.video is not None
+        under, over = image[mask].astype(np.float32), look.video[mask].astype(np.float32)
+        image[mask] = (under + look.video_alpha * (over - under) + 0.5).astype(np.uint8)
 
     def _show_sky(self, look: Look) -> None:
         video = look.video if look.background_geoms is None else None
@@ -137,7 +140,7 @@ class OpenGLRenderer:
         if video is not None and look.video_alpha == 1.0:
             faces = video[None]  # MuJoCo shows one face on all sides
         else:
-            faces = look.sky if look.sky is not None else self._clean_sky
+            faces = np.asarray(self._clean_sky if look.sky is None else look.sky)
         if video is not None and look.video_alpha < 1.0:
             faces = self._resized_sky(faces, len(video))
             faces = (faces + look.video_alpha * (video.astype(np.float32) - faces) + 0.5).astype(np.uint8)

@@ -59,7 +59,7 @@ def probe() -> OpenGL:
 
     ``MUJOCO_GL``, where it is set, names the only backend to try, as everywhere with MuJoCo.
     """
-    problems = {}
+    problems: dict[str, str] = {}
     for backend in _candidates():
         found, text = _try_in_subprocess(backend)
         if found:
@@ -141,7 +141,7 @@ def _draw(backend: str) -> str:
 
     context = context_class(backend)(16, 16)
     context.make_current()
-    from OpenGL import GL
+    from OpenGL import GL  # type: ignore[import-untyped]  # PyOpenGL has no types
 
     model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
     drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)

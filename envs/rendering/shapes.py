@@ -26,7 +26,7 @@ def entry_distance(
     Args:
         shape: one of the constants of this module.
         size: ``float64[3]``, half extents along the shape's x, y and z (a capsule's z without its caps).
-        position: ``float64[3]``, its centre.
+        position: ``float64[3]``, its center.
         rotation: ``float64[3, 3]``, its axes as columns.
         origin: ``float64[3]``, where the rays start.
         directions: ``float64[N, 3]``, unit vectors.
@@ -106,9 +106,9 @@ def _first_root(a: np.ndarray, half_b: np.ndarray, c: float) -> np.ndarray:
     return np.where(distance > 0, distance, np.inf)  # nan is not greater
 
 
-def _sphere(radius: float, centre: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    towards = directions @ centre
-    distance = towards - np.sqrt(towards * towards - (centre @ centre - radius * radius))
+def _sphere(radius: float, center: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    towards = directions @ center
+    distance = towards - np.sqrt(towards * towards - (center @ center - radius * radius))
     return np.where(distance > 0, distance, np.inf)
 
 

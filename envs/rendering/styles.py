@@ -1,4 +1,4 @@
-"""New colours for the floor and the sky of a scene, without compiling its model again."""
+"""New colors for the floor and the sky of a scene, without compiling its model again."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from bisimgym.envs.rendering.look import resize_area
 
-#: Recoloured skies have faces of this size: enough for pictures of 84 pixels, and quick.
+#: Recolored skies have faces of this size: enough for images of 84 pixels, and quick.
 SKY_SIZE = 160
 
 
 def recolored_checker(pixels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Return a two-coloured texture in two other colours, ``uint8[h, w, 3]``.
+    """Return a two-colored texture in two other colors, ``uint8[h, w, 3]``.
 
     Args:
-        pixels: ``uint8[h, w, 3]``. Its two most frequent colours are replaced, and what is between them is mixed.
+        pixels: ``uint8[h, w, 3]``. Its two most frequent colors are replaced, and what is between them is mixed.
         colors: ``float[2, 3]`` in [0, 1]: in place of the darker and of the brighter one.
     """
     found, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
@@ -27,9 +27,9 @@ def recolored_checker(pixels: np.ndarray, colors: np.ndarray) -> np.ndarray:
 
 
 class SkyColors:
-    """The sky of a model taken apart, so that it can be put together in other colours.
+    """The sky of a model taken apart, so that it can be put together in other colors.
 
-    A sky of the suite is a gradient from a horizon colour to black, with white marks.
+    A sky of the suite is a gradient from a horizon color to black, with white marks.
 
     Args:
         faces: ``uint8[6, n, n, 3]``.
@@ -48,6 +48,6 @@ class SkyColors:
         self._brightness = small[..., :1] / np.maximum(1.0 - self._marks, 1e-3)
 
     def recolored(self, horizon: np.ndarray) -> np.ndarray:
-        """Return the sky with another horizon colour (``float[3]`` in [0, 1]), ``uint8[6, m, m, 3]``."""
+        """Return the sky with another horizon color (``float[3]`` in [0, 1]), ``uint8[6, m, m, 3]``."""
         color = np.minimum(self._brightness, 1.0) * np.asarray(horizon, dtype=np.float32)
         return np.rint(255.0 * (color + self._marks * (1.0 - color))).astype(np.uint8)

@@ -167,10 +167,12 @@ def test_spec_survives_json(env_id):
 
 
 def test_pickling(env_id):
+    if env_id in QUICK:
+        pytest.skip("processes cannot be pickled")
     envs = make_vec(env_id, num_envs=3)
     envs.reset(seed=0)
     twin = pickle.loads(pickle.dumps(envs))
-    for _ in range(20 if env_id in QUICK else 100):
+    for _ in range(100):
         action = envs.action_space.sample()
         assert_same(envs.step(action)[0], twin.step(action)[0])
 

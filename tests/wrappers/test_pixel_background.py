@@ -17,7 +17,7 @@ HEIGHT, WIDTH, LENGTH = 6, 9, 25
 
 
 class Block(gym.Env):
-    """A block of random colour that moves at random before a blue sky. It draws each image into the same memory."""
+    """A block of random color that moves at random before a blue sky. It draws each image into the same memory."""
 
     metadata = {"render_modes": []}
     observation_space = gym.spaces.Box(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
@@ -47,7 +47,7 @@ class Block(gym.Env):
 
 
 class FakeSource:
-    """Video v of 10 + v frames: frame t has the colour (40 v, t, 7) everywhere."""
+    """Video v of 10 + v frames: frame t has the color (40 v, t, 7) everywhere."""
 
     names = ["zero", "one", "two"]
 
@@ -80,12 +80,12 @@ def roll_out(env, steps=60, seed=3):
     return np.stack(observations), infos, rewards
 
 
-def by_colour(observation, info):
+def by_color(observation, info):
     return (observation == SKY).all(axis=-1)
 
 
 MASKS = pytest.mark.parametrize(
-    "mask", ["sky", SKY, list(SKY), np.array(SKY), by_colour], ids=lambda m: type(m).__name__
+    "mask", ["sky", SKY, list(SKY), np.array(SKY), by_color], ids=lambda m: type(m).__name__
 )
 
 

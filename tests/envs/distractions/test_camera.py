@@ -11,12 +11,10 @@ from scipy.stats import kstest
 
 from bisimgym.envs.distractions.camera import (
     CameraBounds,
-    CameraPose,
     CameraWalk,
     WalkScales,
     WalkState,
     camera_bounds,
-    camera_pose,
     cartesian,
     is_overhead,
     look_at,
@@ -27,6 +25,7 @@ from bisimgym.envs.distractions.camera import (
     walk_scales,
     walk_step,
 )
+from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose
 
 TASKS = {
     "ball_in_cup": "catch",
@@ -213,7 +212,7 @@ class TestRanges:
 
     @pytest.mark.parametrize("x", [-1e-17, -0.0, 0.0, 1e-17])
     @pytest.mark.parametrize("y", [-1e-17, -0.0, 0.0, 1e-17])
-    def test_rounding_of_a_centre_of_mass_does_not_choose_the_side(self, x, y):
+    def test_rounding_of_a_center_of_mass_does_not_choose_the_side(self, x, y):
         behind = camera_bounds((-2.0, y, 1.0), 0.1, True).horizontal
         assert behind == pytest.approx((-math.pi, -0.95 * math.pi))
         above = camera_bounds((x, y, 1.0), 0.1, False).horizontal
@@ -239,9 +238,9 @@ class TestRanges:
 
     @pytest.mark.parametrize("strength", [-0.1, 1.1, math.nan])
     def test_strengths_are_fractions(self, strength):
-        with pytest.raises(ValueError, match=r"strength must be in \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"strength of the camera must be a number in \[0, 1\]"):
             camera_bounds((0.0, -4.0, 0.0), strength, True)
-        with pytest.raises(ValueError, match=r"strength must be in \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"strength of the camera must be a number in \[0, 1\]"):
             walk_scales(1.0, strength)
 
 
@@ -519,7 +518,7 @@ class TestErrors:
     @pytest.mark.parametrize("strength", [0.0, 0.1])
     def test_numbers(self, physics_of, strength):
         model, data = physics_of("walker")
-        with pytest.raises(ValueError, match="steps must be at least 0"):
+        with pytest.raises(ValueError, match="steps must be an integer of at least 0"):
             walk_of(model, data, strength).advance(-1)
         with pytest.raises(ValueError, match="strength"):
             walk_of(model, data, 1.5)

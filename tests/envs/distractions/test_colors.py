@@ -32,7 +32,7 @@ class TestWalk:
         assert clipped > 0
 
     @pytest.mark.parametrize("strength", [0.1, 0.2, 0.3, 1.0])
-    def test_bounds_hold_and_colours_move(self, strength):
+    def test_bounds_hold_and_colors_move(self, strength):
         walk = walk_of(strength)
         seen = []
         for _ in range(5000):
@@ -52,7 +52,7 @@ class TestWalk:
             assert kstest(channel, "uniform").pvalue > 1e-3
         assert abs(np.corrcoef(levels.T) - np.eye(6)).max() < 0.12
 
-    def test_static_colours_stay(self):
+    def test_static_colors_stay(self):
         walk = walk_of(dynamic=False)
         before = walk.colors
         walk.advance(10)
@@ -60,7 +60,7 @@ class TestWalk:
         np.testing.assert_array_equal(before, walk_of(dynamic=True).colors)
 
     @pytest.mark.parametrize("dynamic", [False, True])
-    def test_strength_0_is_the_models_colours(self, dynamic):
+    def test_strength_0_is_the_models_colors(self, dynamic):
         walk = walk_of(0.0, dynamic)
         walk.advance(5)
         np.testing.assert_array_equal(walk.colors, PRISTINE.astype(np.float32))
@@ -73,7 +73,7 @@ class TestWalk:
             many.advance(steps)
         np.testing.assert_array_equal(one.colors, many.colors)
 
-    def test_seeds_reproduce_colours(self):
+    def test_seeds_reproduce_colors(self):
         walks = [walk_of(seed=seed) for seed in (5, 5, 6)]
         for walk in walks:
             walk.advance(10)
@@ -113,7 +113,7 @@ class TestWalk:
 
 class TestPalettes:
     @every_kind
-    def test_colours_fill_the_published_ranges(self, kind):
+    def test_colors_fill_the_published_ranges(self, kind):
         listed = palettes(kind)
         assert len(listed) == 100
         for name, (low, high) in PALETTE_RANGES[kind].items():

@@ -150,7 +150,7 @@ class TestRandomProjection:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ((5, 6, 0), "rows must be an integer of at least 6.*got 5: fewer rows would lose part of the state"),
+            ((5, 6, 0), "rows must be an integer of at least 6.*fewer would lose part of the state, got 5"),
             ((6.0, 6, 0), "rows must be an integer"),
             ((6, 0, 0), "columns must be an integer of at least 1, got 0"),
             ((6, 6, -1), "seed of the projection must be an integer of at least 0, got -1"),

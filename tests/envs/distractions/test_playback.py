@@ -88,7 +88,7 @@ def test_the_generator_decides():
 
 
 @pytest.mark.parametrize("mode", ["bounce", "loop"])
-def test_a_still_picture_stays_where_a_moving_one_starts(mode):
+def test_a_still_video_stays_where_a_moving_one_starts(mode):
     still = Playback(70, mode, np.random.default_rng(5), dynamic=False)
     start = Playback(70, mode, np.random.default_rng(5)).index
     assert isinstance(still.index, int)
@@ -102,5 +102,5 @@ def test_bad_arguments_are_refused():
             Playback(num_frames, "loop", rng)
     with pytest.raises(ValueError, match="mode must be one of .*got 'shuffle'"):
         Playback(3, "shuffle", rng)
-    with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="steps must be an integer of at least 0, got -1"):
         Playback(3, "loop", rng).advance(-1)

@@ -31,12 +31,12 @@ class TestPresets:
     def test_clean_is_the_default_and_disturbs_nothing(self):
         clean = distraction("clean")
         assert clean == Distraction()
-        assert (clean.background, clean.camera, clean.color, clean.palette) == (0, 0, 0, None)
+        assert (clean.background, clean.camera, clean.color, clean.palette) == (0, 0, 0, "none")
         assert not clean.neutral_floor
         assert {clean.floor_alpha_in(domain) for domain in ("reacher", "finger", "dog")} == {1.0}
 
     @pytest.mark.parametrize(
-        ("difficulty", "scale", "videos"), [("easy", 0.1, 4), ("medium", 0.2, 8), ("hard", 0.3, None)]
+        ("difficulty", "scale", "videos"), [("easy", 0.1, 4), ("medium", 0.2, 8), ("hard", 0.3, "all")]
     )
     def test_the_suite(self, difficulty, scale, videos):
         static, dynamic = distraction(f"dcs-{difficulty}-static"), distraction(f"dcs-{difficulty}-dynamic")
@@ -51,7 +51,7 @@ class TestPresets:
     def test_pse(self):
         pse = distraction("pse-2video")
         assert (pse.background, pse.camera, pse.color, pse.floor_alpha) == (1.0, 0.0, 0.0, 0.3)
-        assert (pse.num_videos, pse.num_test_videos, pse.dynamic) == (2, None, True)
+        assert (pse.num_videos, pse.num_test_videos, pse.dynamic) == (2, "all", True)
         assert (pse.compositing, pse.playback, pse.advance) == ("texture", "bounce", "control")
 
     def test_natural_video(self):
@@ -66,7 +66,7 @@ class TestPresets:
         easy, hard = distraction("video-easy"), distraction("video-hard")
         assert (easy.background_geoms, hard.background_geoms) == ("sky", "sky+floor")
         assert (easy.num_videos, easy.num_test_videos) == (10, 10)
-        assert (hard.num_videos, hard.num_test_videos) == (None, None)
+        assert (hard.num_videos, hard.num_test_videos) == ("all", "all")
         for video in (easy, hard):
             assert (video.compositing, video.playback, video.advance) == ("mask", "loop", "agent")
             assert (video.start, video.order, video.dynamic) == ("first", "cycle", True)
@@ -107,9 +107,9 @@ class TestDomains:
 
     @pytest.mark.parametrize("domain", ["cheetah", "walker", "hopper", "stacker", "finger", "cartpole", "reacher"])
     def test_floors_of_the_masks(self, domain):
-        grey = domain in ("cheetah", "walker", "hopper", "stacker")
-        assert distraction("natural-video").replaces_floor_in(domain) is not grey
-        assert distraction("natural-video").neutral_floor_in(domain) is grey
+        gray = domain in ("cheetah", "walker", "hopper", "stacker")
+        assert distraction("natural-video").replaces_floor_in(domain) is not gray
+        assert distraction("natural-video").neutral_floor_in(domain) is gray
         assert not distraction("video-easy").replaces_floor_in(domain)
         assert not distraction("video-easy").neutral_floor_in(domain)
         assert distraction("video-hard").replaces_floor_in(domain)
@@ -126,9 +126,10 @@ class TestOverrides:
             PRESETS["dcs-easy-static"], camera=0.0, num_videos=6, floor_alpha=0.5, dynamic=False
         )
 
-    def test_words_for_none(self):
-        assert distraction("dcs-easy-static", num_videos="all").num_videos is None
-        assert distraction("dcs-easy-static", num_test_videos="all").num_test_videos is None
+    def test_all_videos_and_no_palette_by_name(self):
+        easy, every = distraction("dcs-easy-static"), distraction("dcs-easy-static", num_videos="all")
+        assert [easy.video_count(split) for split in ("train", "test")] == [4, 4]
+        assert [every.video_count(split) for split in ("train", "test")] == [None, 4]
         assert distraction("color-easy", palette="none", color=0.1) == Distraction(color=0.1)
 
     def test_numbers_of_numpy_become_plain(self):
@@ -171,5 +172,5 @@ class TestOverrides:
     def test_settings_that_exclude_each_other(self):
         with pytest.raises(ValueError, match=r'puts videos on the sky only.*use compositing="mask"'):
             distraction("natural-video", compositing="texture")
-        with pytest.raises(ValueError, match="both set the colours"):
+        with pytest.raises(ValueError, match="both set the colors"):
             distraction("color-hard", color=0.1)

@@ -52,14 +52,13 @@ def small():
 
 def test_numbers_and_names_are_those_of_davis_splits():
     assert [len(names) for names in NAMES.values()] == [60, 30]
-    assert NAMES["train"][:6] == ("clouds-00", "leaves-00", "hills-00", "bodies-00", "city-00", "clouds-01")
-    assert NAMES["test"][-1] == "flyover-05"
+    assert NAMES["train"][:4] == ("clouds-00", "bodies-00", "fire-00", "clouds-01")
+    assert NAMES["test"][-1] == "tunnel-09"
     assert len(set(NAMES["train"] + NAMES["test"])) == 90
 
 
 def test_held_out_families_are_others():
-    assert len(FAMILIES["train"]) >= 4
-    assert len(FAMILIES["test"]) >= 3
+    assert len(FAMILIES["train"]) == len(FAMILIES["test"]) == 3
     assert not set(FAMILIES["train"]) & set(FAMILIES["test"])
     assert not set(FAMILIES["train"].values()) & set(FAMILIES["test"].values())
 
@@ -118,7 +117,7 @@ def test_nothing_stands_out_where_the_loop_closes(small):
 
 
 def test_movement_is_smooth(large):
-    """Two steps lead further than one, and neighbours resemble each other more than frames half a loop apart."""
+    """Two steps lead further than one, and neighbors resemble each other more than frames half a loop apart."""
     for key, video in large.items():
         light = luminance(video)
         apart = [np.abs(np.roll(light, -lag, axis=0) - light).mean() for lag in (1, 2, NUM_FRAMES // 2)]
@@ -127,12 +126,12 @@ def test_movement_is_smooth(large):
 
 
 def test_videos_differ_from_each_other(small):
-    pictures = np.array([luminance(video[0]).ravel() for video in small.values()])
-    correlation = np.corrcoef(pictures)
-    assert np.abs(correlation[np.triu_indices(len(pictures), 1)]).max() < 0.97
+    images = np.array([luminance(video[0]).ravel() for video in small.values()])
+    correlation = np.corrcoef(images)
+    assert np.abs(correlation[np.triu_indices(len(images), 1)]).max() < 0.97
 
 
-@pytest.mark.parametrize(("split", "index"), FIRST[:5] + FIRST[10:15])
+@pytest.mark.parametrize(("split", "index"), FIRST[:3] + FIRST[6:9])
 def test_another_size_shows_the_same_scene(split, index, large):
     half = luminance(render(split, index, (64, 64)))
     full = luminance(large[split, index])
@@ -141,8 +140,8 @@ def test_another_size_shows_the_same_scene(split, index, large):
         assert np.corrcoef(half[frame].ravel(), pooled[frame].ravel())[0, 1] > 0.85
 
 
-@pytest.mark.parametrize(("split", "index"), FIRST[:5] + FIRST[10:15])
-def test_wide_and_tall_pictures_show_the_middle_of_the_square_one(split, index, large):
+@pytest.mark.parametrize(("split", "index"), FIRST[:3] + FIRST[6:9])
+def test_wide_and_tall_images_show_the_middle_of_the_square_one(split, index, large):
     square = luminance(large[split, index])[10]
     wide, tall = (luminance(render(split, index, size))[10] for size in ((64, 128), (128, 64)))
     assert np.corrcoef(wide.ravel(), square[32:96].ravel())[0, 1] > 0.95
@@ -162,7 +161,7 @@ def test_bits_are_the_same_in_another_process():
         for _ in range(2)
     ]
     assert prints[0] == prints[1]
-    assert len(set(prints[0].split())) == 10
+    assert len(set(prints[0].split())) == 6
 
 
 def test_only_numpy_is_needed():

@@ -10,7 +10,7 @@ from bisimgym.envs.distractions.videos import video_source
 
 
 def write_frames(folder, levels, size=(6, 8), suffix=".jpg"):
-    """Write one frame of uniform grey per level, named by its number."""
+    """Write one frame of uniform gray per level, named by its number."""
     folder.mkdir(parents=True)
     for number, level in enumerate(levels):
         Image.fromarray(np.full((*size, 3), level, dtype=np.uint8)).save(folder / f"{number:05d}{suffix}")
@@ -21,15 +21,15 @@ def write_davis(folder, names, frames=2):
         write_frames(folder / name, range(10, 10 + 20 * frames, 20))
 
 
-def write_video(file, pictures):
+def write_video(file, images):
     av = pytest.importorskip("av")
     with av.open(str(file), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
-        stream.height, stream.width = pictures.shape[1:3]
+        stream.height, stream.width = images.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 4_000_000
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -104,14 +104,14 @@ def test_reducing_averages_over_pixels(tmp_path):
 
 
 def test_channels_are_red_green_blue_and_rows_start_at_the_top(tmp_path):
-    picture = np.zeros((4, 4, 3), dtype=np.uint8)
-    picture[0] = (250, 120, 10)
+    image = np.zeros((4, 4, 3), dtype=np.uint8)
+    image[0] = (250, 120, 10)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for number in range(2):
-            Image.fromarray(picture).save(tmp_path / name / f"{number}.png")
+            Image.fromarray(image).save(tmp_path / name / f"{number}.png")
     frames = video_source(tmp_path, size=(4, 4)).frames(0)
-    np.testing.assert_array_equal(frames, np.stack([picture] * 2))
+    np.testing.assert_array_equal(frames, np.stack([image] * 2))
 
 
 def test_frames_and_videos_are_in_order_of_their_numbers(tmp_path):
@@ -198,7 +198,7 @@ def test_a_corrupt_frame_is_refused_by_name(tmp_path, damage, suffix):
     bad = tmp_path / f"a/00001{suffix}"
     Image.fromarray(noise).save(bad)
     whole = bad.read_bytes()
-    bad.write_bytes({"garbage": b"no picture", "truncated": whole[: len(whole) // 2], "empty": b""}[damage])
+    bad.write_bytes({"garbage": b"no image", "truncated": whole[: len(whole) // 2], "empty": b""}[damage])
     source = video_source(tmp_path, size=(4, 4))  # decoding is later
     with pytest.raises(ValueError, match=rf"cannot decode frame .*a/00001\{suffix}"):
         source.frames(0)
@@ -220,16 +220,16 @@ def moving_edge(frames=12, height=32, width=48):
 
 
 def test_video_files_are_decoded(tmp_path):
-    pictures = moving_edge()
+    images = moving_edge()
     for name in ("a.mp4", "b.avi", "c.MKV"):
-        write_video(tmp_path / name, pictures)
+        write_video(tmp_path / name, images)
     source = video_source(tmp_path, size=(16, 24))
     assert source.names == ("a.mp4", "b.avi")
     for index in range(2):
         frames = source.frames(index)
         assert frames.shape == (12, 16, 24, 3)
         # Compression is lossy: the means of the halves of each frame are what survives.
-        expected = pictures.reshape(12, 32, 2, 24, 3).mean(axis=(1, 3, 4))
+        expected = images.reshape(12, 32, 2, 24, 3).mean(axis=(1, 3, 4))
         seen = frames.reshape(12, 16, 2, 12, 3).mean(axis=(1, 3, 4))
         np.testing.assert_allclose(seen, expected, atol=8)
 

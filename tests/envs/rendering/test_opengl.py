@@ -38,7 +38,7 @@ def state(domain, steps=10):
     return env, env.physics.model.ptr, env.physics.data.ptr
 
 
-def random_picture(size, seed=0):
+def random_image(size, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
@@ -84,7 +84,7 @@ print("equal")
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
 
 
-def test_fast_is_another_picture():
+def test_fast_is_another_image():
     _env, model, data = state("walker")
     standard, fast = (
         OpenGLRenderer(model, 84, 84, 0, quality).render(data, Look()) for quality in ("standard", "fast")
@@ -112,7 +112,7 @@ def test_masks_agree_with_rays(domain, floor):
 def test_a_mask_at_part_opacity_mixes():
     _env, model, data = state("cartpole")
     renderer = OpenGLRenderer(model, 84, 84)
-    video, nothing = random_picture(84), np.zeros(model.ngeom, dtype=bool)
+    video, nothing = random_image(84), np.zeros(model.ngeom, dtype=bool)
     under, over, mixed = renderer.render_many(
         data,
         [
@@ -139,17 +139,17 @@ class TestUploads:
             renderer.render(data, Look())
         assert counted == []
 
-    def test_a_still_picture_is_uploaded_once(self, counted):
+    def test_a_still_image_is_uploaded_once(self, counted):
         _env, model, data = state("finger")
         renderer = OpenGLRenderer(model, 32, 32)
-        video, floor = random_picture(64), {1 - renderer._sky_id: random_picture(300)}
+        video, floor = random_image(64), {1 - renderer._sky_id: random_image(300)}
         for alpha in (1.0, 0.5):
             counted.clear()
             for _ in range(4):
                 renderer.render(data, Look(video=video, video_alpha=alpha, textures=floor))
             assert counted.count(renderer._sky_id) == 1
         counted.clear()
-        renderer.render(data, Look(video=random_picture(64, 1), textures=floor))
+        renderer.render(data, Look(video=random_image(64, 1), textures=floor))
         assert counted == [renderer._sky_id]  # a new frame
         renderer.render(data, Look())
         assert sorted(counted[1:]) == [0, 1]  # all as it was
@@ -158,8 +158,8 @@ class TestUploads:
         _env, model, data = state("finger")
         used, fresh = OpenGLRenderer(model, 48, 48), OpenGLRenderer(model, 48, 48)
         for seed in range(3):
-            used.render(data, Look(video=random_picture(64, seed), video_alpha=0.5))
-        look = Look(video=random_picture(64, 9), video_alpha=0.5)
+            used.render(data, Look(video=random_image(64, seed), video_alpha=0.5))
+        look = Look(video=random_image(64, 9), video_alpha=0.5)
         np.testing.assert_array_equal(used.render(data, look), fresh.render(data, look))
 
     def test_a_sky_that_is_too_large(self):
@@ -178,7 +178,7 @@ class TestUploads:
         renderer = OpenGLRenderer(model, 32, 32)
         renderer.render(data, Look())
         with pytest.raises(ValueError, match="no sky texture .* use compositing='mask'"):
-            renderer.render(data, Look(video=random_picture(32)))
+            renderer.render(data, Look(video=random_image(32)))
 
 
 def test_terrain_that_a_task_changes_is_seen():
@@ -201,7 +201,7 @@ def test_the_callers_model_and_data_stay_as_they_are():
     renderer = OpenGLRenderer(model, 32, 32)
     arrays = (model.mat_rgba, model.tex_data, model.tex_width, model.tex_height, data.cam_xpos, data.cam_xmat)
     before = [array.tobytes() for array in arrays]
-    renderer.render(data, Look(video=random_picture(64), material_rgba=np.ones_like(model.mat_rgba)))
+    renderer.render(data, Look(video=random_image(64), material_rgba=np.ones_like(model.mat_rgba)))
     with pytest.raises(ValueError, match="broadcast"):
         renderer.render(data, Look(material_rgba=np.ones((1, 3))))
     assert [array.tobytes() for array in arrays] == before

@@ -121,7 +121,7 @@ class TestResolving:
     @pytest.fixture(autouse=True)
     def fresh(self):
         pytest.importorskip("dm_control")
-        from bisimgym.envs.distracting_control.env import resolve_renderer
+        from bisimgym.envs.distracting_control import resolve_renderer
 
         resolve_renderer.cache_clear()
         yield
@@ -129,7 +129,7 @@ class TestResolving:
 
     @pytest.mark.parametrize("name", ["raycast", "opengl", "opengl-fast"])
     def test_a_name_stands_for_itself(self, name, no_opengl):
-        from bisimgym.envs.distracting_control.env import resolve_renderer
+        from bisimgym.envs.distracting_control import resolve_renderer
 
         assert resolve_renderer(name) == name
 
@@ -142,14 +142,14 @@ class TestResolving:
         ],
     )
     def test_auto_says_what_it_chose_and_why(self, monkeypatch, found, chosen, reason):
-        from bisimgym.envs.distracting_control.env import resolve_renderer
+        from bisimgym.envs.distracting_control import resolve_renderer
 
         monkeypatch.setattr(probe_module, "probe", lambda: found)
         with pytest.warns(UserWarning, match=f'uses "{chosen}": .*{reason}'):
             assert resolve_renderer("auto") == chosen
 
     def test_an_environment_without_opengl(self, no_opengl):
-        from bisimgym.envs.distracting_control.env import DistractingControlEnv
+        from bisimgym.envs.distracting_control import DistractingControlEnv
 
         with pytest.raises(OpenGLUnavailable, match='use renderer="raycast"'):
             DistractingControlEnv(renderer="opengl", preset="clean")

@@ -9,10 +9,12 @@ import pytest
 mujoco = pytest.importorskip("mujoco")
 suite = pytest.importorskip("dm_control.suite")
 
-from bisimgym.envs.distractions.camera import CameraPose, CameraWalk, camera_pose, is_overhead, look_at  # noqa: E402
-from bisimgym.envs.rendering.look import Look, resize_area, sky_faces, texture_pixels  # noqa: E402
+from bisimgym.envs.distractions.camera import CameraWalk, is_overhead, look_at  # noqa: E402
+from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose  # noqa: E402
+from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, texture_pixels  # noqa: E402
 from bisimgym.envs.rendering.probe import probe  # noqa: E402
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
+from bisimgym.envs.rendering.tracing import Tracer  # noqa: E402
 
 TASKS = {
     "ball_in_cup": "catch",
@@ -52,8 +54,10 @@ def compiled(text):
 
 
 def shown_geoms(renderer, data, pose):
-    renderer.render(data, Look(pose=pose))
-    return renderer._trace(data, pose).shown_geom
+    lister = SceneLister(renderer.model, renderer.camera_id)
+    lister.update(data, Look(pose=pose))
+    tracer = Tracer(renderer.model, renderer.height, renderer.width, renderer.camera_id)
+    return tracer.trace(data, pose, *lister.contents()).shown_geom
 
 
 def ray_geom(model, data, origin, direction):
@@ -67,7 +71,7 @@ def assert_shows_what_rays_meet(model, data, camera_id, pose, size=64):
     """Compare with ``mj_ray``, pixel by pixel. Scenes have single precision: edges may be a hair off."""
     renderer = RaycastRenderer(model, size, size, camera_id)
     shown = shown_geoms(renderer, data, pose)
-    directions = renderer._camera_rays @ pose.rotation.T
+    directions = Tracer(model, size, size, camera_id).camera_rays @ pose.rotation.T
     off = 0
     for geom, direction in zip(shown, directions, strict=True):
         if geom == -2 or geom == ray_geom(model, data, pose.position, direction):  # -2: a site or tendon is before it
@@ -153,7 +157,7 @@ class TestWhatIsSeen:
         middle = shown[:, 30]
         assert set(middle.tolist()) == {-2, -1, 0}
         assert middle[30] == -2  # the tendon above the box
-        hidden = round(30 - renderer._focal * 0.3 / 3.5)
+        hidden = round(30 - Tracer(model, 60, 60, 0).focal * 0.3 / 3.5)
         assert middle[hidden] == 0  # the one below it
         assert shown[hidden, 20] == -2  # which is seen beside the box
 
@@ -174,7 +178,7 @@ class TestWhatIsSeen:
 @needs_opengl
 class TestAgainstOpenGL:
     @pytest.mark.parametrize("domain", SIX)
-    def test_pictures_of_the_six_tasks(self, domain):
+    def test_images_of_the_six_tasks(self, domain):
         from bisimgym.envs.rendering.opengl import OpenGLRenderer
 
         differences = []
@@ -263,9 +267,9 @@ class TestRenderer:
         model, data, _ = next(states(domain, TASKS[domain], 1))
         looks = looks_of(model, data, np.random.default_rng(0))
         together = RaycastRenderer(model, 48, 48).render_many(data, looks)
-        for picture, look in zip(together, looks, strict=True):
-            np.testing.assert_array_equal(picture, RaycastRenderer(model, 48, 48).render(data, look))
-        assert len({picture.tobytes() for picture in together}) >= (5 if domain == "reacher" else 8)  # no sky is seen
+        for image, look in zip(together, looks, strict=True):
+            np.testing.assert_array_equal(image, RaycastRenderer(model, 48, 48).render(data, look))
+        assert len({image.tobytes() for image in together}) >= (5 if domain == "reacher" else 8)  # no sky is seen
         np.testing.assert_array_equal(together[0], together[-1])
 
     @pytest.mark.parametrize("fails", [False, True])
@@ -315,10 +319,10 @@ class TestRenderer:
         ):
             array[index] = value
             mujoco.mj_forward(model, data)
-            picture = renderer.render(data, Look())
-            assert (picture != last).any(), value
-            np.testing.assert_array_equal(picture, RaycastRenderer(model, 32, 32).render(data, Look()))
-            last = picture
+            image = renderer.render(data, Look())
+            assert (image != last).any(), value
+            np.testing.assert_array_equal(image, RaycastRenderer(model, 32, 32).render(data, Look()))
+            last = image
 
     def test_the_sky_cache_forgets(self):
         model, data, _ = next(states("cartpole", "swingup", 1))
@@ -331,7 +335,7 @@ class TestRenderer:
             )
         assert len(renderer._sky_cache) <= 8
 
-    def test_pictures_need_not_be_square(self):
+    def test_images_need_not_be_square(self):
         model, data, _ = next(states("cartpole", "swingup", 1))
         wide, square = RaycastRenderer(model, 40, 60).render(data, Look()), RaycastRenderer(model, 40, 40)
         assert wide.shape == (40, 60, 3)
@@ -374,14 +378,14 @@ print(digest.hexdigest())
     assert one == two
 
 
-class TestPictures:
+class TestImages:
     def test_shrinking_keeps_the_mean_and_squares(self):
         rng = np.random.default_rng(0)
-        pictures = rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
-        small = resize_area(pictures, 4)
-        blocks = pictures.reshape(2, 4, 3, 4, 3, 3).mean(axis=(2, 4))
+        images = rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
+        small = resize_area(images, 4)
+        blocks = images.reshape(2, 4, 3, 4, 3, 3).mean(axis=(2, 4))
         np.testing.assert_array_equal(small, np.rint(blocks).astype(np.uint8))
-        np.testing.assert_array_equal(resize_area(pictures, 12), pictures)
+        np.testing.assert_array_equal(resize_area(images, 12), images)
 
     def test_a_sky_of_one_face_is_on_all_sides(self):
         model, _ = compiled(

@@ -103,9 +103,9 @@ def test_many_capsules_equal_single_ones():
     places = [random_place(shapes.CAPSULE, rng, True) for _ in range(7)]
     origin, directions = random_rays(np.zeros(3), np.eye(3), np.ones(3), 8.0, rng)
     halves = np.array([rotation[:, 2] * size[2] for size, _, rotation in places])
-    centres = np.array([position for _, position, _ in places])
+    centers = np.array([position for _, position, _ in places])
     radii = np.array([size[0] for size, _, _ in places])
-    together = shapes.capsules_distance(radii, centres - halves, centres + halves, origin, directions)
+    together = shapes.capsules_distance(radii, centers - halves, centers + halves, origin, directions)
     single = [shapes.entry_distance(shapes.CAPSULE, *place, origin, directions) for place in places]
     assert np.isfinite(single).any(axis=1).sum() >= 5
     np.testing.assert_allclose(together, single, rtol=1e-12)

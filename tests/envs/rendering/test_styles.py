@@ -14,7 +14,7 @@ def checker(size=8):
 
 
 class TestChecker:
-    def test_the_two_colours_are_replaced_exactly(self):
+    def test_the_two_colors_are_replaced_exactly(self):
         colors = np.array([[0.1, 0.0, 0.2], [1.0, 0.5, 0.8]])
         pixels = checker()
         painted = recolored_checker(pixels, colors)
@@ -36,14 +36,14 @@ class TestChecker:
         middle = recolored_checker(pixels, np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))[0, 0]
         np.testing.assert_allclose(middle, 127, atol=6)
 
-    def test_one_colour_only(self):
+    def test_one_color_only(self):
         pixels = np.full((4, 4, 3), 90, dtype=np.uint8)
         painted = recolored_checker(pixels, np.array([[0.2, 0.4, 0.6], [1.0, 1.0, 1.0]]))
         np.testing.assert_array_equal(np.unique(painted.reshape(-1, 3), axis=0), [[51, 102, 153]])
 
 
 def gradient_sky(size=320, marks=True):
-    """Return a sky as the suite has it: from a horizon colour to black, with white marks."""
+    """Return a sky as the suite has it: from a horizon color to black, with white marks."""
     down = np.linspace(1.0, 0.0, size)[:, None, None]
     faces = np.repeat((down * np.array([102, 153, 204])).astype(np.uint8)[None], 6, axis=0)
     faces = np.repeat(faces, size, axis=2)
@@ -54,7 +54,7 @@ def gradient_sky(size=320, marks=True):
 
 class TestSky:
     @pytest.mark.parametrize("color", [(0.4, 0.6, 0.8), (0.9, 0.1, 0.3)])
-    def test_the_gradient_takes_the_colour(self, color):
+    def test_the_gradient_takes_the_color(self, color):
         faces = gradient_sky(marks=False)
         sky = SkyColors(faces).recolored(np.array(color))
         assert sky.shape == (6, SKY_SIZE, SKY_SIZE, 3)
@@ -62,7 +62,7 @@ class TestSky:
         expected = np.linspace(1.0, 0.0, 320).reshape(SKY_SIZE, 2).mean(axis=1)[:, None] * np.array(color) * 255
         np.testing.assert_allclose(sky[0, :, 0], expected, atol=2.5)
 
-    def test_its_own_colour_changes_nothing_but_the_size(self):
+    def test_its_own_color_changes_nothing_but_the_size(self):
         faces = gradient_sky(SKY_SIZE)
         own = faces[0, 0, 0] / 255.0
         np.testing.assert_allclose(SkyColors(faces).recolored(own).astype(int), faces, atol=2)

@@ -1,6 +1,5 @@
 import copy
 import itertools
-import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -18,18 +17,15 @@ from dm_control.rl import control  # noqa: E402
 from dm_control.suite import base  # noqa: E402
 
 import bisimgym  # noqa: E402, F401
-from bisimgym.envs.distracting_control.env import (  # noqa: E402
-    ACTION_REPEATS,
-    DistractedEnv,
-    DistractingControlEnv,
-    default_action_repeat,
-)
+from bisimgym.envs.distracting_control import DistractedEnv, DistractingControlEnv, default_action_repeat  # noqa: E402
+from bisimgym.envs.distracting_control.env import ACTION_REPEATS  # noqa: E402
 from bisimgym.envs.distractions.presets import PRESETS  # noqa: E402
 from bisimgym.envs.distractions.protocol import Redistractable  # noqa: E402
 from bisimgym.envs.distractions.videos import background_names, luma  # noqa: E402
-from bisimgym.envs.rendering.look import Look  # noqa: E402
+from bisimgym.envs.rendering.camera_pose import camera_pose  # noqa: E402
+from bisimgym.envs.rendering.look import Look, SceneLister  # noqa: E402
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
-from bisimgym.envs.worker_vector import WorkerError  # noqa: E402
+from bisimgym.envs.rendering.tracing import Tracer  # noqa: E402
 
 SIX = [
     ("ball_in_cup", "catch"),
@@ -133,7 +129,7 @@ class TestTheTaskIsLeftAlone:
             with pytest.raises(ValueError, match="is not in Box"):
                 env.step(np.array(wrong))
 
-    def test_one_picture_per_action(self, monkeypatch):
+    def test_one_image_per_action(self, monkeypatch):
         drawn = []
         render_many = RaycastRenderer.render_many
         monkeypatch.setattr(
@@ -226,7 +222,7 @@ class TestDynamics:
         indices = [info["background_frame"]]
         for action in actions_of(env, 60):
             indices.append(env.step(action)[4]["background_frame"])
-        count = len(env._scene.videos.frames(env._episode.video))
+        count = len(env._scene.videos.frames(env._scene.videos.names.index(env._episode.shown[0])))
         jumps = np.abs(np.diff(indices))
         if PRESETS[preset].playback == "loop":
             jumps = np.minimum(jumps, count - jumps)
@@ -284,18 +280,23 @@ class TestVideos:
         np.testing.assert_array_equal(sky, luma(sky))
 
 
+def _video_frame(env):
+    """Return the frame of the video that is shown now."""
+    name, index = env._episode.shown
+    return env._scene.videos.frames(env._scene.videos.names.index(name))[index]
+
+
 def _shown(env):
-    """Return ``int[size, size]``: the geom that each pixel of the current picture shows, -1 for the sky."""
-    renderer = RaycastRenderer(env._model, env._size, env._size, env._camera_id)
-    look = env._episode.look(env._data)
-    renderer.render(env._data, Look(pose=look.pose))
-    from bisimgym.envs.distractions.camera import camera_pose
+    """Return ``int[size, size]``: the geom that each pixel of the current image shows, -1 for the sky."""
+    size, camera = env.settings.size, env.settings.camera_id
+    pose = env._episode.look(env._data).pose or camera_pose(env._data, camera)
+    lister = SceneLister(env._model, camera)
+    lister.update(env._data, Look(pose=pose))
+    trace = Tracer(env._model, size, size, camera).trace(env._data, pose, *lister.contents())
+    return trace.shown_geom.reshape(size, size)
 
-    trace = renderer._trace(env._data, look.pose or camera_pose(env._data, env._camera_id))
-    return trace.shown_geom.reshape(env._size, env._size)
 
-
-class TestColours:
+class TestColors:
     @pytest.mark.parametrize(("domain", "task", "alpha"), [(*SIX[4], 0.0), (*SIX[5], 1.0), (*SIX[1], 0.3)])
     def test_opacity_of_the_floor(self, domain, task, alpha):
         env = make(domain, task, preset="dcs-easy-static")
@@ -308,7 +309,7 @@ class TestColours:
         assert pse._episode.look(pse._data).material_rgba[grid, 3] == np.float32(0.3)
 
     @pytest.mark.parametrize("preset", ["color-easy", "color-hard"])
-    def test_palettes_colour_floor_agent_and_sky_only(self, preset):
+    def test_palettes_color_floor_agent_and_sky_only(self, preset):
         clean, colored = (make("finger", "spin", preset=p, size=64) for p in ("clean", preset))
         before, after = (last_frame(env.reset(seed=0)[0]) for env in (clean, colored))
         shown = _shown(clean)
@@ -328,13 +329,13 @@ class TestColours:
         frame, shown = last_frame(walker.reset(seed=0)[0]), _shown(walker)
         floor = frame[shown == 0].astype(int)
         assert len(floor) > 200
-        assert np.ptp(floor, axis=-1).max() <= 1  # grey
+        assert np.ptp(floor, axis=-1).max() <= 1  # gray
         clean = make("walker", "walk", preset="clean", size=64)
         agent = shown > 0
         np.testing.assert_array_equal(frame[agent], last_frame(clean.reset(seed=0)[0])[agent])
         cartpole = make(preset="natural-video", size=64)
         frame, shown = last_frame(cartpole.reset(seed=0)[0]), _shown(cartpole)
-        video = cartpole._scene.videos.frames(cartpole._episode.video)[cartpole._episode.frame_index]
+        video = _video_frame(cartpole)
         behind = (shown == -1) | (shown == 0)
         assert (shown == 0).mean() > 0.1
         np.testing.assert_array_equal(frame[behind], video[behind])
@@ -347,9 +348,9 @@ class TestColours:
         assert (frames[1][floor] != frames[2][floor]).any(axis=-1).mean() > 0.9
 
 
-class TestPictures:
+class TestImages:
     @six_tasks
-    def test_clean_is_a_plain_picture(self, domain, task):
+    def test_clean_is_a_plain_image(self, domain, task):
         env = make(domain, task, preset="clean", size=32)
         stack = env.reset(seed=0)[0]
         plain = RaycastRenderer(env._model, 32, 32).render(env._data, Look())
@@ -409,7 +410,7 @@ class TestPictures:
         env = DistractingControlEnv(domain, task, preset="dcs-hard-dynamic", size=20, action_repeat=1)
         observations = rollout(env, 2)[0]
         assert len(np.unique(observations)) > 20
-        assert env._camera_id == (2 if domain == "quadruped" else 0)
+        assert env.settings.camera_id == (2 if domain == "quadruped" else 0)
 
 
 class TestStates:
@@ -588,7 +589,7 @@ class TestEnvironmentsOfYourOwn:
         ("arguments", "message"),
         [
             ({"preset": "pse-2video"}, "no sky texture for videos .* compositing='mask'"),
-            ({"preset": "color-easy"}, "colours the sky, and the model has no sky"),
+            ({"preset": "color-easy"}, "colors the sky, and the model has no sky"),
             ({"preset": "clean", "color": 0.1}, "the model has none"),
             ({"preset": "video-easy", "floor_alpha": 0.3}, "floor_alpha=0.3 .* the floor has none"),
             ({"preset": "clean", "camera_id": 1}, r"camera_id must be in \[0, 1\)"),
@@ -613,7 +614,7 @@ class TestEnvironmentsOfYourOwn:
         env = DistractedEnv(environment, preset="clean", size=8)
         env.reset(seed=0)
         environment.physics.reload_from_xml_string(SMALL.format(assets="", floor="", agent="", range="-1 1"))
-        with pytest.raises(ValueError, match="compiled its model anew"):
+        with pytest.raises(ValueError, match="compiled its model again"):
             env.reset()
 
 
@@ -666,35 +667,6 @@ class TestArguments:
             assert (
                 DistractingControlEnv(domain, task, observation="state").action_repeat == ACTION_REPEATS[domain, task]
             )
-
-
-class TestVector:
-    def test_two_workers_equal_single_environments(self):
-        arguments = {"size": 16, "action_repeat": 125, "preset": "dcs-hard-dynamic"}
-        envs = gym.make_vec("bisimgym/DistractingReacherEasy-v0", num_envs=3, num_workers=2, **arguments)
-        singles = [gym.make("bisimgym/DistractingReacherEasy-v0", **arguments) for _ in range(3)]
-        observations, _ = envs.reset(seed=4)
-        for i, single in enumerate(singles):
-            np.testing.assert_array_equal(single.reset(seed=4 + i)[0], observations[i])
-        for action in actions_of(singles[0], 10):
-            observations, rewards, _, truncated, infos = envs.step(np.stack([action] * 3))
-            for i, single in enumerate(singles):
-                observation, reward, _, ended, _ = single.step(action)
-                assert (reward, ended) == (rewards[i], truncated[i])
-                if ended:
-                    np.testing.assert_array_equal(observation, infos["final_obs"][i])
-                    observation, _ = single.reset()
-                np.testing.assert_array_equal(observation, observations[i])
-        envs.close()
-
-    def test_a_worker_that_dies_is_reported(self):
-        others = set(multiprocessing.active_children())  # other tests may have left pools that wait for work
-        envs = gym.make_vec("bisimgym/DistractingCartpoleSwingup-v0", num_envs=2, size=8, num_workers=2, preset="clean")
-        envs.reset(seed=0)
-        (set(multiprocessing.active_children()) - others).pop().kill()
-        with pytest.raises(WorkerError, match="was killed by SIGKILL"):
-            for _ in range(5):
-                envs.step(np.zeros((2, 1), np.float32))
 
 
 @pytest.mark.parametrize("missing", ["dm_control", "mujoco"])

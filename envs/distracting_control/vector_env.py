@@ -1,0 +1,83 @@
+"""Many distracted environments at once, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.vector.async_vector_env import AsyncState
+
+from bisimgym.envs.checks import choice, integer
+from bisimgym.envs.distracting_control.env import DistractingControlEnv
+
+
+class DistractingControlVectorEnv(AsyncVectorEnv):
+    """Many :class:`DistractingControlEnv`: Gymnasium's :class:`~gymnasium.vector.AsyncVectorEnv` with shared memory.
+
+    Sub-environment i of ``reset(seed=s)`` equals a single environment reset with ``seed=s + i``. An error of a
+    sub-environment is raised here; a process that dies is a ``RuntimeError``, and the vector environment closes.
+
+    Processes that are forked (the default on Linux before Python 3.14) inherit what the parent has made: where the
+    parent itself renders on a GPU or runs threads, start them with ``context="spawn"``. That and ``"forkserver"``
+    import the main module of a script: keep what it runs under ``if __name__ == "__main__":``. Each process makes its
+    own OpenGL context, at its first image. It cannot be pickled.
+
+    Args:
+        num_envs: how many.
+        render_mode: ``None`` or "rgb_array".
+        autoreset_mode: as of Gymnasium.
+        context: start method of the processes; ``None`` is the platform's.
+        **keywords: of :class:`DistractingControlEnv`.
+
+    Raises:
+        ValueError: an argument is out of range.
+        RuntimeError: a process died.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        context: str | None = None,
+        **keywords: Any,
+    ):
+        integer("num_envs", num_envs, 1)
+        if render_mode is not None:
+            choice("render_mode", render_mode, ["rgb_array"])
+        if not isinstance(autoreset_mode, AutoresetMode):
+            choice("autoreset_mode", autoreset_mode, [mode.value for mode in AutoresetMode])
+        make = functools.partial(DistractingControlEnv, render_mode=render_mode, **keywords)
+        with self._deaths_raised():
+            super().__init__([make] * num_envs, context=context, autoreset_mode=autoreset_mode)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
+        seed = int(seed) if isinstance(seed, np.integer) else seed
+        with self._deaths_raised():
+            return super().reset(seed=seed, options=options)
+
+    def step(self, actions: Any):
+        with self._deaths_raised():
+            return super().step(actions)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        with self._deaths_raised():
+            return super().call(name, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def _deaths_raised(self) -> Iterator[None]:
+        """End all processes and raise ``RuntimeError`` where the pipe of one is broken."""
+        try:
+            yield
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            self._state = AsyncState.DEFAULT  # nothing to wait for
+            self.close(terminate=True)
+            codes = [process.exitcode for process in self.processes]
+            raise RuntimeError(
+                f"a process of the vector environment died, out of memory or killed (exit codes {codes}; "
+                "-15 are those that were ended for it): make a new vector environment"
+            ) from error
