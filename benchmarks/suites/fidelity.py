@@ -46,10 +46,9 @@ from bisimgym.benchmarks.suites.base import (
     Spec,
     Suite,
     Task,
-    from_checkpoint,
-    resumed_curve,
-    save_whole,
+    check_least,
 )
+from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 
 #: The metric that all methods are scored against.
 REFERENCE = "bisimulation-random"
@@ -211,9 +210,8 @@ def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
     found = fidelities(lambda rows: rows, z, process.distances, getattr(agent, "distance", euclidean))
     columns = {name: [getattr(values, name) for values in found.values()] for name in _COLUMNS}
     outcomes = {"metric": list(found), "claimed": [metric == claimed for metric in found], **columns}
-    scores = _scores(outcomes)
     rank = float(effective_rank(th.as_tensor(np.array(z))))
-    return Outcome(scores.pop("score"), {**scores, "effective_rank": rank}, outcomes)
+    return Outcome.of({**_scores(outcomes), "effective_rank": rank}, outcomes)
 
 
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
@@ -272,40 +270,33 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint, "model.zip")
     model = from_checkpoint(checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(spec, device)
     total, evaluations = (spec.settings.get(name, 0) for name in ("updates", "evaluations"))
-    curve, watch = resumed_curve(monitor, "updates", model.num_updates, total)
+    every = max(total // evaluations, 1) if total else 1
 
-    def log() -> Outcome:
-        with watch.paused():
-            outcome = _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric")))
-            row = {"updates": model.num_updates, "score": outcome.score, **outcome.scores, "seconds": watch.seconds()}
-            monitor.log(row)
-            return outcome
-
-    if total:
-        if not curve:
-            log()
+    def fit(reached: Reached) -> None:
         data = fidelity_transitions(spec.task)
         data = data._replace(rewards=data.rewards / np.abs(data.rewards).max())
-        every = max(total // evaluations, 1)
-    while model.num_updates < total:
-        monitor.progress(model.num_updates, total)
-        steps = min(_CHUNK, every - model.num_updates % every, total - model.num_updates)
-        model.fit(data, steps, spec.settings["batch_size"])
-        if model.num_updates % every == 0 and model.num_updates < total:
-            log()
-            save_whole(model, checkpoint)
-    outcome = log()
-    monitor.progress(total, total)
-    save_whole(model, checkpoint)
-    return outcome
+        while model.num_updates < total:
+            steps = min(_CHUNK, every - model.num_updates % every, total - model.num_updates)
+            model.fit(data, steps, spec.settings["batch_size"])
+            reached(model.num_updates)
+
+    return train_with_evaluations(
+        monitor,
+        "updates",
+        done=model.num_updates,
+        total=total,
+        every=every,
+        train=fit,
+        evaluate=lambda: _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric"))),
+        save=lambda: save_whole(model, checkpoint),
+        from_start=True,
+    )
 
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
-    for name, least in (("updates", 1), ("evaluations", 1), ("batch_size", 2), ("features_dim", 1)):
-        if settings.get(name, least) < least:
-            raise ValueError(f"{name} must be at least {least}, got {settings[name]}")
+    check_least(settings, updates=1, evaluations=1, batch_size=2, features_dim=1)
     if settings["encoder"] not in _ENCODERS:
         raise ValueError(f"encoder must be one of {list(_ENCODERS)}, got {settings['encoder']!r}")
     if spec.variant:  # the suite's own settings are sound, and making networks takes time
@@ -322,14 +313,11 @@ SUITE = Suite(
         "bisimulation metric."
     ),
     score_name="rank correlation",
-    percent=False,
-    lower_is_better=False,
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,
     presets=PRESETS,
     measures=MEASURES,
-    published={},
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,

@@ -145,7 +145,7 @@ def test_mistakes_are_named(small, tmp_path):
 def test_learners_are_what_their_settings_say(method, task):
     spec = make_spec(SUITE, task, method, "short", 3, {"transitions": 2000})
     settings = spec.settings
-    model = small_images._make(spec, "cpu")
+    model = small_images.make_learner(spec, "cpu")
     metrics = {"mico": "mico", "dbc": "dbc", "rap": "rap", "rss": "recursive-similarity"}
     assert model.metric == metrics.get(method)
     assert model.double_q == (method != "dqn")
