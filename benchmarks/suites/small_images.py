@@ -293,8 +293,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
             def _on_step(self) -> bool:
                 return True
 
-        # In one piece: exploration follows the share of the whole that is done.
-        model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
+        if done < total:  # in one piece: exploration follows the share of the whole that is done
+            model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
 
     def complete(scores: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed)

@@ -39,8 +39,8 @@ def train_with_evaluations(
         done: how much the checkpoint has, 0 without one.
         total: how much there will be.
         every: how much lies between two evaluations, at least as much as between two calls of ``reached``.
-        train: ``train(reached)`` trains from ``done`` to ``total``, and calls ``reached(done)`` wherever training can
-            be saved and go on.
+        train: ``train(reached)`` trains from ``done`` to ``total``, if there is anything between, and calls
+            ``reached(done)`` wherever training can be saved and go on.
         evaluate: scores what is trained so far.
         save: writes a checkpoint.
         complete: ``complete(scores)`` is the last evaluation, given the scores of those before; None: ``evaluate()``.
@@ -75,8 +75,7 @@ def train_with_evaluations(
         with watch.paused():
             log(done, evaluate())
     monitor.progress(done, total)
-    if done < total:
-        train(reached)
+    train(reached)
     with watch.paused():
         outcome = complete(scores) if complete else evaluate()
         log(total, outcome)

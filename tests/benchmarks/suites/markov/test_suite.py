@@ -7,6 +7,7 @@ from bisimgym.benchmarks.report.summary import number
 from bisimgym.benchmarks.running.run_folder import RunFolder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.benchmarks.suites.markov import analysis
 from bisimgym.benchmarks.suites.markov import suite as markov
 from bisimgym.envs.markov_signal.env import signal_law
 from bisimgym.envs.markov_signal.filters import ExactFilter, FrameMAP
@@ -17,12 +18,13 @@ SUITE = load_suite("markov")
 @pytest.fixture
 def small(monkeypatch):
     """Fewer and shorter signals and chains."""
-    for name, value in (("TEST_SEQUENCES", 20), ("TEST_LENGTH", 60), ("NAMING_SEQUENCES", 20)):
+    for name, value in (("TEST_SEQUENCES", 20), ("TEST_LENGTH", 60)):
         monkeypatch.setattr(markov, name, value)
     for name, value in (("CHAINS", 50), ("CHAIN_LENGTH", 30), ("CHAIN_WARM_UP", 10), ("CHAIN_STRIDE", 5)):
-        monkeypatch.setattr(markov, name, value)
-    monkeypatch.setattr(markov, "SAMPLER", {"num_chains": 50, "warm_up": 50, "num_steps": 100})
-    monkeypatch.setattr(markov, "CELLS", 50)
+        monkeypatch.setattr(analysis, name, value)
+    monkeypatch.setattr(analysis, "NAMING_SEQUENCES", 20)
+    monkeypatch.setattr(analysis, "SAMPLER", {"num_chains": 50, "warm_up": 50, "num_steps": 100})
+    monkeypatch.setattr(analysis, "CELLS", 50)
     markov.test_signals.cache_clear()
     yield
     markov.test_signals.cache_clear()
@@ -147,7 +149,7 @@ def test_mistakes_are_named(small):
         spec_of("nsde", sequences=0)
     with pytest.raises(UserError, match="latent_dim"):
         spec_of("nsde", **{"model.latent_dim": 0})
-    with pytest.raises(ValueError, match="columns 'accuracy'"):
+    with pytest.raises(ValueError, match="20 entries of each of .'accuracy'"):
         SUITE.rescore("uniform", 1, {"right": [1.0] * 20})
-    with pytest.raises(ValueError, match="of 20 sequences"):
+    with pytest.raises(ValueError, match="20 entries of each"):
         SUITE.rescore("uniform", 1, {"accuracy": [1.0]})
