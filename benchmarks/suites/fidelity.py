@@ -27,16 +27,7 @@ from typing import Any
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.measures.fidelity import (
-    FIDELITY_METRICS,
-    embeddings,
-    euclidean,
-    fidelities,
-    fidelity_envs,
-    fidelity_metrics,
-    fidelity_process,
-    fidelity_transitions,
-)
+from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, fidelities
 from bisimgym.benchmarks.suites.base import (
     Measure,
     Method,
@@ -47,6 +38,13 @@ from bisimgym.benchmarks.suites.base import (
     Suite,
     Task,
     check_least,
+)
+from bisimgym.benchmarks.suites.fidelity_process import (
+    FIDELITY_METRICS,
+    fidelity_envs,
+    fidelity_metrics,
+    fidelity_process,
+    fidelity_transitions,
 )
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 
@@ -67,7 +65,7 @@ DISCOUNT = 0.99
 NUM_ENVS = 8
 #: Updates between two reports of progress.
 _CHUNK = 50
-#: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.fidelity.Fidelity`.
+#: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 
 TASKS = {
@@ -81,7 +79,7 @@ TASKS = {
 
 
 def _method(description: str, metric: str | None = None, **settings: Any) -> Method:
-    shared = {
+    shared: dict[str, Any] = {
         "metric": metric,
         "metric_settings": {},
         "metric_weight": 0.5,
@@ -209,7 +207,7 @@ def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
     z = embeddings(agent, process.observations, len(process.observations))
     found = fidelities(lambda rows: rows, z, process.distances, getattr(agent, "distance", euclidean))
     columns = {name: [getattr(values, name) for values in found.values()] for name in _COLUMNS}
-    outcomes = {"metric": list(found), "claimed": [metric == claimed for metric in found], **columns}
+    outcomes: dict[str, list] = {"metric": list(found), "claimed": [metric == claimed for metric in found], **columns}
     rank = float(effective_rank(th.as_tensor(np.array(z))))
     return Outcome.of({**_scores(outcomes), "effective_rank": rank}, outcomes)
 
@@ -287,7 +285,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         total=total,
         every=every,
         train=fit,
-        evaluate=lambda: _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric"))),
+        evaluate=lambda: _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric", ""))),
         save=lambda: save_whole(model, checkpoint),
         from_start=True,
     )

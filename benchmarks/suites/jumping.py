@@ -266,7 +266,7 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
 
 def training_envs(task: str, seed: int) -> Any:
     """Return environments that draw training tasks, for agents that learn by interaction."""
-    grid_seed = {"grid_seed": seed} if task == "random" else {}
+    grid_seed: dict[str, Any] = {"grid_seed": seed} if task == "random" else {}
     return gym.make_vec(_env_id(task), num_envs=16, grid=_grid_of(task), split="train", **grid_seed)
 
 
@@ -301,7 +301,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         train=lambda reached: model.learn(
             total - done,
             callback=lambda *_: reached(model.num_timesteps),
-            log_interval=None,
+            log_interval=total + 1,  # no log of SB3
             reset_num_timesteps=False,
         ),
         evaluate=lambda: evaluate(model, spec.task, spec.seed),

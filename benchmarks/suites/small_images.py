@@ -38,7 +38,7 @@ NUM_ENVS = 8
 #: Held-out layouts of Nav2D that agents are scored on.
 LAYOUTS = 200
 
-_LAYOUTS: dict[str, dict[str, int]] = {
+_LAYOUTS: dict[str, dict[str, Any]] = {
     "nav2d-8x8": {
         "size": 8,
         "num_obstacles": 5,

@@ -17,7 +17,8 @@ from bisimgym.baselines.core.metric_learning import METRICS
 from bisimgym.baselines.core.metric_losses import DBC, Metric, MICo, RobustDBC
 from bisimgym.baselines.isolated import IsolatedRepresentation, Transitions, metric_distance
 from bisimgym.baselines.losses.distances import l1_distance, mico_distance, pair_loss
-from bisimgym.benchmarks.measures.fidelity import fidelity, fidelity_process
+from bisimgym.benchmarks.measures.metric_fidelity import fidelity
+from bisimgym.benchmarks.suites.fidelity_process import fidelity_process
 from bisimgym.envs.nav2d.env import Nav2DEnv, successor_observations
 
 SMALL = {"size": 8, "num_obstacles": 5, "min_goal_distance": 6}

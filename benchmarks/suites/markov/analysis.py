@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch as th
 
 from bisimgym.baselines.langevin.energy import inverse_softplus
 from bisimgym.baselines.langevin.landscape import Wells, assign_wells, find_wells
-from bisimgym.baselines.langevin.model import NeuralLangevinDynamics, Paths
+from bisimgym.baselines.langevin.model import Paths
 from bisimgym.baselines.langevin.occupancy import (
     empirical_weights,
     laplace_weights,
@@ -55,10 +56,14 @@ class Regions:
         return len(self.centers)
 
 
-def find_regions(model: NeuralLangevinDynamics, encoded: np.ndarray, seed: int) -> Regions:
-    """Return the wells of a model's energy that hold encoded paths ``float[..., d]``.
+def find_regions(model: Any, encoded: np.ndarray, seed: int) -> Regions:
+    """Return the wells of a model's energy that hold encoded paths.
 
-    Dynamics without an energy have three clusters instead: their number is given, not found.
+    Args:
+        model: a :class:`~bisimgym.baselines.langevin.model.NeuralLangevinDynamics`. Without an energy it has three
+            clusters instead, whose number is given and not found.
+        encoded: ``float[..., d]``.
+        seed: of the clusters.
     """
     energy = model.energy
     if energy is None:
@@ -73,7 +78,7 @@ def find_regions(model: NeuralLangevinDynamics, encoded: np.ndarray, seed: int) 
 
 
 def occupancy_errors(
-    model: NeuralLangevinDynamics, regions: Regions, matching: np.ndarray, signals: np.ndarray, task: str, seed: int
+    model: Any, regions: Regions, matching: np.ndarray, signals: np.ndarray, task: str, seed: int
 ) -> dict[str, float]:
     """Return the l1 errors of all estimates of how much time is spent in each state, but that of encoded signals.
 
@@ -88,7 +93,7 @@ def occupancy_errors(
     stationary = signal_law(task).stationary
     encoded = model.encode(signals[:NAMING_SEQUENCES]).positions.reshape(-1, model.latent_dim)
 
-    def chain(of: NeuralLangevinDynamics, cut: Regions) -> np.ndarray:
+    def chain(of: Any, cut: Regions) -> np.ndarray:
         paths = of.sample(CHAINS, CHAIN_LENGTH, seed=seed).positions[:, CHAIN_WARM_UP::CHAIN_STRIDE]
         return empirical_weights(cut.labels(paths), cut.count)
 
@@ -114,7 +119,7 @@ def occupancy_errors(
         refitted = _refitted(model, paths, stationarity)
         errors[f"{kind}_beta"] = refitted.beta
         recut = find_regions(refitted, encoded[None], seed)
-        if recut.count == 0:
+        if recut.wells is None or recut.count == 0:
             continue
         # The refit moves wells: they are those of the states whose frames flow into them.
         after = recut.labels(encoded)
@@ -129,7 +134,7 @@ def occupancy_errors(
     return errors
 
 
-def _refitted(model: NeuralLangevinDynamics, paths: Paths, stationarity: float) -> NeuralLangevinDynamics:
+def _refitted(model: Any, paths: Paths, stationarity: float) -> Any:
     """Return a copy of a model with the energy and beta that sampled paths are most likely under."""
     step, friction = model.settings["step"], model.friction
     if paths.momenta is None:

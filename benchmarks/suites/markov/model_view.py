@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -102,7 +103,9 @@ class ModelView:
 
     def heights(self, points: np.ndarray) -> np.ndarray:
         """Return beta E above the floor, ``float64[...]``, at positions ``float64[..., d]``."""
-        return self.model.beta * (_energies(self.model, points) - self.floor)
+        beta = self.model.beta
+        assert beta is not None  # as every model with an energy has
+        return beta * (_energies(self.model, points) - self.floor)
 
 
 def _names(center_states: np.ndarray) -> list[str]:
@@ -161,12 +164,12 @@ def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) 
 
 
 @th.no_grad()
-def _energies(model: NeuralLangevinDynamics, points: np.ndarray) -> np.ndarray:
+def _energies(model: Any, points: np.ndarray) -> np.ndarray:
     energy, flat = frozen(model.energy), th.from_numpy(points.reshape(-1, points.shape[-1]))
     return th.cat([energy(block) for block in flat.split(2**14)]).numpy().reshape(points.shape[:-1])
 
 
-def _neighbors(model: NeuralLangevinDynamics, wells: Wells) -> dict[tuple[int, int], MinimumEnergyPath]:
+def _neighbors(model: Any, wells: Wells) -> dict[tuple[int, int], MinimumEnergyPath]:
     pairs = itertools.combinations(range(len(wells)), 2)
     paths = {(i, j): minimum_energy_path(model.energy, wells.minima[i], wells.minima[j]) for i, j in pairs}
     return {pair: path for pair, path in paths.items() if path.direct}

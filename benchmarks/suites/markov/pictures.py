@@ -12,17 +12,17 @@ import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
-from mpl_toolkits.mplot3d.art3d import Line3DCollection
+from mpl_toolkits.mplot3d.art3d import Line3DCollection  # type: ignore[import-untyped]
 from PIL import Image
 
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
@@ -125,7 +125,7 @@ def _figure(title: str, size: tuple[float, float] = _SIZE) -> Figure:
     return figure
 
 
-def _flat(view: ModelView, title: str) -> tuple[Figure, Axes]:
+def _flat(view: ModelView, title: str) -> tuple[Figure, Any]:
     """Return a figure with axes that show the plane."""
     figure = _figure(title + _on_plane(view))
     ax = figure.add_subplot()
@@ -135,9 +135,9 @@ def _flat(view: ModelView, title: str) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def _space(figure: Figure, chart: Chart, low: np.ndarray, high: np.ndarray) -> Axes:
+def _space(figure: Figure, chart: Chart, low: np.ndarray, high: np.ndarray) -> Any:
     """Return axes that show a box in three dimensions, to scale. What is drawn later covers what is drawn before."""
-    ax = figure.add_subplot(projection="3d", computed_zorder=False)
+    ax: Any = figure.add_subplot(projection="3d", computed_zorder=False)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     ax.set(xlabel=chart.labels[0], ylabel=chart.labels[1], zlabel=chart.labels[2])
     ax.set_box_aspect(high - low, zoom=1.1)
@@ -156,7 +156,7 @@ def _drift_is(view: ModelView) -> str:
     return "drift of the prior, " + ("a network" if view.wells is None else r"$-\nabla E\,/\,\gamma$")
 
 
-def _mark_centers(view: ModelView, ax: Axes) -> None:
+def _mark_centers(view: ModelView, ax: Any) -> None:
     """Put discs with the names of the states on minima, or on the centers of clusters."""
     at = view.plane.coordinates(view.centers)
     marks = ax.scatter(at[:, 0], at[:, 1], s=190, c=view.colors, edgecolors="white", linewidths=1.6, zorder=6)
@@ -165,7 +165,7 @@ def _mark_centers(view: ModelView, ax: Axes) -> None:
         ax.annotate(name, place, ha="center", va="center", color="white", fontsize=9, weight="bold", zorder=7)
 
 
-def _mark_centers_in_space(view: ModelView, ax: Axes, at: np.ndarray) -> None:
+def _mark_centers_in_space(view: ModelView, ax: Any, at: np.ndarray) -> None:
     """Put the same discs on places ``float64[K, 3]``."""
     for place, name, color in zip(at, view.names, view.colors, strict=True):
         ax.plot(*place[:, None], marker="o", ms=13, mfc=color, mec="white", mew=1.6, ls="", zorder=8, gid="centers")
@@ -245,7 +245,7 @@ def _surface(view: ModelView) -> Figure:
     axes, points = grid(view, view.plane, _FINE)
     heights = view.heights(points)
     shown = np.where(heights <= _CLIP, heights, np.nan)
-    ax = figure.add_subplot(projection="3d", computed_zorder=False)
+    ax: Any = figure.add_subplot(projection="3d", computed_zorder=False)
     x, y = np.meshgrid(*axes, indexing="ij")
     surface = ax.plot_surface(
         x, y, shown, cmap="viridis", vmin=0, vmax=_CLIP, rcount=_FINE, ccount=_FINE, linewidth=0, antialiased=False
@@ -262,7 +262,7 @@ def _surface(view: ModelView) -> Figure:
     return figure
 
 
-def _contours(view: ModelView, ax: Axes, cmap: str | ListedColormap, lines: str) -> None:
+def _contours(view: ModelView, ax: Any, cmap: str | ListedColormap, lines: str) -> None:
     axes, points = grid(view, view.plane, _FINE)
     heights = view.heights(points).T
     filled = ax.contourf(*axes, heights, levels=np.linspace(0, _CLIP, 25), cmap=cmap, extend="max")
@@ -276,6 +276,7 @@ def _contour(view: ModelView) -> Figure:
     _contours(view, ax, "viridis", "white")
     outline = [withStroke(linewidth=3, foreground=_INK)]
     for path in view.paths.values():
+        assert path.saddle is not None  # as every direct path has
         ax.plot(
             *view.plane.coordinates(path.images).T, color="white", lw=1.4, path_effects=outline, zorder=4, gid="path"
         )
