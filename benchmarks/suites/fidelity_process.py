@@ -18,8 +18,6 @@ from bisimgym.envs.array_task import concatenate, select
 from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
 from bisimgym.envs.jumping.dynamics import JumpingState
 from bisimgym.envs.jumping.dynamics import transition as jumping_transition
-from bisimgym.envs.jumping.env import JumpingTaskEnv
-from bisimgym.envs.nav2d.env import Nav2DEnv
 from bisimgym.envs.nav2d.env import transition as nav2d_transition
 
 if TYPE_CHECKING:  # it imports torch, which distances do not need
@@ -35,7 +33,7 @@ FIDELITY_METRICS = (
     "recursive-similarity",
 )
 #: Environments of each process: an id, and the arguments of each of its parts.
-_PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, int]]]] = {
+_PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, Any]]]] = {
     "nav2d-8x8": ("bisimgym/Nav2D-v0", [{"size": 8, "num_obstacles": 5, "min_goal_distance": 6}]),
     "nav2d-20x20": ("bisimgym/Nav2D-v0", [{}]),
     "jumping-25": ("bisimgym/JumpingTask-v0", [{"obstacle_position": 25, "floor_height": 10}]),
@@ -106,7 +104,7 @@ def fidelity_envs(name: str) -> list[Callable[[], gym.Env]]:
     return [functools.partial(_make, env_id, **arguments) for arguments in parts]
 
 
-def _make(env_id: str, **arguments: int) -> gym.Env:
+def _make(env_id: str, **arguments: Any) -> gym.Env:
     return _SameStart(gym.make(env_id, **arguments))
 
 
@@ -218,7 +216,7 @@ def _solved(name: str, metric: str, discount: float) -> np.ndarray:
     return found
 
 
-def _nav2d(env: Nav2DEnv) -> _Process:
+def _nav2d(env: Any) -> _Process:
     """Return a layout. The goal is left out: an episode is over there, and no loss sees what would follow."""
     mdp, layout = env.mdp(), env.state
     free = np.flatnonzero(layout.obstacles[0] == 0)
@@ -230,7 +228,7 @@ def _nav2d(env: Nav2DEnv) -> _Process:
     return _Process(mdp, states, env.task.observe(shown), _next_observations(env, shown, step))
 
 
-def _jumping(*envs: JumpingTaskEnv) -> _Process:
+def _jumping(*envs: Any) -> _Process:
     """Return jumping tasks side by side.
 
     An image also shows the frame before, so that an agent on the ground looks otherwise when it has just landed: its
@@ -257,7 +255,7 @@ def _jumping(*envs: JumpingTaskEnv) -> _Process:
 
 
 def _next_observations(
-    env: Nav2DEnv | JumpingTaskEnv, states: Any, step: Callable[[Any, np.ndarray], tuple[Any, np.ndarray, np.ndarray]]
+    env: Any, states: Any, step: Callable[[Any, np.ndarray], tuple[Any, np.ndarray, np.ndarray]]
 ) -> np.ndarray:
     """Return what one sees after each action, ``uint8[N, A, H, W, C]``, in N states of a task."""
     count = len(env.task.observe(states))
