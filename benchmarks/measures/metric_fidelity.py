@@ -134,7 +134,7 @@ def _checked_exact(exact: np.ndarray) -> np.ndarray:
     if np.abs(pairs - exact.T[np.triu_indices(len(exact), 1)]).max() > 1e-6 * pairs.max():
         raise ValueError("exact must be symmetric: pairs of states are not ordered")
     if pairs.min() == pairs.max():
-        raise ValueError(f"exact is {pairs[0]:g} for all pairs of states: nothing can be told from such a metric")
+        raise ValueError(f"exact is {pairs[0]:g} for all pairs of states: such a metric distinguishes nothing")
     return exact
 
 

@@ -6,7 +6,7 @@ their distances are compared with exact metrics over all pairs of states.
 
 All are scored against one metric, so that scores of methods, and of outside agents, can be compared: on-policy
 bisimulation of the random policy. Under the policy of the data it is the metric of which states behave alike: it is 0
-between those that rewards never tell apart, which MICo's is not. What a loss says that it learns is another number,
+between those that rewards never distinguish, which MICo's is not. What a loss says that it learns is another number,
 "own metric":
 
 * MICo, SimSR and RAP: the MICo distance, whose recursion they sample. RAP compares expected next states, which in a
@@ -71,9 +71,9 @@ _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 TASKS = {
     "nav2d-8x8": Task("Nav2D, 8 x 8", "A layout with five obstacles: 48 states, four actions"),
     "nav2d-20x20": Task("Nav2D, 20 x 20", "A layout as registered: 350 states, four actions"),
-    "jumping-25": Task("Jumping task", "The obstacle at 25: 421 pictures, two actions"),
+    "jumping-25": Task("Jumping task", "The obstacle at 25: 421 images, two actions"),
     "jumping-25-45": Task(
-        "Two jumping tasks", "Obstacles at 25 and 45: 1339 pictures, two actions. Which states of both behave alike?"
+        "Two jumping tasks", "Obstacles at 25 and 45: 1339 images, two actions. Which states of both behave alike?"
     ),
 }
 
@@ -157,7 +157,7 @@ MEASURES = {
         "Sum of |c d - exact| over the sum of exact distances, for the best factor c: 0 is best, 1 is that of c = 0",
     ),
     "neighbour_recall": Measure(
-        "neighbour recall", "Share of a state's five nearest by the exact metric that are among its five nearest"
+        "neighbor recall", "Share of a state's five nearest by the exact metric that are among its five nearest"
     ),
     "effective_rank": Measure("effective rank", "Dimensions that the embeddings fill: 1 is a line, a collapse", False),
     **{
@@ -260,7 +260,7 @@ def _make(spec: Spec, device: str) -> Any:
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """Train one encoder, from its checkpoint if there is one, and score it.
 
-    Rewards are divided by the largest of the process: losses were made for rewards of about 1, and the scores do not
+    Rewards are divided by the largest of the process: losses assume rewards of about 1, and the scores do not
     depend on the unit. A run that is cut off goes on from its last checkpoint as the unbroken run did.
     """
     from bisimgym.baselines.isolated import IsolatedRepresentation

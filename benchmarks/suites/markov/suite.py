@@ -1,4 +1,4 @@
-"""The markov suite: find the hidden states of signals without being told of them.
+"""The markov suite: find the hidden states of signals without labels.
 
 Source: Koop, Peletier, Portegies and Menkovski (2022), "Neural Langevin Dynamics", arXiv:2211.09537, whose emissions
 and second chain are not published: here is the same task with ones of our own, so that accuracies compare with the
@@ -249,7 +249,7 @@ SUITE = Suite(
     version=1,
     title="Markov signals",
     description=(
-        "Find the three hidden states of a noisy signal without being told of them: guesses are made online, and wells "
+        "Find the three hidden states of a noisy signal without labels: guesses are made online, and wells "
         "or clusters are given the names of states by one matching on the training signals."
     ),
     score_name="hidden states guessed",
