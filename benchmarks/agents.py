@@ -116,14 +116,14 @@ def _load_sb3(spec: str) -> Any:
     )
     _find_modules_here()  # the model's own networks may be defined there
     # No transition is needed to act: a replay of hindsight would ask for an environment, a large one for memory.
-    without_replay = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1000}
+    without_replay: dict[str, Any] = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1000}
     try:
         return known[algorithm].load(path, device="auto", custom_objects=without_replay)
     except Exception as error:
         raise UserError(f"agent {spec!r}: {file} does not load as {algorithm}: {error}") from error
 
 
-def _algorithms() -> dict[str, type]:
+def _algorithms() -> dict[str, Any]:
     """Return the algorithms of Stable-Baselines3 and of this package by name."""
     import stable_baselines3
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -32,7 +32,7 @@ def stratified_bootstrap(
     repetitions: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Return the percentile interval of a statistic when runs are drawn anew within each task.
+    """Return the percentile interval of a statistic when runs are resampled within each task.
 
     With a single run the interval is that point: it says nothing about other seeds, and tables leave it out.
 

@@ -8,13 +8,15 @@ of the environment that is given.
 from __future__ import annotations
 
 import copy
+import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from tqdm import tqdm
 
 from bisimgym.envs.distractions.protocol import Redistractable
 
@@ -65,7 +67,7 @@ def denoising_factor(
     Args:
         encoder: maps a batch of observations, an array ``[B, *observation_space.shape]`` of the space's dtype, to
             ``float[B, D]``, an array or a torch tensor; or an object whose method ``embed`` does. Each row must depend
-            on its observation alone: no dropout, and batch normalisation in evaluation mode.
+            on its observation alone: no dropout, and batch normalization in evaluation mode.
         env: one Gymnasium environment, not a vector, whose episodes end and which is a
             :class:`~bisimgym.envs.distractions.protocol.Redistractable`, below other wrappers or not. It is reset with
             ``seed``, stepped and left open.
@@ -78,7 +80,7 @@ def denoising_factor(
             It bounds the memory, which holds all anchors; None keeps all.
         seed: at least 0. The result is a function of it, up to rounding in the encoder.
         block: anchors that are encoded at once, at least 1; memory holds ``block * positives`` observations.
-        progress: whether to show progress bars, which needs tqdm.
+        progress: whether to show progress bars.
 
     Raises:
         ValueError: for a number out of range, an environment without a sampler or whose sampler does not sample what it
@@ -109,7 +111,7 @@ def denoising_factor(
     )
     anchors = _Reservoir(max_anchors, anchor_rng)
     act = _acting(policy, env.action_space, action_rng)
-    for episode in _shown(range(episodes), "episodes", progress):
+    for episode in tqdm(range(episodes), "episodes", leave=False, disable=not progress):
         _visit(env, sampler, act, episode, int(seed) if episode == 0 else None, anchors)
     count = len(anchors.items)
     if count < 2:
@@ -120,8 +122,8 @@ def denoising_factor(
     embedding = np.concatenate([encode(np.stack(observations[rows])) for rows in blocks])
     partner = negative_rng.integers(count, size=(count, negatives))
     positive, negative = np.empty((count, positives)), np.empty((count, negatives))
-    for rows in _shown(blocks, "blocks of anchors", progress):
-        fresh = encode(_drawn(sampler, states[rows], positives, positive_rng))
+    for rows in tqdm(blocks, "blocks of anchors", leave=False, disable=not progress):
+        fresh = encode(_drawn(sampler, states[rows], (positives, *observations[0].shape), positive_rng))
         anchor = embedding[rows, None]
         positive[rows] = np.linalg.norm(fresh.reshape(-1, positives, embedding.shape[1]) - anchor, axis=2)
         negative[rows] = np.linalg.norm(embedding[partner[rows]] - anchor, axis=2)
@@ -181,16 +183,14 @@ class _Reservoir:
         self.items: list[Any] = []
         self._capacity, self._rng, self._seen = capacity, rng, 0
 
-    def next_slot(self) -> int | None:
-        """Return where in ``items`` the stream's next item belongs, at the end or in place of another, or None."""
+    def offer(self, make: Callable[[], Any]) -> None:
+        """Take the stream's next item or not; it is made only if it is taken."""
         self._seen += 1
-        if self._capacity is None or len(self.items) < self._capacity:
-            return len(self.items)
-        slot = int(self._rng.integers(self._seen))
-        return slot if slot < self._capacity else None
-
-    def put(self, slot: int, item: Any) -> None:
-        self.items[slot : slot + 1] = [item]
+        slot = len(self.items)
+        if slot == self._capacity:
+            slot = int(self._rng.integers(self._seen))
+        if self._capacity is None or slot < self._capacity:
+            self.items[slot : slot + 1] = [make()]
 
 
 class _Encoder:
@@ -231,7 +231,7 @@ def _sampler(env: gym.Env) -> Redistractable:
     while not isinstance(layer, Redistractable):
         if not isinstance(layer, gym.Wrapper):
             raise ValueError(
-                f"{env} cannot draw its observations anew: it needs clean_state() and redistract() of "
+                f"{env} cannot draw other observations of its state: it needs clean_state() and redistract() of "
                 "bisimgym.envs.distractions.protocol.Redistractable, as an environment in "
                 "bisimgym.wrappers.GaussianNoise, RandomProjection or PixelBackground has"
             )
@@ -281,28 +281,21 @@ def _visit(
     observation, _ = env.reset(seed=seed)
     first, ended = True, False
     while not ended:
-        slot = anchors.next_slot()
-        if slot is not None:
-            anchors.put(slot, (np.array(observation), sampler.clean_state(), episode))
+        anchors.offer(functools.partial(_anchor, sampler, observation, episode))
         observation, _, terminated, truncated, _ = env.step(act(observation, first))
         first, ended = False, terminated or truncated
 
 
-def _drawn(sampler: Redistractable, states: Sequence[Any], count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return ``[len(states) * count, *shape]``: ``count`` observations of each state."""
-    drawn = [sampler.redistract(state, count, rng) for state in states]
-    shape = (count, *sampler.observation_space.shape)
+def _anchor(sampler: Redistractable, observation: Any, episode: int) -> tuple[np.ndarray, Any, int]:
+    return np.array(observation), sampler.clean_state(), episode
+
+
+def _drawn(
+    sampler: Redistractable, states: Sequence[Any], shape: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
+    """Return ``[len(states) * count, *observation]``, for a shape ``(count, *observation)`` of each state's."""
+    drawn = [sampler.redistract(state, shape[0], rng) for state in states]
     for observations in drawn:
         if observations.shape != shape:
             raise ValueError(f"redistract of {sampler} must return an array of shape {shape}, got {observations.shape}")
     return np.concatenate(drawn)
-
-
-def _shown(items: Sequence[Any], title: str, progress: bool) -> Iterable[Any]:
-    if not progress:
-        return items
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError('progress=True needs tqdm: pip install "bisimgym[metrics]"') from None
-    return tqdm(items, desc=title, leave=False)

@@ -68,7 +68,7 @@ def run_in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
-        queue.cancel_join_thread()  # a worker that was stopped while it wrote may hold the queue for ever
+        queue.cancel_join_thread()  # a worker that was stopped while it wrote may never release the queue
         queue.put(None)
         forward.join(timeout=5)
 

@@ -47,7 +47,7 @@ def host() -> dict[str, object]:
     return {"system": f"{platform.system()} {platform.machine()}", "processor": processor(), "cores": cores()}
 
 
-def machine(device: str, threads: int, precision: str | None) -> dict[str, object]:
+def describe_machine(device: str, threads: int, precision: str | None) -> dict[str, object]:
     """Return the machine's description for ``run.json``.
 
     Args:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import Outcome, Spec
@@ -63,12 +64,8 @@ def digest(value: Any) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(_layout(value) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(_layout(value) + "\n", encoding="utf-8")
 
 
 def _layout(value: Any) -> str:
@@ -148,9 +145,8 @@ class RunFolder:
                 raise UserError(f"{path} is damaged (a row without {x_name!r}): move the folder away")
             if row[x_name] <= done:
                 rows.append(row)
-        temporary = path.with_name(".curve.jsonl.tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        temporary.replace(path)
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return rows
 
     def log(self, row: dict[str, Any]) -> None:
@@ -257,8 +253,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
     Raises:
         UserError: for a folder that does not exist or holds no finished run, and for damaged runs.
     """
-    runs: list[RunResult] = []
-    seen: dict[tuple, Path] = {}
+    runs: dict[Path, RunResult] = {}
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: give folders that `bisimgym run --out` wrote")
@@ -271,14 +266,10 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
             raise UserError(f"{folder} holds no finished run: run `bisimgym run SUITE --out {folder}` first")
         for path in finished:
             result = read_run(path)
-            key = (result.spec.folder, result.result["digest"])
-            if result.spec.folder in {k[0] for k in seen} and key not in seen:
-                other = next(p for k, p in seen.items() if k[0] == result.spec.folder)
-                raise UserError(f"{path} and {other} are two results of the same run: give only one of them")
-            if key not in seen:
-                seen[key] = path
-                runs.append(result)
-    return runs
+            known = runs.setdefault(result.spec.folder, result)
+            if known.result["digest"] != result.result["digest"]:
+                raise UserError(f"{path} and {known.path} are two results of the same run: give only one of them")
+    return list(runs.values())
 
 
 def committed_runs() -> list[RunResult]:

@@ -55,7 +55,7 @@ def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any =
 
     suite = load_suite(spec.suite)
     folder = RunFolder(out, spec, on_progress)
-    here = machine.machine(device, threads, spec.settings.get("precision"))
+    here = machine.describe_machine(device, threads, spec.settings.get("precision"))
     with folder.lock():
         log = folder.path / "error.log"
         try:

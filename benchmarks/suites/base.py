@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError, unknown
-
-Model = TypeVar("Model")
 
 #: The preset under which results of ``bisimgym evaluate`` are stored.
 EXTERNAL = "external"
@@ -87,17 +82,18 @@ class Monitor(Protocol):
 
     def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
         """Return the rows logged before the run was cut off, without those beyond its checkpoint."""
+        ...
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to the learning curve."""
 
     def progress(self, done: int, total: int) -> None:
-        """Tell how far the run is."""
+        """Report how far the run is."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run comes to.
+    """The result of a run.
 
     Attributes:
         score: the headline number.
@@ -109,6 +105,11 @@ class Outcome:
     scores: Mapping[str, float]
     outcomes: Mapping[str, list]
 
+    @classmethod
+    def of(cls, scores: Mapping[str, float], outcomes: Mapping[str, list]) -> Outcome:
+        """Return the outcome whose headline number is that under "score"."""
+        return cls(scores["score"], {name: value for name, value in scores.items() if name != "score"}, outcomes)
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -117,16 +118,16 @@ class Suite:
     Attributes:
         version: raised when results are no longer comparable with earlier ones.
         score_name: what the headline number is, for table heads.
-        percent: whether scores are fractions, to be shown in percent.
         x_name: the x axis of learning curves (a key of the curve's rows, as is "score").
         measures: the further numbers of a result, by key.
-        published: by (task, method, measure), where measure is "score" or a key of ``measures``.
         train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
         evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
         training_envs: ``training_envs(task, seed) -> VectorEnv`` for outside agents that learn.
         check: raises ``ValueError`` for settings that cannot be trained with.
         rescore: ``rescore(task, seed, outcomes) -> scores`` recomputes what follows from ``Outcome.outcomes``, "score"
             and further measures; raises ``ValueError`` if they are not of this task and seed.
+        percent: whether scores are fractions, to be shown in percent.
+        published: by (task, method, measure), where measure is "score" or a key of ``measures``.
     """
 
     name: str
@@ -134,19 +135,19 @@ class Suite:
     title: str
     description: str
     score_name: str
-    percent: bool
-    lower_is_better: bool
     x_name: str
     tasks: Mapping[str, Task]
     methods: Mapping[str, Method]
     presets: Mapping[str, Preset]
     measures: Mapping[str, Measure]
-    published: Mapping[tuple[str, str, str], Published]
     train: Callable[[Spec, Monitor, str], Outcome]
     evaluate: Callable[[Any, str, int], Outcome]
     training_envs: Callable[[str, int], Any]
     check: Callable[[Spec], None]
     rescore: Callable[[str, int, Mapping[str, list]], Mapping[str, float]]
+    percent: bool = False
+    lower_is_better: bool = False
+    published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -273,67 +274,14 @@ def discrete_actions(returned: Any, rows: int, count: int) -> np.ndarray:
     return action.astype(np.int64)
 
 
-def from_checkpoint(checkpoint: Path, load: Callable[[Path], Model]) -> Model | None:
-    """Return what a run's checkpoint holds, or ``None`` if it has none yet.
-
-    Raises:
-        UserError: if the checkpoint cannot be read.
-    """
-    if not checkpoint.exists():
-        return None
-    try:
-        return load(checkpoint)
-    except Exception as error:  # whatever reading a damaged archive raises
-        raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
+def check_least(settings: Mapping[str, Any], **least: int) -> None:
+    """Raise ``ValueError`` for a setting, where there is one of that name, below its least value."""
+    for name, value in least.items():
+        if settings.get(name, value) < value:
+            raise ValueError(f"{name} must be at least {value}, got {settings[name]}")
 
 
-def resumed_curve(monitor: Monitor, x_name: str, done: int, total: int) -> tuple[list[dict[str, Any]], Stopwatch]:
-    """Return the rows that a run's checkpoint has behind it, and a stopwatch that goes on from the last of them.
-
-    Args:
-        monitor: of the run.
-        x_name: what rows are counted by.
-        done: how much the checkpoint has.
-        total: how much there will be. The row of that belongs to the result, and is written again if the run was cut
-            off between the two.
-    """
-    curve = monitor.resume_curve(x_name, min(done, total - 1))
-    return curve, Stopwatch(curve[-1]["seconds"] if curve else 0.0)
-
-
-def save_whole(model: Any, checkpoint: Path) -> None:
-    """Have a model write itself to a zip file, which is replaced at once and never half written.
-
-    Args:
-        model: with ``save(path)``.
-        checkpoint: of the file, in a folder that is made if it is not there.
-    """
-    checkpoint.parent.mkdir(exist_ok=True)
-    unfinished = checkpoint.with_name("unfinished.zip")
-    model.save(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(checkpoint)
-
-
-class Stopwatch:
-    """Seconds of training, over all parts of a run that was cut off, without pauses.
-
-    Args:
-        before: seconds of earlier parts.
-    """
-
-    def __init__(self, before: float):
-        self._start = time.perf_counter() - before
-        self._paused_at: float | None = None
-
-    def seconds(self) -> float:
-        now = time.perf_counter() if self._paused_at is None else self._paused_at
-        return round(now - self._start, 2)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        self._paused_at = time.perf_counter()
-        yield
-        self._start += time.perf_counter() - self._paused_at
-        self._paused_at = None
+def check_columns(task: str, outcomes: Mapping[str, list], columns: Collection[str], rows: int) -> None:
+    """Raise ``ValueError`` unless outcomes are just these columns, each with so many rows."""
+    if set(outcomes) != set(columns) or any(len(column) != rows for column in outcomes.values()):
+        raise ValueError(f"outcomes of {task} are {rows} entries of each of {sorted(columns)}")

@@ -6,7 +6,7 @@ their distances are compared with exact metrics over all pairs of states.
 
 All are scored against one metric, so that scores of methods, and of outside agents, can be compared: on-policy
 bisimulation of the random policy. Under the policy of the data it is the metric of which states behave alike: it is 0
-between those that rewards never tell apart, which MICo's is not. What a loss says that it learns is another number,
+between those that rewards never distinguish, which MICo's is not. What a loss says that it learns is another number,
 "own metric":
 
 * MICo, SimSR and RAP: the MICo distance, whose recursion they sample. RAP compares expected next states, which in a
@@ -27,16 +27,7 @@ from typing import Any
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.measures.fidelity import (
-    FIDELITY_METRICS,
-    embeddings,
-    euclidean,
-    fidelities,
-    fidelity_envs,
-    fidelity_metrics,
-    fidelity_process,
-    fidelity_transitions,
-)
+from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, fidelities
 from bisimgym.benchmarks.suites.base import (
     Measure,
     Method,
@@ -46,10 +37,16 @@ from bisimgym.benchmarks.suites.base import (
     Spec,
     Suite,
     Task,
-    from_checkpoint,
-    resumed_curve,
-    save_whole,
+    check_least,
 )
+from bisimgym.benchmarks.suites.fidelity_process import (
+    FIDELITY_METRICS,
+    fidelity_envs,
+    fidelity_metrics,
+    fidelity_process,
+    fidelity_transitions,
+)
+from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 
 #: The metric that all methods are scored against.
 REFERENCE = "bisimulation-random"
@@ -68,21 +65,21 @@ DISCOUNT = 0.99
 NUM_ENVS = 8
 #: Updates between two reports of progress.
 _CHUNK = 50
-#: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.fidelity.Fidelity`.
+#: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 
 TASKS = {
     "nav2d-8x8": Task("Nav2D, 8 x 8", "A layout with five obstacles: 48 states, four actions"),
     "nav2d-20x20": Task("Nav2D, 20 x 20", "A layout as registered: 350 states, four actions"),
-    "jumping-25": Task("Jumping task", "The obstacle at 25: 421 pictures, two actions"),
+    "jumping-25": Task("Jumping task", "The obstacle at 25: 421 images, two actions"),
     "jumping-25-45": Task(
-        "Two jumping tasks", "Obstacles at 25 and 45: 1339 pictures, two actions. Which states of both behave alike?"
+        "Two jumping tasks", "Obstacles at 25 and 45: 1339 images, two actions. Which states of both behave alike?"
     ),
 }
 
 
 def _method(description: str, metric: str | None = None, **settings: Any) -> Method:
-    shared = {
+    shared: dict[str, Any] = {
         "metric": metric,
         "metric_settings": {},
         "metric_weight": 0.5,
@@ -160,7 +157,7 @@ MEASURES = {
         "Sum of |c d - exact| over the sum of exact distances, for the best factor c: 0 is best, 1 is that of c = 0",
     ),
     "neighbour_recall": Measure(
-        "neighbour recall", "Share of a state's five nearest by the exact metric that are among its five nearest"
+        "neighbor recall", "Share of a state's five nearest by the exact metric that are among its five nearest"
     ),
     "effective_rank": Measure("effective rank", "Dimensions that the embeddings fill: 1 is a line, a collapse", False),
     **{
@@ -210,10 +207,9 @@ def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
     z = embeddings(agent, process.observations, len(process.observations))
     found = fidelities(lambda rows: rows, z, process.distances, getattr(agent, "distance", euclidean))
     columns = {name: [getattr(values, name) for values in found.values()] for name in _COLUMNS}
-    outcomes = {"metric": list(found), "claimed": [metric == claimed for metric in found], **columns}
-    scores = _scores(outcomes)
+    outcomes: dict[str, list] = {"metric": list(found), "claimed": [metric == claimed for metric in found], **columns}
     rank = float(effective_rank(th.as_tensor(np.array(z))))
-    return Outcome(scores.pop("score"), {**scores, "effective_rank": rank}, outcomes)
+    return Outcome.of({**_scores(outcomes), "effective_rank": rank}, outcomes)
 
 
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
@@ -264,7 +260,7 @@ def _make(spec: Spec, device: str) -> Any:
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """Train one encoder, from its checkpoint if there is one, and score it.
 
-    Rewards are divided by the largest of the process: losses were made for rewards of about 1, and the scores do not
+    Rewards are divided by the largest of the process: losses assume rewards of about 1, and the scores do not
     depend on the unit. A run that is cut off goes on from its last checkpoint as the unbroken run did.
     """
     from bisimgym.baselines.isolated import IsolatedRepresentation
@@ -272,40 +268,33 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint, "model.zip")
     model = from_checkpoint(checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(spec, device)
     total, evaluations = (spec.settings.get(name, 0) for name in ("updates", "evaluations"))
-    curve, watch = resumed_curve(monitor, "updates", model.num_updates, total)
+    every = max(total // evaluations, 1) if total else 1
 
-    def log() -> Outcome:
-        with watch.paused():
-            outcome = _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric")))
-            row = {"updates": model.num_updates, "score": outcome.score, **outcome.scores, "seconds": watch.seconds()}
-            monitor.log(row)
-            return outcome
-
-    if total:
-        if not curve:
-            log()
+    def fit(reached: Reached) -> None:
         data = fidelity_transitions(spec.task)
         data = data._replace(rewards=data.rewards / np.abs(data.rewards).max())
-        every = max(total // evaluations, 1)
-    while model.num_updates < total:
-        monitor.progress(model.num_updates, total)
-        steps = min(_CHUNK, every - model.num_updates % every, total - model.num_updates)
-        model.fit(data, steps, spec.settings["batch_size"])
-        if model.num_updates % every == 0 and model.num_updates < total:
-            log()
-            save_whole(model, checkpoint)
-    outcome = log()
-    monitor.progress(total, total)
-    save_whole(model, checkpoint)
-    return outcome
+        while model.num_updates < total:
+            steps = min(_CHUNK, every - model.num_updates % every, total - model.num_updates)
+            model.fit(data, steps, spec.settings["batch_size"])
+            reached(model.num_updates)
+
+    return train_with_evaluations(
+        monitor,
+        "updates",
+        done=model.num_updates,
+        total=total,
+        every=every,
+        train=fit,
+        evaluate=lambda: _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric", ""))),
+        save=lambda: save_whole(model, checkpoint),
+        from_start=True,
+    )
 
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
-    for name, least in (("updates", 1), ("evaluations", 1), ("batch_size", 2), ("features_dim", 1)):
-        if settings.get(name, least) < least:
-            raise ValueError(f"{name} must be at least {least}, got {settings[name]}")
+    check_least(settings, updates=1, evaluations=1, batch_size=2, features_dim=1)
     if settings["encoder"] not in _ENCODERS:
         raise ValueError(f"encoder must be one of {list(_ENCODERS)}, got {settings['encoder']!r}")
     if spec.variant:  # the suite's own settings are sound, and making networks takes time
@@ -322,14 +311,11 @@ SUITE = Suite(
         "bisimulation metric."
     ),
     score_name="rank correlation",
-    percent=False,
-    lower_is_better=False,
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,
     presets=PRESETS,
     measures=MEASURES,
-    published={},
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,

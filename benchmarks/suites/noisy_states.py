@@ -8,7 +8,7 @@ What is new here: noise is seeded, and environments start differently.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from bisimgym.benchmarks.suites.base import (
     Spec,
     Suite,
     Task,
-    from_checkpoint,
-    resumed_curve,
+    check_columns,
+    check_least,
 )
+from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations
 
 NUM_ENVS = 10
 EPISODE_STEPS = 1000  # control steps
@@ -75,7 +76,7 @@ def _method(description: str, learner: str, **settings: Any) -> Method:
 
 
 METHODS = {
-    "sac": _method("SAC, its encoder trained by the critic, no normalisation", "sac", norm="none"),
+    "sac": _method("SAC, its encoder trained by the critic, no normalization", "sac", norm="none"),
     "sac-layernorm": _method("SAC with LayerNorm on the embedding", "sac"),
     "self-prediction": _method(
         "SAC with LayerNorm and the loss of predicting the next embedding: the baseline that metrics have to beat",
@@ -194,8 +195,7 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     if not task.endswith("-clean"):
         shifted = episode_returns(agent, task, seed, first, noise_mean=SHIFTED_MEAN)
         outcomes["shifted_return"] = shifted.tolist()
-    scores = _scores(outcomes)
-    return Outcome(scores.pop("score"), scores, outcomes)
+    return Outcome.of(_scores(outcomes), outcomes)
 
 
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
@@ -212,8 +212,7 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
         ValueError: if the outcomes are not those of this task.
     """
     columns = {"return"} if task.endswith("-clean") else {"return", "shifted_return"}
-    if set(outcomes) != columns or any(len(outcomes[name]) != EVALUATION_EPISODES for name in columns):
-        raise ValueError(f"outcomes of {task} are {EVALUATION_EPISODES} entries of each of {sorted(columns)}")
+    check_columns(task, outcomes, columns, EVALUATION_EPISODES)
     return _scores(outcomes)
 
 
@@ -254,58 +253,51 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from bisimgym.baselines.learners import SAC_LEARNERS
     from bisimgym.benchmarks.measures.denoising import denoising_factor
 
-    episodes, every = spec.settings["episodes"], spec.settings["evaluate_every"]
     env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed)] * NUM_ENVS)
     per_round = NUM_ENVS * steps_per_episode(spec.task)
+    total = spec.settings["episodes"] * per_round
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
     algorithm = SAC_LEARNERS[spec.settings["learner"]]
     model = from_checkpoint(
         checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)
     ) or make_learner(spec, device, env)
-    total = episodes * per_round
-    _, watch = resumed_curve(monitor, "transitions", model.num_timesteps, total)
 
-    for done in range(model.num_timesteps // per_round, episodes):
-        monitor.progress(model.num_timesteps, total)
-        env.seed(10_000_000 * (spec.seed + 1) + NUM_ENVS * done)
-        model._last_obs = None  # start a new episode everywhere
-        model.learn(per_round, reset_num_timesteps=False, log_interval=None)
-        if (done + 1) % every == 0 and done + 1 < episodes:
-            with watch.paused():
-                outcome = evaluate(model, spec.task, spec.seed)
-                monitor.log(
-                    {
-                        "transitions": model.num_timesteps,
-                        "score": outcome.score,
-                        **outcome.scores,
-                        "updates": model._n_updates,
-                        "seconds": watch.seconds(),
-                    }
-                )
-                save_checkpoint(model, checkpoint, with_env=False)
+    def rounds(reached: Reached) -> None:
+        while model.num_timesteps < total:
+            env.seed(10_000_000 * (spec.seed + 1) + NUM_ENVS * (model.num_timesteps // per_round))
+            model._last_obs = None  # start a new episode everywhere
+            model.learn(per_round, reset_num_timesteps=False, log_interval=None)
+            reached(model.num_timesteps)
 
-    taken = watch.seconds()
-    outcome = evaluate(model, spec.task, spec.seed)
-    scores = dict(outcome.scores)
-    if not spec.task.endswith("-clean"):
+    def complete(_: Sequence[float]) -> Outcome:
+        outcome = evaluate(model, spec.task, spec.seed)
+        if spec.task.endswith("-clean"):
+            return outcome
         single = make_env(spec.task, spec.seed)
         factor = denoising_factor(
             model.embed, single, policy=model, episodes=2, max_anchors=ANCHORS, seed=2_000_000 + spec.seed
         )
-        scores["denoising"] = float(factor.value)
         single.close()
-    monitor.log({"transitions": total, "score": outcome.score, **scores, "updates": model._n_updates, "seconds": taken})
-    monitor.progress(total, total)
-    save_checkpoint(model, checkpoint, with_env=False)
-    return Outcome(outcome.score, scores, outcome.outcomes)
+        return Outcome(outcome.score, {**outcome.scores, "denoising": float(factor.value)}, outcome.outcomes)
+
+    return train_with_evaluations(
+        monitor,
+        "transitions",
+        done=model.num_timesteps,
+        total=total,
+        every=spec.settings["evaluate_every"] * per_round,
+        train=rounds,
+        evaluate=lambda: evaluate(model, spec.task, spec.seed),
+        complete=complete,
+        save=lambda: save_checkpoint(model, checkpoint, with_env=False),
+        columns=lambda: {"updates": model._n_updates},
+    )
 
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
-    for name in ("episodes", "evaluate_every", "batch_size", "features_dim", "learning_starts"):
-        if spec.settings[name] < 1:
-            raise ValueError(f"{name} must be at least 1, got {spec.settings[name]}")
+    check_least(spec.settings, episodes=1, evaluate_every=1, batch_size=1, features_dim=1, learning_starts=1)
     if spec.settings["learner"] not in {method.settings["learner"] for method in METHODS.values()}:
         raise ValueError(f"unknown learner {spec.settings['learner']!r}")
 
@@ -316,17 +308,14 @@ SUITE = Suite(
     title="Noisy states",
     description=(
         "Control tasks of dm_control from states, alone or among 32 dimensions of noise, mixed or not: does a metric "
-        "help an agent to ignore what does not matter, beyond normalised embeddings that predict themselves?"
+        "help an agent to ignore what does not matter, beyond normalized embeddings that predict themselves?"
     ),
     score_name="return (of 1000)",
-    percent=False,
-    lower_is_better=False,
     x_name="transitions",
     tasks=TASKS,
     methods=METHODS,
     presets=PRESETS,
     measures=MEASURES,
-    published={},
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,

@@ -1,4 +1,4 @@
-"""The small-images suite: DQN with metric losses on the pictures of Nav2D and of the jumping task.
+"""The small-images suite: DQN with metric losses on images of Nav2D and of the jumping task.
 
 Nav2D is learned as in its paper (recursive state similarity, section V-B): double DQN with hindsight experience replay
 of ``Nav2DGoal``. The jumping task is learned by trial and error, where its paper imitates: a jump is one step there,
@@ -8,7 +8,7 @@ the loss that is added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,18 @@ from bisimgym.benchmarks.suites.base import (
     Spec,
     Suite,
     Task,
+    check_columns,
+    check_least,
     discrete_actions,
-    from_checkpoint,
-    resumed_curve,
 )
+from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations
 from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
 NUM_ENVS = 8
 #: Held-out layouts of Nav2D that agents are scored on.
 LAYOUTS = 200
 
-_LAYOUTS: dict[str, dict[str, int]] = {
+_LAYOUTS: dict[str, dict[str, Any]] = {
     "nav2d-8x8": {
         "size": 8,
         "num_obstacles": 5,
@@ -190,7 +191,7 @@ def solved_layouts(agent: Any, task: str) -> np.ndarray:
     observation, _ = envs.reset(seed=[1_000_000 + i for i in range(LAYOUTS)])
     playing, solved = np.ones(LAYOUTS, dtype=bool), np.zeros(LAYOUTS, dtype=bool)
     state, episode_start = None, np.ones(LAYOUTS, dtype=bool)
-    while playing.any():  # environments that are done start anew, and no longer count
+    while playing.any():  # environments that are done start over, and no longer count
         action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
         action = discrete_actions(action, LAYOUTS, int(envs.single_action_space.n))
         observation, _, terminated, truncated, _ = envs.step(action)
@@ -216,8 +217,7 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     """
     if task in _GRIDS:
         return dict(jumping.rescore(_GRIDS[task], seed, outcomes))
-    if set(outcomes) != {"solved"} or len(outcomes["solved"]) != LAYOUTS:
-        raise ValueError(f"outcomes of {task} are {LAYOUTS} entries of 'solved'")
+    check_columns(task, outcomes, ["solved"], LAYOUTS)
     return {"score": float(np.mean(outcomes["solved"]))}
 
 
@@ -225,7 +225,8 @@ def _in_exit_bonuses(reward: np.ndarray) -> np.ndarray:
     return reward / EXIT_BONUS
 
 
-def _make(spec: Spec, device: str) -> Any:
+def make_learner(spec: Spec, device: str) -> Any:
+    """Return the untrained agent of a run, with its environments."""
     from bisimgym.baselines.core.extractors import GoalPlaneExtractor, ImageExtractor
     from bisimgym.baselines.core.frame_replay import HerFrameReplayBuffer
     from bisimgym.baselines.learners import DQN_LEARNERS
@@ -279,52 +280,45 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
     algorithm = DQN_LEARNERS[spec.settings["learner"]]
-    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device)) or _make(
+    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device)) or make_learner(
         spec, device
     )
-    total = spec.settings["transitions"]
-    every = max(total // spec.settings["evaluations"], NUM_ENVS)
-    curve, watch = resumed_curve(monitor, "transitions", model.num_timesteps, total)
-    scores = [row["score"] for row in curve]
+    done, total = model.num_timesteps, spec.settings["transitions"]
 
-    def log(outcome: Outcome, further: Mapping[str, float], seconds: float) -> None:
-        row = {"transitions": min(model.num_timesteps, total), "score": outcome.score, **outcome.scores, **further}
-        monitor.log({**row, "updates": model._n_updates, "seconds": seconds})
+    def train_between(reached: Reached) -> None:
+        class BetweenSteps(BaseCallback):
+            def _on_rollout_start(self) -> None:
+                reached(model.num_timesteps)
 
-    class Evaluations(BaseCallback):
-        due = (model.num_timesteps // every + 1) * every
+            def _on_step(self) -> bool:
+                return True
 
-        def _on_rollout_start(self) -> None:
-            monitor.progress(model.num_timesteps, total)
-            if model.num_timesteps < self.due:
-                return
-            self.due += every
-            with watch.paused():
-                outcome = evaluate(model, spec.task, spec.seed)
-                scores.append(outcome.score)
-                log(outcome, {}, watch.seconds())
-                save_checkpoint(model, checkpoint, compress=True)
+        if done < total:  # in one piece: exploration follows the share of the whole that is done
+            model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
 
-        def _on_step(self) -> bool:
-            return True
+    def complete(scores: Sequence[float]) -> Outcome:
+        outcome = evaluate(model, spec.task, spec.seed)
+        area = float(np.mean([*scores, outcome.score]))
+        return Outcome(outcome.score, {**outcome.scores, "area": area}, outcome.outcomes)
 
-    if model.num_timesteps < total:
-        model.learn(total - model.num_timesteps, callback=Evaluations(), log_interval=None, reset_num_timesteps=False)
-    seconds = watch.seconds()
-    outcome = evaluate(model, spec.task, spec.seed)
-    further = {"area": float(np.mean([*scores, outcome.score]))}
-    log(outcome, further, seconds)
-    monitor.progress(total, total)
-    save_checkpoint(model, checkpoint, compress=True)
-    return Outcome(outcome.score, {**outcome.scores, **further}, outcome.outcomes)
+    return train_with_evaluations(
+        monitor,
+        "transitions",
+        done=done,
+        total=total,
+        every=max(total // spec.settings["evaluations"], NUM_ENVS),
+        train=train_between,
+        evaluate=lambda: evaluate(model, spec.task, spec.seed),
+        complete=complete,
+        save=lambda: save_checkpoint(model, checkpoint, compress=True),
+        columns=lambda: {"updates": model._n_updates},
+    )
 
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
-    for name in ("transitions", "evaluations", "batch_size", "features_dim", "learning_starts", "buffer_size"):
-        if settings[name] < 1:
-            raise ValueError(f"{name} must be at least 1, got {settings[name]}")
+    check_least(settings, transitions=1, evaluations=1, batch_size=1, features_dim=1, learning_starts=1, buffer_size=1)
     if round(NUM_ENVS * settings["updates_per_transition"]) < 1:
         raise ValueError(
             f"updates_per_transition must be at least {1 / NUM_ENVS}, one for a step of all environments, got "
@@ -341,18 +335,16 @@ SUITE = Suite(
     version=1,
     title="Small images",
     description=(
-        "Value-based control from small pictures: find a goal among obstacles, or the one right moment to jump. Does a "
+        "Value-based control from small images: find a goal among obstacles, or the one right moment to jump. Does a "
         "metric loss help DQN, and does it help where tasks were never seen?"
     ),
     score_name="unseen tasks solved",
     percent=True,
-    lower_is_better=False,
     x_name="transitions",
     tasks=TASKS,
     methods=METHODS,
     presets=PRESETS,
     measures=MEASURES,
-    published={},
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,

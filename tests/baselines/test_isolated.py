@@ -20,7 +20,8 @@ from bisimgym.baselines.learners import METRIC_LOSSES
 from bisimgym.baselines.losses.distances import PairLoss, l1_distance, mico_distance
 from bisimgym.baselines.mico import MICo
 from bisimgym.baselines.robust_dbc import RobustDBC
-from bisimgym.benchmarks.measures.fidelity import fidelity, fidelity_process
+from bisimgym.benchmarks.measures.metric_fidelity import fidelity
+from bisimgym.benchmarks.suites.fidelity_process import fidelity_process
 from bisimgym.envs.nav2d.env import Nav2DEnv, successor_observations
 
 SMALL = {"size": 8, "num_obstacles": 5, "min_goal_distance": 6}

@@ -168,7 +168,7 @@ class TestErrors:
         folder = RunFolder(tmp_path, spec)
         folder.path.mkdir(parents=True)
         folder.start({})
-        outcomes = jumping._columns("wide", 1, np.ones(286, dtype=bool))
+        outcomes = jumping.columns("wide", 1, np.ones(286, dtype=bool))
         with pytest.raises(UserError, match="version 0 of suite 'jumping'"):
             folder.finish(Outcome(1.0, {}, outcomes), False, {})
         assert "not comparable" in error_of("report", tmp_path)

@@ -352,7 +352,7 @@ class TestErrors:
             denoising_factor(identity, GaussianNoise(Fresh()), **arguments)
 
     def test_an_environment_without_a_sampler(self):
-        with pytest.raises(ValueError, match=r"cannot draw its observations anew.*Redistractable"):
+        with pytest.raises(ValueError, match=r"cannot draw other observations of its state.*Redistractable"):
             denoising_factor(identity, TimeLimit(Fresh(), 5))
 
     def test_a_vector_environment(self):

@@ -21,9 +21,8 @@ from bisimgym.benchmarks.report.leaderboard import build_site, charts, export, g
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
 from bisimgym.benchmarks.report.summary import Row, number, summarize
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs
-from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
-from bisimgym.benchmarks.suites.jumping import _columns, _scores
 
 SUITE = load_suite("jumping")
 HOSTILE = '<img src=x onerror="window.hacked=1">'
@@ -35,10 +34,10 @@ def write_run(out: Path, spec: Spec, solves: float, **run: object) -> None:
     """Write a finished run that solves about a fraction of the tasks."""
     count = 286 * (2 if spec.task == "colors" else 1)
     solved = np.random.default_rng([spec.seed, count]).random(count) < solves
-    columns = _columns(spec.task, spec.seed, solved)
+    columns = jumping.columns(spec.task, spec.seed, solved)
     if spec.method == "randconv-pse":
         columns["paper_rule_solved"] = (4 * solved + 1).tolist()
-    scores = _scores(columns)
+    scores = jumping.scores(columns)
     score = scores.pop("score")
     folder = RunFolder(out, spec)
     folder.path.mkdir(parents=True)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.measures.fidelity import fidelity, fidelity_metrics, fidelity_process
-from bisimgym.benchmarks.running.run_folder import RunFolder, read_run
+from bisimgym.benchmarks.measures.metric_fidelity import fidelity
+from bisimgym.benchmarks.running.run_folder import read_run
 from bisimgym.benchmarks.running.runner import evaluate_agent
 from bisimgym.benchmarks.suites import fidelity as suite_module
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.benchmarks.suites.fidelity_process import fidelity_metrics, fidelity_process
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 SUITE = load_suite("fidelity")
@@ -23,16 +24,6 @@ def spec_of(method="mico", task="nav2d-8x8", **variant):
     if method != "random":
         variant = {"updates": 4, "evaluations": 2, "batch_size": 16, **variant}
     return make_spec(SUITE, task, method, "smoke", 1, variant)
-
-
-def folder_of(path, spec):
-    folder = RunFolder(path, spec)
-    folder.path.mkdir(parents=True)
-    return folder
-
-
-def rows_of(folder):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in folder.resume_curve("updates", 10**9)]
 
 
 class Predicts:
@@ -55,13 +46,9 @@ class Knows(Predicts):
         return self.table[x[:, 0].astype(int), y[:, 0].astype(int)]
 
 
-class Killed(Exception):
-    pass
-
-
-def test_every_method_trains_and_is_scored(tmp_path):
+def test_every_method_trains_and_is_scored(folder_of, rows_of):
     for method in SUITE.methods:
-        folder = folder_of(tmp_path, spec := spec_of(method))
+        folder = folder_of(spec := spec_of(method))
         outcome = SUITE.train(spec, folder, "cpu")
         again = SUITE.rescore(spec.task, 1, outcome.outcomes)
         assert again == {
@@ -79,9 +66,9 @@ def test_every_method_trains_and_is_scored(tmp_path):
         assert method == "random" or rows[0]["score"] != outcome.score
 
 
-def test_training_leads_to_the_metric(tmp_path):
+def test_training_leads_to_the_metric(folder_of, rows_of):
     spec = spec_of("mico", updates=300, evaluations=1, batch_size=128)
-    folder = folder_of(tmp_path, spec)
+    folder = folder_of(spec)
     outcome = SUITE.train(spec, folder, "cpu")
     untrained = rows_of(folder)[0]
     assert untrained["own_metric"] < 0.4
@@ -89,67 +76,44 @@ def test_training_leads_to_the_metric(tmp_path):
     assert outcome.score > untrained["score"] + 0.2
 
 
-def test_methods_start_from_the_untrained_encoder(tmp_path):
+def test_methods_start_from_the_untrained_encoder(folder_of, rows_of):
     """The floor is what the others start from, where they compare embeddings as it does."""
-    folder = folder_of(tmp_path, spec := spec_of("random"))
+    folder = folder_of(spec := spec_of("random"))
     outcome = SUITE.train(spec, folder, "cpu")
     for method in ("self-prediction", "deepmdp"):
-        trained = folder_of(tmp_path, spec := spec_of(method, precision="float32"))
+        trained = folder_of(spec := spec_of(method, precision="float32"))
         SUITE.train(spec, trained, "cpu")
         assert rows_of(trained)[0] == {"updates": 0, "score": outcome.score, **outcome.scores}
 
 
-def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
-    # RSS and SimSR draw random numbers in their losses, too.
-    for method in ("rss", "simsr"):
-        spec = spec_of(method, updates=9, evaluations=3)
-        whole, parted = folder_of(tmp_path / "whole", spec), folder_of(tmp_path / "parted", spec)
-        expected = SUITE.train(spec, whole, "cpu")
-
-        def kill(done, total):
-            if done == 6:
-                raise Killed
-
-        monkeypatch.setattr(parted, "progress", kill)
-        with pytest.raises(Killed):
-            SUITE.train(spec, parted, "cpu")
-        monkeypatch.undo()
-        assert [row["updates"] for row in rows_of(parted)] == [0, 3, 6]
-        # A row of an evaluation whose checkpoint was not written lies beyond it.
-        parted.log({"updates": 9, "score": 0.0, "seconds": 1.0})
-        assert SUITE.train(spec, parted, "cpu") == expected
-        assert rows_of(parted) == rows_of(whole)
+@pytest.mark.parametrize("method", ["rss", "simsr"])  # which draw random numbers in their losses, too
+def test_a_killed_run_goes_on_to_the_same_numbers(method, check_resumed):
+    rows = check_resumed(spec_of(method, updates=9, evaluations=3), at=6)
+    assert [row["updates"] for row in rows] == [0, 3, 6, 9]
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path, monkeypatch):
-    folder = folder_of(tmp_path, spec := spec_of())
-
-    def kill(done, total):
-        raise Killed
-
-    monkeypatch.setattr(folder, "progress", kill)
-    with pytest.raises(Killed):
-        SUITE.train(spec, folder, "cpu")
-    monkeypatch.undo()
+def test_a_run_killed_before_its_first_checkpoint_starts_over(folder_of, rows_of, train_until):
+    folder = folder_of(spec := spec_of())
+    train_until(spec, folder, 0)
     SUITE.train(spec, folder, "cpu")
     assert [row["updates"] for row in rows_of(folder)] == [0, 2, 4]
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    folder = folder_of(tmp_path, spec := spec_of())
+def test_a_damaged_checkpoint_is_named(folder_of):
+    folder = folder_of(spec := spec_of())
     folder.checkpoint.mkdir()
     (folder.checkpoint / "model.zip").write_bytes(b"nothing")
     with pytest.raises(UserError, match="is damaged"):
         SUITE.train(spec, folder, "cpu")
 
 
-def test_rewards_are_learned_in_units_of_the_largest(monkeypatch, tmp_path):
+def test_rewards_are_learned_in_units_of_the_largest(monkeypatch, folder_of):
     """Ten times the rewards are the same data."""
     spec = spec_of("mico", "jumping-25")
-    scores = [SUITE.train(spec, folder_of(tmp_path / "one", spec), "cpu")]
+    scores = [SUITE.train(spec, folder_of(spec, "one"), "cpu")]
     data = suite_module.fidelity_transitions("jumping-25")
     monkeypatch.setattr(suite_module, "fidelity_transitions", lambda task: data._replace(rewards=10 * data.rewards))
-    scores.append(SUITE.train(spec, folder_of(tmp_path / "ten", spec), "cpu"))
+    scores.append(SUITE.train(spec, folder_of(spec, "ten"), "cpu"))
     assert scores[0] == scores[1]
 
 
@@ -186,15 +150,15 @@ def test_agents_without_embeddings_are_told_so():
         evaluate_agent(Predicts(), SUITE, "nav2d-8x8", "blind")
 
 
-def test_recursive_similarity_has_no_metric_of_its_own_on_the_jumping_task(tmp_path):
+def test_recursive_similarity_has_no_metric_of_its_own_on_the_jumping_task(folder_of):
     spec = spec_of("rss", "jumping-25", updates=1, evaluations=1)
-    outcome = SUITE.train(spec, folder_of(tmp_path, spec), "cpu")
+    outcome = SUITE.train(spec, folder_of(spec), "cpu")
     assert not any(outcome.outcomes["claimed"])
     assert "recursive-similarity" not in outcome.outcomes["metric"]
     assert "own_metric" not in outcome.scores
 
 
-def test_outcomes_of_another_task_are_refused(tmp_path):
+def test_outcomes_of_another_task_are_refused():
     outcomes = SUITE.evaluate(Knows("jumping-25", "mico-random"), "jumping-25", 1).outcomes
     with pytest.raises(ValueError, match="nav2d-8x8 have one row for each"):
         SUITE.rescore("nav2d-8x8", 1, outcomes)
@@ -219,10 +183,10 @@ def test_settings_that_cannot_be_trained_with_are_refused(method, variant, messa
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "convolutions"])
-def test_encoders(encoder, tmp_path):
+def test_encoders(encoder, folder_of):
     spec = spec_of("mico", encoder=encoder, updates=1, evaluations=1)
     assert ("encoder" in spec.variant) == (encoder != "mlp")
-    assert np.isfinite(SUITE.train(spec, folder_of(tmp_path, spec), "cpu").score)
+    assert np.isfinite(SUITE.train(spec, folder_of(spec), "cpu").score)
 
 
 @pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25-45"])

@@ -7,8 +7,16 @@ import pytest
 
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.suites import jumping, load_suite
+from bisimgym.benchmarks.suites.jumping_transfer import transfer_solved
 
 SUITE = load_suite("jumping")
+
+
+def transfer(task, seed):
+    """Return which white tasks of the grid transfer solves."""
+    seen = jumping.seen_tasks(task, seed)
+    tasks = [(p, f, "white") for p, f in jumping.ALL_TASKS]
+    return transfer_solved(tasks, np.array([(p, f) in seen for p, f, _ in tasks]), 0.99)
 
 
 class TestScoring:
@@ -74,7 +82,7 @@ class TestScoring:
         np.testing.assert_array_equal(solved, success)
 
     def test_random_grids_differ_by_seed(self):
-        outcomes = [jumping._columns("random", seed, np.zeros(286, dtype=bool)) for seed in (1, 2)]
+        outcomes = [jumping.columns("random", seed, np.zeros(286, dtype=bool)) for seed in (1, 2)]
         assert outcomes[0]["trained"] != outcomes[1]["trained"]
         assert sum(outcomes[0]["trained"]) == len(set(jumping.seen_tasks("random", 1)))
 
@@ -88,7 +96,7 @@ class TestScoring:
 class TestBisimulationTransfer:
     def test_solves_exactly_the_unseen_tasks_that_share_an_obstacle_position(self):
         for task in ("wide", "narrow"):
-            solved = jumping.transfer_solved(task, 1, 0.99)
+            solved = transfer(task, 1)
             seen = jumping.seen_tasks(task, 1)
             positions = {p for p, _ in seen}
             np.testing.assert_array_equal(solved, [p in positions for p, _ in jumping.ALL_TASKS])
@@ -98,14 +106,16 @@ class TestBisimulationTransfer:
     def test_the_same_holds_for_draws(self):
         for seed in (1, 2):
             positions = {p for p, _ in jumping.seen_tasks("random", seed)}
-            np.testing.assert_array_equal(
-                jumping.transfer_solved("random", seed, 0.99), [p in positions for p, _ in jumping.ALL_TASKS]
-            )
+            np.testing.assert_array_equal(transfer("random", seed), [p in positions for p, _ in jumping.ALL_TASKS])
 
     def test_colors_are_rows_of_their_own(self):
-        solved = jumping.transfer_solved("colors", 1, 0.99).reshape(2, 26, 11)
-        trained = np.isin(range(20, 46), [20, 25, 30, 35, 40, 45])
-        np.testing.assert_array_equal(solved[0], np.repeat(trained[:, None], 11, axis=1))
+        # A part of the suite's grid: all of it takes most of a minute.
+        positions, floors = range(20, 33), (10, 20)
+        tasks = [(p, f, color) for color in ("red", "green") for p in positions for f in floors]
+        trained = np.isin(positions, [20, 25, 30])
+        solved = transfer_solved(tasks, np.array([p % 5 == 0 and f == 10 for p, f, _ in tasks]), 0.99)
+        solved = solved.reshape(2, len(positions), len(floors))
+        np.testing.assert_array_equal(solved[0], np.repeat(trained[:, None], len(floors), axis=1))
         assert solved[1][trained].all()
 
     def test_its_policy_is_that_of_the_environments_oracle(self):

@@ -4,7 +4,6 @@ import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.running.run_folder import RunFolder
 from bisimgym.benchmarks.suites import load_suite, noisy_states
 from bisimgym.benchmarks.suites.base import make_spec
 
@@ -29,10 +28,6 @@ def spec_of(method="mico", task="cartpole-swingup-noise", **variant):
     return make_spec(SUITE, task, method, "smoke", 1, settings)
 
 
-class Killed(Exception):
-    pass
-
-
 def test_tasks_are_domains_times_noises():
     assert len(SUITE.tasks) == 18
     for task in SUITE.tasks:
@@ -52,50 +47,25 @@ def test_environments_of_a_run_share_the_projection_and_not_their_start():
     assert (one._noise.projection != other._noise.projection).any()
 
 
-def test_every_method_trains_and_is_scored(small, tmp_path):
+def test_every_method_trains_and_is_scored(small, folder_of, rows_of):
     for method in SUITE.methods:
-        spec = spec_of(method, learning_rate=1e-3)
-        folder = RunFolder(tmp_path, spec)
-        folder.path.mkdir(parents=True)
+        spec = spec_of(method, episodes=2)
+        folder = folder_of(spec)
         outcome = SUITE.train(spec, folder, "cpu")
         assert set(outcome.scores) == {"shifted", "denoising"}
         assert outcome.score == np.mean(outcome.outcomes["return"])
         assert SUITE.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
-        rows = folder.resume_curve("transitions", 10**9)
-        assert [row["transitions"] for row in rows] == [40, 80, 120]
+        assert [row["transitions"] for row in rows_of(folder)] == [40, 80]
 
 
-def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch):
-    spec = spec_of("self-prediction", learning_rate=1e-2)
-    whole = RunFolder(tmp_path / "whole", spec)
-    whole.path.mkdir(parents=True)
-    expected = SUITE.train(spec, whole, "cpu")
-
-    parted = RunFolder(tmp_path / "parted", spec)
-    parted.path.mkdir(parents=True)
-    progress = parted.progress
-
-    def kill(done, total):
-        if done == 80:
-            raise Killed
-        progress(done, total)
-
-    monkeypatch.setattr(parted, "progress", kill)
-    with pytest.raises(Killed):
-        SUITE.train(spec, parted, "cpu")
-    monkeypatch.setattr(parted, "progress", progress)
-    assert SUITE.train(spec, parted, "cpu") == expected
-    rows = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in folder.resume_curve("transitions", 10**9)]
-        for folder in (whole, parted)
-    ]
-    assert rows[0] == rows[1]
+def test_a_killed_run_goes_on_to_the_same_numbers(small, check_resumed):
+    check_resumed(spec_of("self-prediction", learning_rate=1e-2), at=80)
 
 
-def test_a_damaged_checkpoint_is_named(small, tmp_path):
+def test_a_damaged_checkpoint_is_named(small, folder_of):
     spec = spec_of()
-    folder = RunFolder(tmp_path, spec)
-    folder.checkpoint.mkdir(parents=True)
+    folder = folder_of(spec)
+    folder.checkpoint.mkdir()
     (folder.checkpoint / "model.zip").write_bytes(b"nothing")
     with pytest.raises(UserError, match="is damaged"):
         SUITE.train(spec, folder, "cpu")
@@ -140,7 +110,7 @@ def test_the_noise_is_shifted_in_the_second_half_of_an_evaluation(small):
     assert outcome.score == np.mean(outcome.outcomes["return"]) != outcome.scores["shifted"]
 
 
-def test_rounds_have_seeds_of_their_own_and_updates_are_two_per_step(small, tmp_path, monkeypatch):
+def test_rounds_have_seeds_of_their_own_and_updates_are_two_per_step(small, folder_of, rows_of, monkeypatch):
     trained, scored = [], []
     seed, returns = DummyVecEnv.seed, noisy_states.episode_returns
     monkeypatch.setattr(DummyVecEnv, "seed", lambda envs, value: trained.append(value) or seed(envs, value))
@@ -151,15 +121,14 @@ def test_rounds_have_seeds_of_their_own_and_updates_are_two_per_step(small, tmp_
 
     monkeypatch.setattr(noisy_states, "episode_returns", recorded)
     spec = spec_of("sac", "cartpole-swingup-clean", learning_starts=1)
-    folder = RunFolder(tmp_path, spec)
-    folder.path.mkdir(parents=True)
+    folder = folder_of(spec)
     SUITE.train(spec, folder, "cpu")
     rounds = [value for value in trained if value >= 1_000_000]  # others are SB3's own
     assert len(set(rounds)) == len(rounds) == 3
     used = {value + i for value in rounds for i in range(noisy_states.NUM_ENVS)}
     assert len(used) == 6
     assert not used & {start + i for start in scored for i in range(noisy_states.EVALUATION_EPISODES)}
-    updates = [row["updates"] for row in folder.resume_curve("transitions", 10**9)]
+    updates = [row["updates"] for row in rows_of(folder)]
     assert np.diff(updates).tolist() == [40, 40]  # 20 steps of all environments each
 
 

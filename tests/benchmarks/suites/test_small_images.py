@@ -8,7 +8,6 @@ from bisimgym.baselines.core.extractors import CoordConvNet
 from bisimgym.baselines.core.frame_replay import HerFrameReplayBuffer
 from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.running.run_folder import RunFolder
 from bisimgym.benchmarks.suites import load_suite, small_images
 from bisimgym.benchmarks.suites.base import make_spec
 
@@ -25,16 +24,6 @@ def small(monkeypatch):
 def spec_of(method="double-dqn", task="nav2d-8x8", **variant):
     settings = {"transitions": 120, "evaluations": 3, "batch_size": 8, "learning_starts": 70, "features_dim": 16}
     return make_spec(SUITE, task, method, "smoke", 1, {**settings, "updates_per_transition": 1.0, **variant})
-
-
-def folder_of(path, spec):
-    folder = RunFolder(path, spec)
-    folder.path.mkdir(parents=True)
-    return folder
-
-
-def rows_of(folder):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in folder.resume_curve("transitions", 10**9)]
 
 
 class Oracle:
@@ -71,9 +60,9 @@ def test_layouts_can_all_be_solved_and_not_by_chance(small):
         assert SUITE.evaluate(Still(), task, 1).score < 0.5
 
 
-def test_every_method_trains_and_is_scored(small, tmp_path):
+def test_every_method_trains_and_is_scored(small, folder_of, rows_of):
     for method in SUITE.methods:
-        folder = folder_of(tmp_path, spec := spec_of(method))
+        folder = folder_of(spec := spec_of(method))
         outcome = SUITE.train(spec, folder, "cpu")
         assert SUITE.rescore(spec.task, 1, outcome.outcomes) == {"score": outcome.score}
         rows = rows_of(folder)
@@ -81,8 +70,8 @@ def test_every_method_trains_and_is_scored(small, tmp_path):
         assert outcome.scores["area"] == pytest.approx(np.mean([row["score"] for row in rows]))
 
 
-def test_the_jumping_task_is_scored_on_unseen_tasks(small, tmp_path):
-    folder = folder_of(tmp_path, spec := spec_of("mico", "jumping-narrow", transitions=40, evaluations=1))
+def test_the_jumping_task_is_scored_on_unseen_tasks(small, folder_of):
+    folder = folder_of(spec := spec_of("mico", "jumping-narrow", transitions=40, evaluations=1))
     outcome = SUITE.train(spec, folder, "cpu")
     assert set(outcome.scores) == {"trained", "area"}
     assert sum(outcome.outcomes["trained"]) == 18
@@ -101,29 +90,11 @@ def test_the_jumping_task_is_scored_on_unseen_tasks(small, tmp_path):
 @pytest.mark.parametrize(
     ("method", "task"), [("self-prediction", "nav2d-8x8"), ("rss", "nav2d-8x8"), ("double-dqn", "jumping-wide")]
 )
-def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch, method, task):
-    class Killed(Exception):
-        pass
-
-    spec = spec_of(method, task, learning_rate=1e-2)
-    whole, parted = folder_of(tmp_path / "whole", spec), folder_of(tmp_path / "parted", spec)
-    expected = SUITE.train(spec, whole, "cpu")
-    progress = parted.progress
-
-    def kill(done, total):
-        if done == 92:  # some steps after the last checkpoint
-            raise Killed
-        progress(done, total)
-
-    monkeypatch.setattr(parted, "progress", kill)
-    with pytest.raises(Killed):
-        SUITE.train(spec, parted, "cpu")
-    monkeypatch.setattr(parted, "progress", progress)
-    assert SUITE.train(spec, parted, "cpu") == expected
-    assert rows_of(parted) == rows_of(whole)
+def test_a_killed_run_goes_on_to_the_same_numbers(small, check_resumed, method, task):
+    check_resumed(spec_of(method, task, learning_rate=1e-2), at=92)  # some steps after the last checkpoint
 
 
-def test_mistakes_are_named(small, tmp_path):
+def test_mistakes_are_named(small, folder_of):
     with pytest.raises(UserError, match="hindsight_goals must be 0 on the jumping task"):
         spec_of("dqn", "jumping-wide", hindsight_goals=1)
     with pytest.raises(UserError, match="updates_per_transition must be at least 0.5"):
@@ -134,7 +105,7 @@ def test_mistakes_are_named(small, tmp_path):
         SUITE.rescore("nav2d-8x8", 1, {"solved": [True]})
     with pytest.raises(ValueError, match="one action per row"):
         SUITE.evaluate(type("Bad", (), {"predict": lambda *a, **k: (np.zeros(3), None)})(), "nav2d-8x8", 1)
-    folder = folder_of(tmp_path, spec := spec_of())
+    folder = folder_of(spec := spec_of())
     folder.checkpoint.mkdir()
     with pytest.raises(UserError, match="is damaged"):
         SUITE.train(spec, folder, "cpu")
@@ -145,7 +116,7 @@ def test_mistakes_are_named(small, tmp_path):
 def test_learners_are_what_their_settings_say(method, task):
     spec = make_spec(SUITE, task, method, "short", 3, {"transitions": 2000})
     settings = spec.settings
-    model = small_images._make(spec, "cpu")
+    model = small_images.make_learner(spec, "cpu")
     metrics = {"mico": "mico", "dbc": "dbc", "rap": "rap", "rss": "recursive-similarity"}
     assert model.metric == metrics.get(method)
     assert model.double_q == (method != "dqn")

@@ -6,20 +6,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch as th
-from energies import mixture_energy
 from matplotlib.colors import to_rgba
 
+from bisimgym.baselines.langevin.energy import mixture_energy
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics, Paths
 from bisimgym.benchmarks.cli import main
-from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
-from bisimgym.benchmarks.suites.markov.pictures import Frame, figures, iso_surface, plane_through, study, window
+from bisimgym.benchmarks.suites.markov import model_view, pictures
+from bisimgym.benchmarks.suites.markov.model_view import (
+    COLORS,
+    NO_STATE,
+    Chart,
+    plane_through,
+    space_of,
+    view_model,
+    window,
+)
+from bisimgym.benchmarks.suites.markov.pictures import figures
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states, frame_states
 
 PAGE = Path(__file__).parents[4] / "docs" / "langevin.md"
 SEED, SEQUENCES, LENGTH = 5, 12, 80
 FLAT = ["1_drift", "2_stream", "3_surface", "4_contour", "7_segmentation", "8_path"]
-SPACE = [*FLAT[:4], "5_plane", "6_isosurfaces", *FLAT[4:]]
+SPACE = [*FLAT[:4], "5_plane", *FLAT[4:]]
 #: A triangle, and a fourth place.
 CORNERS = 2.0 * np.array([[0.0, 0.0], [1.0, 0.1], [0.4, 1.0], [1.6, 1.3]])
 #: Tiny networks.
@@ -29,10 +38,10 @@ TINY = {"hidden": 4, "context": 4, "control_units": 4, "energy_units": 4, "drift
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Fewer and shorter signals, and coarser pictures."""
-    for name, value in (("SEQUENCES", SEQUENCES), ("TEST_LENGTH", LENGTH), ("_FINE", 41), ("_FLOW", 31)):
-        monkeypatch.setattr(langevin_pictures, name, value)
-    for name, value in (("_ARROWS", 9), ("_ARROWS_3D", 4), ("_CELLS", 14)):
-        monkeypatch.setattr(langevin_pictures, name, value)
+    for name, value in (("SEQUENCES", SEQUENCES), ("TEST_LENGTH", LENGTH)):
+        monkeypatch.setattr(model_view, name, value)
+    for name, value in (("_FINE", 41), ("_FLOW", 31), ("_ARROWS", 9), ("_ARROWS_3D", 4)):
+        monkeypatch.setattr(pictures, name, value)
 
 
 def places(count, dim):
@@ -85,36 +94,36 @@ class TestWhichPictures:
         assert list(figures(NeuralLangevinDynamics(15, **TINY), "uniform", SEED)) == FLAT
 
 
-class TestStudy:
+class TestView:
     def test_wells_have_the_names_of_the_states_they_are_those_of(self):
         means = places(3, 2)
-        found = study(known(means), "skewed", SEED)
+        found = view_model(known(means), "skewed", SEED)
         assert sorted(found.names) == ["A", "B", "C"]
         np.testing.assert_allclose(found.centers, means[found.center_states], atol=1e-3)
-        assert found.colors == [langevin_pictures._COLORS[state] for state in found.center_states]
+        assert found.colors == [COLORS[state] for state in found.center_states]
         signals, states = shown_signals()
         np.testing.assert_array_equal(found.states, states)
         np.testing.assert_array_equal(found.guesses, frame_states(signal_law("skewed"), signals))
         np.testing.assert_array_equal(found.filtered, filter_states(signal_law("skewed"), signals))
 
     def test_a_well_of_no_state_is_named_so(self):
-        found = study(known(places(4, 2)), "skewed", SEED)
+        found = view_model(known(places(4, 2)), "skewed", SEED)
         assert sorted(found.names) == ["?", "A", "B", "C"]
         fourth = found.names.index("?")
         np.testing.assert_allclose(found.centers[fourth], places(4, 2)[3], atol=1e-3)
-        assert found.colors[fourth] == langevin_pictures._NO_STATE
+        assert found.colors[fourth] == NO_STATE
         assert (found.guesses[:, ::10] == -1).all()
 
     def test_heights_are_those_of_the_density(self):
         means = places(3, 2)
-        found = study(known(means, beta=2.0), "skewed", SEED)
+        found = view_model(known(means, beta=2.0), "skewed", SEED)
         middle = (means[0] + means[1]) / 2
         density = [np.exp(-((means - z) ** 2).sum(axis=1) / 0.18).sum() for z in (means[0], middle)]
         np.testing.assert_allclose(found.heights(means), 0, atol=1e-4)
         np.testing.assert_allclose(found.heights(middle), np.log(density[0] / density[1]), atol=1e-4)
 
     def test_the_window_shows_centers_and_data(self):
-        found = study(known(places(3, 3)), "skewed", SEED)
+        found = view_model(known(places(3, 3)), "skewed", SEED)
         low, high = window(found, found.plane)
         for points in (found.centers, found.encoded.reshape(-1, 3)):
             at = found.plane.coordinates(points)
@@ -149,11 +158,11 @@ class TestPlane:
         line = places(3, 3)
         line[2] = 2 * line[1] - line[0]
         with pytest.raises(ValueError, match="three minima on a line"):
-            study(known(line), "skewed", SEED)
+            view_model(known(line), "skewed", SEED)
 
     def test_two_minima_span_none(self):
         with pytest.raises(ValueError, match="needs three minima, the energy has 2"):
-            study(known(places(2, 3)), "skewed", SEED)
+            view_model(known(places(2, 3)), "skewed", SEED)
 
     def test_space_holds_the_plane_and_the_direction_that_varies_most(self):
         model = known(places(3, 5))
@@ -165,8 +174,8 @@ class TestPlane:
             return Paths((positions + waves).astype(np.float32), None)
 
         model.encode = wavy
-        found = study(model, "skewed", SEED)
-        space = langevin_pictures.space_of(found)
+        found = view_model(model, "skewed", SEED)
+        space = space_of(found)
         np.testing.assert_allclose(space.axes @ space.axes.T, np.eye(3), atol=1e-12)
         np.testing.assert_array_equal(space.axes[:2], found.plane.axes)
         assert abs(space.axes[2] @ off) > 0.99
@@ -175,7 +184,7 @@ class TestPlane:
 class TestWhatIsDrawn:
     def test_minima_saddles_and_paths_are_marked_where_they_are(self):
         means = places(3, 2)
-        found = study(known(means), "skewed", SEED)
+        found = view_model(known(means), "skewed", SEED)
         ax = figures(known(means), "skewed", SEED)["4_contour"].axes[0]
         (marks,) = with_gid(ax, "centers")
         np.testing.assert_allclose(marks.get_offsets(), means[found.center_states], atol=1e-3)
@@ -192,12 +201,12 @@ class TestWhatIsDrawn:
             np.testing.assert_allclose(line.get_xydata()[[0, -1]], found.centers[[i, j]])
 
     def test_minima_on_a_plane_are_marked_in_its_coordinates(self):
-        found = study(known(places(3, 3)), "skewed", SEED)
-        pictures = figures(known(places(3, 3)), "skewed", SEED)
+        found = view_model(known(places(3, 3)), "skewed", SEED)
+        drawn = figures(known(places(3, 3)), "skewed", SEED)
         for name in ("2_stream", "4_contour"):
-            (marks,) = with_gid(pictures[name].axes[0], "centers")
+            (marks,) = with_gid(drawn[name].axes[0], "centers")
             np.testing.assert_allclose(marks.get_offsets(), found.plane.coordinates(found.centers))
-        marks = with_gid(pictures["5_plane"].axes[0], "centers")
+        marks = with_gid(drawn["5_plane"].axes[0], "centers")
         np.testing.assert_allclose([np.ravel(line.get_data_3d()) for line in marks], found.centers)
 
     def test_arrows_point_downhill(self):
@@ -220,40 +229,12 @@ class TestWhatIsDrawn:
         for text, row in zip(texts[1:], rows[1:], strict=True):
             assert text.endswith(f"\n{(row == states[0]).mean():.1%} right")
 
-    def test_the_path_has_the_colours_of_the_true_states(self):
-        found = study(known(places(3, 3)), "skewed", SEED)
+    def test_the_path_has_the_colors_of_the_true_states(self):
+        found = view_model(known(places(3, 3)), "skewed", SEED)
         (points,) = with_gid(figures(known(places(3, 3)), "skewed", SEED)["8_path"].axes[0], "path")
         np.testing.assert_allclose(points.get_offsets(), found.plane.coordinates(found.encoded[0]))
-        colors = [to_rgba(langevin_pictures._COLORS[state]) for state in found.states[0]]
+        colors = [to_rgba(COLORS[state]) for state in found.states[0]]
         np.testing.assert_allclose(points.get_facecolors(), colors)
-
-
-class TestIsoSurface:
-    low, high = np.array([-1.5, -1.4, -1.6]), np.array([1.5, 1.6, 1.4])
-
-    def sphere(self, level=1.0, count=40):
-        axes = [np.linspace(a, b, count) for a, b in zip(self.low, self.high, strict=True)]
-        x, y, z = np.meshgrid(*axes, indexing="ij")
-        return iso_surface(np.sqrt(x**2 + y**2 + z**2), level, self.low, self.high)
-
-    def test_a_sphere(self):
-        triangles = self.sphere()
-        np.testing.assert_allclose(np.linalg.norm(triangles, axis=-1), 1, atol=2.5e-3)
-        sides = triangles[:, 1:] - triangles[:, :1]
-        area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1).sum() / 2
-        assert area == pytest.approx(4 * np.pi, rel=5e-3)
-
-    def test_it_is_closed(self):
-        triangles = self.sphere(count=9).round(9)
-        edges = {}
-        for triangle in triangles:
-            for a, b in ((0, 1), (1, 2), (2, 0)):
-                edge = frozenset((tuple(triangle[a]), tuple(triangle[b])))
-                edges[edge] = edges.get(edge, 0) + 1
-        assert set(edges.values()) == {2}
-
-    def test_no_surface(self):
-        assert self.sphere(level=10.0).shape == (0, 3, 3)
 
 
 class TestCommand:
@@ -273,7 +254,7 @@ class TestCommand:
         model = self.save(tmp_path / "model.pt", 15, "general")
         assert main(["landscape", model, "--out", str(tmp_path)]) == 0
         assert len(list(tmp_path.glob("*.png"))) == 4
-        assert "no gradient: pictures 3 to 6 need an energy" in capsys.readouterr().out
+        assert "no gradient: pictures 3 to" in capsys.readouterr().out
 
     def test_mistakes_are_named(self, tmp_path, capsys):
         (tmp_path / "text.pt").write_text("no model")
@@ -306,9 +287,9 @@ class TestCommand:
 
 
 def test_coordinates_keep_lengths():
-    frame = Frame(np.array([1.0, 2.0, 3.0]), np.eye(3)[[2, 0]], ("a", "b"))
-    np.testing.assert_array_equal(frame.points(np.array([5.0, 7.0])), [8, 2, 8])
-    np.testing.assert_array_equal(frame.coordinates(np.array([8.0, 100.0, 8.0])), [5, 7])
+    chart = Chart(np.array([1.0, 2.0, 3.0]), np.eye(3)[[2, 0]], ("a", "b"))
+    np.testing.assert_array_equal(chart.points(np.array([5.0, 7.0])), [8, 2, 8])
+    np.testing.assert_array_equal(chart.coordinates(np.array([8.0, 100.0, 8.0])), [5, 7])
 
 
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
@@ -328,6 +309,6 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
 def test_files_that_the_page_shows_are_there():
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGE.read_text(encoding="utf-8"))
     assert [t for t in targets if not (PAGE.parent / t).is_file()] == []
-    pictures = list((PAGE.parent / "langevin").iterdir())
-    assert {f"langevin/{p.name}" for p in pictures} <= set(targets), "a picture that no page shows"
-    assert sum(p.stat().st_size for p in pictures) < 2_500_000
+    shown = list((PAGE.parent / "langevin").iterdir())
+    assert {f"langevin/{p.name}" for p in shown} <= set(targets), "a picture that no page shows"
+    assert sum(p.stat().st_size for p in shown) < 2_500_000

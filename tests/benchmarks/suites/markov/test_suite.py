@@ -4,9 +4,9 @@ import pytest
 from bisimgym.baselines.core.loss_log import DivergedError
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.summary import number
-from bisimgym.benchmarks.running.run_folder import RunFolder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.benchmarks.suites.markov import analysis
 from bisimgym.benchmarks.suites.markov import suite as markov
 from bisimgym.envs.markov_signal import signal_law
 from bisimgym.envs.markov_signal.filters import ExactFilter, FrameMAP
@@ -17,12 +17,13 @@ SUITE = load_suite("markov")
 @pytest.fixture
 def small(monkeypatch):
     """Fewer and shorter signals and chains."""
-    for name, value in (("TEST_SEQUENCES", 20), ("TEST_LENGTH", 60), ("NAMING_SEQUENCES", 20)):
+    for name, value in (("TEST_SEQUENCES", 20), ("TEST_LENGTH", 60)):
         monkeypatch.setattr(markov, name, value)
     for name, value in (("CHAINS", 50), ("CHAIN_LENGTH", 30), ("CHAIN_WARM_UP", 10), ("CHAIN_STRIDE", 5)):
-        monkeypatch.setattr(markov, name, value)
-    monkeypatch.setattr(markov, "SAMPLER", {"num_chains": 50, "warm_up": 50, "num_steps": 100})
-    monkeypatch.setattr(markov, "CELLS", 50)
+        monkeypatch.setattr(analysis, name, value)
+    monkeypatch.setattr(analysis, "NAMING_SEQUENCES", 20)
+    monkeypatch.setattr(analysis, "SAMPLER", {"num_chains": 50, "warm_up": 50, "num_steps": 100})
+    monkeypatch.setattr(analysis, "CELLS", 50)
     markov.test_signals.cache_clear()
     yield
     markov.test_signals.cache_clear()
@@ -32,20 +33,21 @@ def spec_of(method, task="uniform", **variant):
     return make_spec(SUITE, task, method, "smoke", 1, variant)
 
 
-def run(method, path, task="uniform", **variant):
-    folder = RunFolder(path, spec := spec_of(method, task, **variant))
-    folder.path.mkdir(parents=True)
-    return folder, SUITE.train(spec, folder, "cpu")
+@pytest.fixture
+def run(folder_of):
+    """Return a function that trains a method and gives the run's folder and outcome."""
+
+    def train(method, task="uniform", **variant):
+        folder = folder_of(spec := spec_of(method, task, **variant))
+        return folder, SUITE.train(spec, folder, "cpu")
+
+    return train
 
 
-def rows_of(folder):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in folder.resume_curve("updates", 10**9)]
-
-
-def test_the_references_stand_in_the_right_order(tmp_path):
+def test_the_references_stand_in_the_right_order(run):
     scores = {}
     for method in ("smoother", "exact-filter", "gmm-hmm", "frame-map", "k-means", "always-uniform"):
-        _, outcome = run(method, tmp_path)
+        _, outcome = run(method)
         scores[method] = outcome.score
         assert SUITE.rescore("uniform", 1, outcome.outcomes)["score"] == outcome.score
     # The numbers of a prototype: smoother 99.5, filter 98.5 (98.7 with these emissions), single frames 94.7 (95.4).
@@ -57,22 +59,22 @@ def test_the_references_stand_in_the_right_order(tmp_path):
     assert scores["always-uniform"] == pytest.approx(1 / 3, abs=0.005)
 
 
-def test_the_uniform_answer_has_no_error_where_it_is_true(small, tmp_path):
-    error = {task: run("always-uniform", tmp_path, task)[1].scores["l1_encoded"] for task in SUITE.tasks}
+def test_the_uniform_answer_has_no_error_where_it_is_true(small, run):
+    error = {task: run("always-uniform", task)[1].scores["l1_encoded"] for task in SUITE.tasks}
     assert error["uniform"] < 0.1
     assert error["skewed"] == pytest.approx(0.267, abs=0.1)
 
 
-def test_agents_of_the_protocol_are_scored_as_the_references_are(small, tmp_path):
+def test_agents_of_the_protocol_are_scored_as_the_references_are(small, run):
     for agent, method in ((ExactFilter, "exact-filter"), (FrameMAP, "frame-map")):
-        assert SUITE.evaluate(agent(signal_law("skewed")), "skewed", 1) == run(method, tmp_path, "skewed")[1]
+        assert SUITE.evaluate(agent(signal_law("skewed")), "skewed", 1) == run(method, "skewed")[1]
     with pytest.raises(ValueError, match="one action per row, integers from 0 to 2"):
         SUITE.evaluate(type("Bad", (), {"predict": lambda *a, **k: (np.zeros(3), None)})(), "uniform", 1)
 
 
 @pytest.mark.parametrize("method", ["nld-overdamped", "nld-underdamped", "nsde"])
-def test_models_train_and_are_scored(small, tmp_path, method):
-    folder, outcome = run(method, tmp_path)
+def test_models_train_and_are_scored(small, method, run, rows_of):
+    folder, outcome = run(method)
     assert (
         {"sampled", "wells", "failed", "lag", "l1_encoded", "l1_chain"}
         <= outcome.scores.keys()
@@ -94,44 +96,26 @@ def test_models_train_and_are_scored(small, tmp_path, method):
     assert drawn == ["1_drift", "2_stream", *of_energy, "7_segmentation", "8_path"]
 
 
-def test_a_model_without_pictures_has_scores(small, tmp_path):
+def test_a_model_without_pictures_has_scores(small, run):
     with pytest.warns(RuntimeWarning, match="has no pictures: .* latent_dim of 2 or more"):
-        folder, outcome = run("nld-overdamped", tmp_path, **{"model.latent_dim": 1})
+        folder, outcome = run("nld-overdamped", **{"model.latent_dim": 1})
     assert outcome.scores["wells"] >= 0
     assert not folder.pictures.exists()
 
 
-def test_a_killed_run_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch):
-    class Killed(Exception):
-        pass
-
-    whole, expected = run("nld-overdamped", tmp_path / "whole", evaluations=4)
-    parted = RunFolder(tmp_path / "parted", spec := spec_of("nld-overdamped", evaluations=4))
-    parted.path.mkdir(parents=True)
-    progress = parted.progress
-
-    def kill(done, total):
-        if done == 13:
-            raise Killed
-        progress(done, total)
-
-    monkeypatch.setattr(parted, "progress", kill)
-    with pytest.raises(Killed):
-        SUITE.train(spec, parted, "cpu")
-    monkeypatch.setattr(parted, "progress", progress)
-    assert SUITE.train(spec, parted, "cpu") == expected
-    assert rows_of(parted) == rows_of(whole)
-    assert [row["updates"] for row in rows_of(whole)] == [5, 10, 15, 20]
+def test_a_killed_run_goes_on_to_the_same_numbers(small, check_resumed):
+    rows = check_resumed(spec_of("nld-overdamped", evaluations=4), at=13)
+    assert [row["updates"] for row in rows] == [5, 10, 15, 20]
 
 
-def test_a_diverged_training_is_reported_as_failed(small, tmp_path, monkeypatch):
+def test_a_diverged_training_is_reported_as_failed(small, monkeypatch, run):
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 
     def diverge(*args, **kwargs):
         raise DivergedError("the gradients are not finite")
 
     monkeypatch.setattr(NeuralLangevinDynamics, "fit", diverge)
-    _, outcome = run("nld-overdamped", tmp_path, "skewed")
+    _, outcome = run("nld-overdamped", "skewed")
     assert outcome.scores["failed"] == 1
     states = markov.test_signals("skewed")[1]
     assert outcome.score == pytest.approx((states == 0).mean())  # the most frequent state, always
@@ -147,7 +131,7 @@ def test_mistakes_are_named(small):
         spec_of("nsde", sequences=0)
     with pytest.raises(UserError, match="latent_dim"):
         spec_of("nsde", **{"model.latent_dim": 0})
-    with pytest.raises(ValueError, match="columns 'accuracy'"):
+    with pytest.raises(ValueError, match="20 entries of each of .'accuracy'"):
         SUITE.rescore("uniform", 1, {"right": [1.0] * 20})
-    with pytest.raises(ValueError, match="of 20 sequences"):
+    with pytest.raises(ValueError, match="20 entries of each"):
         SUITE.rescore("uniform", 1, {"accuracy": [1.0]})

@@ -1,0 +1,263 @@
+"""The small deterministic processes of the fidelity suite: all observations, all transitions, exact metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.baselines import metrics as exact_metrics
+from bisimgym.envs.array_task import concatenate, select
+from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
+from bisimgym.envs.jumping.dynamics import JumpingState
+from bisimgym.envs.jumping.dynamics import transition as jumping_transition
+from bisimgym.envs.nav2d.env import transition as nav2d_transition
+
+if TYPE_CHECKING:  # it imports torch, which distances do not need
+    from bisimgym.baselines.isolated import Transitions
+
+#: Exact metrics of :func:`fidelity_process`. MICo of the optimal policy is not among them: all processes here are
+#: deterministic, and there it is bisimulation.
+FIDELITY_METRICS = (
+    "bisimulation-optimal",
+    "bisimulation-random",
+    "mico-random",
+    "policy-similarity",
+    "recursive-similarity",
+)
+#: Environments of each process: an id, and the arguments of each of its parts.
+_PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, Any]]]] = {
+    "nav2d-8x8": ("bisimgym/Nav2D-v0", [{"size": 8, "num_obstacles": 5, "min_goal_distance": 6}]),
+    "nav2d-20x20": ("bisimgym/Nav2D-v0", [{}]),
+    "jumping-25": ("bisimgym/JumpingTask-v0", [{"obstacle_position": 25, "floor_height": 10}]),
+    "jumping-25-45": (
+        "bisimgym/JumpingTask-v0",
+        [{"obstacle_position": position, "floor_height": 10} for position in (25, 45)],
+    ),
+}
+#: Of the layouts.
+_SEED = 0
+
+
+class FidelityProcess(NamedTuple):
+    """A finite process to hold encoders to.
+
+    Attributes:
+        observations: ``uint8[N, H, W, C]``, of all states in which an agent can come to act: one for each image that
+            the environment can show, so that a state with several images counts as several, at distance 0.
+        distances: exact metrics by name, ``float64[N, N]``.
+    """
+
+    observations: np.ndarray
+    distances: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Process:
+    """States of a process that are observed, what they look like, and what one sees after each action.
+
+    Attributes:
+        states: ``int64[N]``, states of ``mdp``.
+        observations: ``uint8[N, H, W, C]``.
+        next_observations: ``uint8[N, A, H, W, C]``.
+    """
+
+    mdp: FiniteMDP
+    states: np.ndarray
+    observations: np.ndarray
+    next_observations: np.ndarray
+
+
+def fidelity_processes() -> tuple[str, ...]:
+    """Return the names of the processes that :func:`fidelity_process` knows."""
+    return tuple(_PROCESSES)
+
+
+class _SameStart(gym.Wrapper):
+    """Starts every episode in the same layout, at the same place, whatever the seed."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(seed=_SEED, options=options)
+
+
+def fidelity_envs(name: str) -> list[Callable[[], gym.Env]]:
+    """Return functions that make the environments of a process, one for each of its parts.
+
+    Agents that learn in them come to see the states of :func:`fidelity_process` and no others.
+
+    Args:
+        name: one of :func:`fidelity_processes`.
+
+    Raises:
+        ValueError: for an unknown process.
+    """
+    if name not in _PROCESSES:
+        raise ValueError(f"name must be one of {list(_PROCESSES)}, got {name!r}")
+    env_id, parts = _PROCESSES[name]
+    return [functools.partial(_make, env_id, **arguments) for arguments in parts]
+
+
+def _make(env_id: str, **arguments: Any) -> gym.Env:
+    return _SameStart(gym.make(env_id, **arguments))
+
+
+def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, discount: float = 0.99) -> FidelityProcess:
+    """Return the observations of a small process and its exact metrics, which are solved once in a Python process.
+
+    The metrics, of :mod:`bisimgym.baselines.metrics`:
+
+    * "bisimulation-optimal", "bisimulation-random": on-policy bisimulation of an optimal policy (the lowest of equally
+      good actions), and of uniformly random actions.
+    * "mico-random": MICo of uniformly random actions.
+    * "policy-similarity": PSM of the optimal policy.
+    * "recursive-similarity": of Nav2D only, mean over actions; its base cost is the share of the actions that move the
+      agent in one of two states and not in the other, times ``1 - discount``. The publication learns its base; this one
+      is ours: like the learned one it is blind to all that actions do not tell.
+
+    Distances are rounded to six digits behind the point, far above the error of the solver: ties are ties.
+
+    Args:
+        name: one of :func:`fidelity_processes`: "nav2d-8x8" and "nav2d-20x20" are layouts of Nav2D, the second as
+            registered, and "jumping-25" and "jumping-25-45" a jumping task with its obstacle there, and two side by
+            side.
+        metrics: which to solve for; those that are not defined are left out. The slowest, "bisimulation-random", takes
+            about half a minute on "nav2d-20x20" and seconds or less elsewhere.
+        discount: in [0, 1).
+
+    Raises:
+        ValueError: for an unknown process or metric, or a discount out of range.
+    """
+    process = _process(name)
+    unknown = [metric for metric in metrics if metric not in FIDELITY_METRICS]
+    if unknown:
+        raise ValueError(f"metrics must be of {list(FIDELITY_METRICS)}, got {unknown}")
+    if not 0 <= discount < 1:
+        raise ValueError(f"discount must be in [0, 1), got {discount!r}")
+    distances = {m: _solved(name, m, float(discount)) for m in metrics if m in fidelity_metrics(name)}
+    return FidelityProcess(process.observations, MappingProxyType(distances))
+
+
+def fidelity_metrics(name: str) -> tuple[str, ...]:
+    """Return the metrics that are defined on a process, of :data:`FIDELITY_METRICS`."""
+    return tuple(m for m in FIDELITY_METRICS if m != "recursive-similarity" or name.startswith("nav2d"))
+
+
+def fidelity_transitions(name: str) -> Transitions:
+    """Return every transition of a process, once: the data of a uniformly random policy that starts anywhere.
+
+    Each of the ``N`` observations of :func:`fidelity_process` has a row for each action, in that order. Rows of the E
+    images at which episodes can end follow: every action leads back to them, without reward, as the exact metrics
+    have it. Losses that take no notice of an episode's end need them to know how far ends are from other states.
+
+    Args:
+        name: one of :func:`fidelity_processes`.
+
+    Returns:
+        Of ``(N + E) * A`` rows: observations ``uint8[H, W, C]``, actions ``int64``, rewards ``float64`` as the
+        environment gives them, and whether the process has ended.
+
+    Raises:
+        ValueError: for an unknown process.
+    """
+    from bisimgym.baselines.isolated import Transitions
+
+    process = _process(name)
+    mdp, states = process.mdp, process.states
+    ended = mdp.terminal[mdp.transition[states]]
+    ends = np.unique(process.next_observations[ended], axis=0)
+    observations = np.concatenate([process.observations, ends])
+    stays = np.repeat(ends, mdp.num_actions, axis=0)
+    return Transitions(
+        observations=np.repeat(observations, mdp.num_actions, axis=0),
+        actions=np.tile(np.arange(mdp.num_actions), len(observations)),
+        rewards=np.concatenate([mdp.reward[states].ravel(), np.zeros(len(stays))]),
+        next_observations=np.concatenate([process.next_observations.reshape(-1, *ends.shape[1:]), stays]),
+        dones=np.concatenate([ended.ravel(), np.ones(len(stays), dtype=bool)]),
+    )
+
+
+@functools.cache
+def _process(name: str) -> _Process:
+    envs = [make() for make in fidelity_envs(name)]
+    for env in envs:
+        env.reset()
+    enumerated = _nav2d if name.startswith("nav2d") else _jumping
+    process = enumerated(*(env.unwrapped for env in envs))
+    process.observations.flags.writeable = process.next_observations.flags.writeable = False
+    return process
+
+
+@functools.cache
+def _solved(name: str, metric: str, discount: float) -> np.ndarray:
+    process = _process(name)
+    mdp, states = process.mdp, process.states
+    solver: exact_metrics.Solver = {"rows": states, "columns": states, "tolerance": 1e-8, "progress": False}
+    if metric == "recursive-similarity":
+        moves = mdp.transition != np.arange(mdp.num_states)[:, None]
+        base = (1 - discount) * (moves[:, None] != moves[None]).mean(axis=2)
+        found = exact_metrics.recursive_similarity(mdp.transition, base, discount, **solver)
+    elif metric == "policy-similarity":
+        policy = mdp.optimal_policy(discount)
+        found = exact_metrics.policy_similarity(mdp.transition, policy, discount, **solver)
+    else:
+        solve = exact_metrics.mico if metric == "mico-random" else exact_metrics.on_policy_bisimulation
+        uniform = np.full(mdp.reward.shape, 1 / mdp.num_actions)
+        policy = mdp.optimal_policy(discount) if metric == "bisimulation-optimal" else uniform
+        found = solve(mdp.transition, mdp.reward, policy, discount, **solver)
+    found = found.round(6)
+    found.flags.writeable = False
+    return found
+
+
+def _nav2d(env: Any) -> _Process:
+    """Return a layout. The goal is left out: an episode is over there, and no loss sees what would follow."""
+    mdp, layout = env.mdp(), env.state
+    free = np.flatnonzero(layout.obstacles[0] == 0)
+    start = int(np.searchsorted(free, layout.start[0]))
+    states = mdp.reachable_states(start)
+    states = states[~mdp.terminal[states]]
+    shown = dataclasses.replace(select(layout, np.zeros(len(states), dtype=np.int64)), cell=free[states])
+    step = functools.partial(nav2d_transition, size=env.task.size)
+    return _Process(mdp, states, env.task.observe(shown), _next_observations(env, shown, step))
+
+
+def _jumping(*envs: Any) -> _Process:
+    """Return jumping tasks side by side.
+
+    An image also shows the frame before, so that an agent on the ground looks otherwise when it has just landed: its
+    states here are images, more than those of :func:`bisimgym.envs.jumping.jumping_mdp`.
+    """
+    parts: dict[str, FiniteMDP] = {}
+    observations: list[np.ndarray] = []
+    next_observations: list[np.ndarray] = []
+    for env in envs:
+        found: dict[tuple[int, ...], JumpingState] = {}
+
+        def key(state: JumpingState, i: int, found: dict[tuple[int, ...], JumpingState] = found) -> tuple[int, ...]:
+            values = tuple(int(getattr(state, field)[i]) for field in ("x", "height", "phase", "previous_height"))
+            found.setdefault(values, select(state, np.array([i])))
+            return values
+
+        name = str(env.state.obstacle_position[0])
+        parts[name] = enumerate_deterministic(env.state, jumping_transition, key, str, env.action_space.n)
+        states = concatenate(list(found.values()))
+        observations.append(env.task.observe(states))
+        next_observations.append(_next_observations(env, states, jumping_transition))
+    mdp = FiniteMDP.union(parts)
+    return _Process(mdp, np.flatnonzero(~mdp.terminal), np.concatenate(observations), np.concatenate(next_observations))
+
+
+def _next_observations(
+    env: Any, states: Any, step: Callable[[Any, np.ndarray], tuple[Any, np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Return what one sees after each action, ``uint8[N, A, H, W, C]``, in N states of a task."""
+    count = len(env.task.observe(states))
+    actions = range(env.action_space.n)
+    return np.stack([env.task.observe(step(states, np.full(count, a))[0]) for a in actions], axis=1)

@@ -1,0 +1,149 @@
+"""What a trained model says of hidden states: wells or clusters as states, and how much time is spent in each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from bisimgym.baselines.langevin.energy import inverse_softplus
+from bisimgym.baselines.langevin.landscape import Wells, assign_wells, find_wells
+from bisimgym.baselines.langevin.model import Paths
+from bisimgym.baselines.langevin.occupancy import (
+    empirical_weights,
+    laplace_weights,
+    matched_l1,
+    quadrature_weights,
+    sampled_weights,
+)
+from bisimgym.baselines.langevin.refit import refit, refit_underdamped
+from bisimgym.baselines.langevin.segmentation import best_permutation
+from bisimgym.benchmarks.suites.markov.comparators import KMeansStates
+from bisimgym.benchmarks.suites.markov.settings import NUM_STATES
+from bisimgym.envs.markov_signal import signal_law
+
+#: Sequences of the training data that wells are found in and named by.
+NAMING_SEQUENCES = 200
+#: Simulated chains: how many, how many frames, how many of these are left out, and how far apart the counted ones are.
+CHAINS, CHAIN_LENGTH, CHAIN_WARM_UP, CHAIN_STRIDE = 2000, 1000, 200, 20
+#: How often an encoded frame counts as a draw from the law at rest in the second refit: once in ten frames, about the
+#: time in which the chains forget (13 frames).
+STATIONARITY = 0.1
+#: The sampler of exp(-beta E), and cells of the quadrature along each axis.
+SAMPLER, CELLS = {"num_chains": 1000, "warm_up": 500, "num_steps": 2000}, 300
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """What divides latent space into states.
+
+    Attributes:
+        centers: ``float64[K, d]``, minima of the energy, or centers of clusters.
+        labels: returns ``int64[...]`` regions of positions ``float[..., d]``, -1 for none.
+        wells: of the energy, or None.
+    """
+
+    centers: np.ndarray
+    labels: Callable[[np.ndarray], np.ndarray]
+    wells: Wells | None
+
+    @property
+    def count(self) -> int:
+        return len(self.centers)
+
+
+def find_regions(model: Any, encoded: np.ndarray, seed: int) -> Regions:
+    """Return the wells of a model's energy that hold encoded paths.
+
+    Args:
+        model: a :class:`~bisimgym.baselines.langevin.model.NeuralLangevinDynamics`. Without an energy it has three
+            clusters instead, whose number is given and not found.
+        encoded: ``float[..., d]``.
+        seed: of the clusters.
+    """
+    energy = model.energy
+    if energy is None:
+        clusters = KMeansStates(encoded, NUM_STATES, seed)
+        return Regions(clusters.centers, clusters.states, None)
+    wells = find_wells(energy, encoded.reshape(-1, encoded.shape[-1]))
+
+    def labels(positions: np.ndarray) -> np.ndarray:
+        return assign_wells(energy, wells, positions.reshape(-1, positions.shape[-1])).reshape(positions.shape[:-1])
+
+    return Regions(wells.minima, labels, wells)
+
+
+def occupancy_errors(
+    model: Any, regions: Regions, matching: np.ndarray, signals: np.ndarray, task: str, seed: int
+) -> dict[str, float]:
+    """Return the l1 errors of all estimates of how much time is spent in each state, but that of encoded signals.
+
+    Args:
+        model: trained on the signals.
+        regions: found on the first of them.
+        matching: of regions with states.
+        signals: ``float[N, T, D]``, training signals.
+        task: of the suite.
+        seed: of samples.
+    """
+    stationary = signal_law(task).stationary
+    encoded = model.encode(signals[:NAMING_SEQUENCES]).positions.reshape(-1, model.latent_dim)
+
+    def chain(of: Any, cut: Regions) -> np.ndarray:
+        paths = of.sample(CHAINS, CHAIN_LENGTH, seed=seed).positions[:, CHAIN_WARM_UP::CHAIN_STRIDE]
+        return empirical_weights(cut.labels(paths), cut.count)
+
+    if regions.count == 0:
+        return {}
+    weights = {"chain": chain(model, regions)}
+    wells = regions.wells
+    if wells is not None:
+        weights |= {
+            "order0": laplace_weights(wells, model.beta, order=0),
+            "order2": laplace_weights(wells, model.beta),
+            "quadrature": quadrature_weights(model.energy, model.beta, wells, CELLS).weights,
+            "sampling": sampled_weights(model.energy, model.beta, wells, encoded, seed, **SAMPLER).weights,
+        }
+    errors = {f"l1_{name}": matched_l1(w, stationary, matching) for name, w in weights.items()}
+    # What the control does within a frame is not part of a path: no refit then.
+    if wells is None or model.settings["substeps"] > 1:
+        return errors
+    paths = model.encode(signals, sample=True, seed=seed)
+    before = regions.labels(encoded)
+    known = before >= 0
+    for kind, stationarity in (("refit", 0.0), ("stationary", STATIONARITY)):
+        refitted = _refitted(model, paths, stationarity)
+        errors[f"{kind}_beta"] = refitted.beta
+        recut = find_regions(refitted, encoded[None], seed)
+        if recut.wells is None or recut.count == 0:
+            continue
+        # The refit moves wells: they are those of the states whose frames flow into them.
+        after = recut.labels(encoded)
+        rematching = best_permutation(after[None, known], before[None, known], recut.count, regions.count)
+        rematching = np.where(matching >= 0, np.append(rematching, -1)[matching], -1)
+        found = {
+            "order2": laplace_weights(recut.wells, refitted.beta),
+            "quadrature": quadrature_weights(refitted.energy, refitted.beta, recut.wells, CELLS).weights,
+            "chain": chain(refitted, recut),
+        }
+        errors |= {f"l1_{kind}_{name}": matched_l1(w, stationary, rematching) for name, w in found.items()}
+    return errors
+
+
+def _refitted(model: Any, paths: Paths, stationarity: float) -> Any:
+    """Return a copy of a model with the energy and beta that sampled paths are most likely under."""
+    step, friction = model.settings["step"], model.friction
+    if paths.momenta is None:
+        energy, beta = refit(model.energy, paths.positions, step, friction, stationarity=stationarity)
+    else:
+        states = (paths.positions, paths.momenta)
+        energy, beta = refit_underdamped(model.energy, *states, step, friction, model.mass, stationarity=stationarity)
+    refitted = copy.deepcopy(model)
+    refitted.dynamics.energy = energy
+    with th.no_grad():
+        refitted.dynamics.raw_beta.copy_(inverse_softplus(beta, "beta"))
+    return refitted

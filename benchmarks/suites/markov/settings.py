@@ -1,0 +1,131 @@
+"""Tasks, methods, presets, measures and published numbers of the markov suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bisimgym.benchmarks.suites.base import Measure, Method, Preset, Published, Task
+
+PAPER = "Koop et al. (2022)"
+NUM_STATES = 3
+#: Agents are tested on so many sequences of so many frames, the same for all runs.
+TEST_SEQUENCES, TEST_LENGTH, TEST_SEED = 500, 500, 1_000_000
+#: Frames of the signals that are learned from, as in the paper.
+TRAINING_LENGTH = 200
+
+TASKS = {
+    "uniform": Task(
+        "Uniform chain",
+        "Three hidden states, each as frequent, that last 20 frames; 15-dimensional Gaussian signals",
+        published_note=f"{PAPER} keep the best five of a larger set of models; here all seeds count.",
+    ),
+    "skewed": Task(
+        "Skewed chain",
+        "The same with states of frequency 0.45, 0.35 and 0.20",
+        published_note=(
+            f"The chain of {PAPER} is not published, only its stationary law: this one is ours. They keep the best "
+            "five of a larger set of models, test on sequences of 200 frames, and give no overdamped result."
+        ),
+    ),
+}
+
+
+def _learned(description: str, dynamics: str, model: Mapping[str, Any] | None = None, **fit: Any) -> Method:
+    return Method(
+        description,
+        {
+            "model": {"dynamics": dynamics, "latent_dim": 2, "substeps": 1, **(model or {})},
+            "fit": {"batch_size": 64, "learning_rate": 6e-3, "curvature_penalty": 0.0, "weight_average": 0.995, **fit},
+        },
+    )
+
+
+METHODS = {
+    "nld-overdamped": _learned(
+        "Neural Langevin dynamics, overdamped: the drift is the gradient of an energy", "overdamped"
+    ),
+    "nld-underdamped": _learned("Neural Langevin dynamics with momenta and friction", "underdamped"),
+    "nsde": _learned("A neural SDE with any drift; its states are three clusters of its paths", "general"),
+    "exact-filter": Method(
+        "The forward filter of the true law: no online method is better on average", {}, trains=False
+    ),
+    "smoother": Method("The true law's smoother, which sees the future too", {}, trains=False),
+    "frame-map": Method("The most probable state of each frame by itself, by the true law", {}, trains=False),
+    "gmm-hmm": Method(
+        "A hidden Markov model with Gaussian emissions, fitted by EM without the truth; its filter", {}, trains=False
+    ),
+    "k-means": Method("Three clusters of frames, without memory", {}, trains=False),
+    "always-uniform": Method(
+        "Guesses every state as often, whatever it sees: what an occupancy error must beat", {}, trains=False
+    ),
+}
+
+PRESETS = {
+    "smoke": Preset(
+        "Seconds: shows that everything runs, scores mean nothing",
+        {"sequences": 64, "evaluations": 1, "fit": {"updates": 20, "long_updates": 5, "kl_warm_up": 5, "warm_up": 5}},
+    ),
+    "short": Preset(
+        "1200 updates: about a minute per run on one core",
+        {"sequences": 1000, "evaluations": 4, "fit": {"updates": 1200, "long_updates": 500}},
+    ),
+}
+
+_ESTIMATES = {
+    "encoded": "of encoded test signals",
+    "sampling": "of samples of exp(-beta E), the paper's estimate (a)",
+    "order0": "by the depths of the wells, the paper's estimate (b)",
+    "order2": "by depths and curvatures of the wells, the paper's estimate (c)",
+    "quadrature": "by quadrature of exp(-beta E), exact for the energy",
+    "chain": "of the simulated prior chain, one step per frame as it was trained",
+    "refit_order2": "by depths and curvatures, after energy and beta are refitted to the encoded paths",
+    "refit_quadrature": "by quadrature, after the refit",
+    "refit_chain": "of the simulated chain of the refitted energy and beta",
+    "stationary_order2": "by depths and curvatures, after a refit where every tenth frame is a draw from exp(-beta E)",
+    "stationary_quadrature": "by quadrature, after the refit with draws from exp(-beta E)",
+    "stationary_chain": "of the simulated chain, after the refit with draws from exp(-beta E)",
+}
+#: Of these, what tables of results show; pages show all.
+_SHOWN = ("encoded", "order2", "stationary_quadrature")
+
+MEASURES = {
+    "sampled": Measure("sampled path", "Accuracy along paths drawn from the posterior, as in the paper"),
+    "wells": Measure("wells", "Minima of the energy that hold at least 2 % of the encoded frames", False, False),
+    "failed": Measure("failed", "Share of seeds whose training diverged, or that found another number of wells than 3"),
+    **{
+        f"l1_{name}": Measure(
+            f"l1 {name.replace('_', ' ')}",
+            f"Error of the occupancy of states, sum |w - pi|, {how}",
+            in_tables=name in _SHOWN,
+            percent=False,
+        )
+        for name, how in _ESTIMATES.items()
+    },
+    "lag": Measure("lag", "Frames by which guesses come late: where their accuracy peaks", False, percent=False),
+    "beta": Measure("beta", "Learned inverse temperature", False, percent=False),
+    "refit_beta": Measure("refitted beta", "Inverse temperature after the refit", False, percent=False),
+    "stationary_beta": Measure(
+        "stationary beta", "Inverse temperature after the refit with draws from exp(-beta E)", False, percent=False
+    ),
+}
+
+
+_OVER, _UNDER = "nld-overdamped", "nld-underdamped"
+PUBLISHED = {
+    key: Published(score, std, "std of the best five models", f"{PAPER}, Table {table}")
+    for key, (score, std, table) in {
+        ("uniform", _OVER, "sampled"): (0.926, 0.006, "3"),
+        ("uniform", _UNDER, "sampled"): (0.822, 0.056, "3"),
+        ("skewed", _UNDER, "sampled"): (0.853, 0.011, "6"),
+        ("uniform", _OVER, "l1_sampling"): (0.047, 0.037, "1"),
+        ("uniform", _OVER, "l1_order0"): (0.051, 0.022, "1"),
+        ("uniform", _OVER, "l1_order2"): (0.040, 0.013, "1"),
+        ("uniform", _UNDER, "l1_sampling"): (0.072, 0.068, "1"),
+        ("uniform", _UNDER, "l1_order0"): (0.041, 0.029, "1"),
+        ("uniform", _UNDER, "l1_order2"): (0.021, 0.0044, "1"),
+        ("skewed", _UNDER, "l1_sampling"): (0.23, 0.040, "4"),
+        ("skewed", _UNDER, "l1_order0"): (0.24, 0.049, "4"),
+        ("skewed", _UNDER, "l1_order2"): (0.22, 0.0061, "4"),
+    }.items()
+}

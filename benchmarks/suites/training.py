@@ -1,0 +1,139 @@
+"""The one training loop of all suites: train, evaluate, log, save, and go on where a run was cut off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bisimgym.baselines.core.atomic_write import atomic_write
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites.base import Monitor, Outcome
+
+Model = TypeVar("Model")
+#: Reports how much is done; returns True, by which callbacks of SB3 go on.
+Reached = Callable[[int], bool]
+
+
+def train_with_evaluations(
+    monitor: Monitor,
+    x_name: str,
+    *,
+    done: int,
+    total: int,
+    every: int,
+    train: Callable[[Reached], Any],
+    evaluate: Callable[[], Outcome],
+    save: Callable[[], Any] = lambda: None,
+    complete: Callable[[Sequence[float]], Outcome] | None = None,
+    columns: Callable[[], Mapping[str, float]] = dict,
+    from_start: bool = False,
+) -> Outcome:
+    """Train, with an evaluation, a row of the curve and a checkpoint at every multiple of ``every`` and at the end.
+
+    Args:
+        monitor: of the run.
+        x_name: what is counted: the x axis of the curve.
+        done: how much the checkpoint has, 0 without one.
+        total: how much there will be.
+        every: how much lies between two evaluations, at least as much as between two calls of ``reached``.
+        train: ``train(reached)`` trains from ``done`` to ``total``, if there is anything between, and calls
+            ``reached(done)`` wherever training can be saved and go on.
+        evaluate: scores what is trained so far.
+        save: writes a checkpoint.
+        complete: ``complete(scores)`` is the last evaluation, given the scores of those before; None: ``evaluate()``.
+        columns: further columns of the rows.
+        from_start: whether the curve begins with an evaluation before training.
+
+    Returns:
+        The last evaluation.
+    """
+    # The row of the whole belongs to the result: it is written again if the run was cut off between the two.
+    curve = monitor.resume_curve(x_name, min(done, total - 1))
+    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
+    scores = [row["score"] for row in curve]
+    due = (done // every + 1) * every
+
+    def log(at: int, outcome: Outcome) -> None:
+        scores.append(outcome.score)
+        row = {x_name: at, "score": outcome.score, **outcome.scores, **columns()}
+        monitor.log({**row, "seconds": watch.seconds()})
+
+    def reached(at: int) -> bool:
+        nonlocal due
+        if due <= at < total:
+            due += every
+            with watch.paused():
+                log(at, evaluate())
+                save()
+        monitor.progress(at, total)
+        return True
+
+    if from_start and not curve and done < total:
+        with watch.paused():
+            log(done, evaluate())
+    monitor.progress(done, total)
+    train(reached)
+    with watch.paused():
+        outcome = complete(scores) if complete else evaluate()
+        log(total, outcome)
+        save()
+    monitor.progress(total, total)
+    return outcome
+
+
+def without_training(monitor: Monitor, x_name: str, compute: Callable[[], Outcome]) -> Outcome:
+    """Return what a method comes to that computes and does not train: a curve of one row, at 0."""
+    watch = Stopwatch()
+    monitor.progress(0, 1)
+    monitor.resume_curve(x_name, -1)
+    outcome = compute()
+    monitor.log({x_name: 0, "score": outcome.score, **outcome.scores, "seconds": watch.seconds()})
+    monitor.progress(1, 1)
+    return outcome
+
+
+def from_checkpoint(checkpoint: Path, load: Callable[[Path], Model]) -> Model | None:
+    """Return what a run's checkpoint holds, or ``None`` if it has none yet.
+
+    Raises:
+        UserError: if the checkpoint cannot be read.
+    """
+    if not checkpoint.exists():
+        return None
+    try:
+        return load(checkpoint)
+    except Exception as error:  # whatever reading a damaged archive raises
+        raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
+
+
+def save_whole(model: Any, checkpoint: Path) -> None:
+    """Have a model write itself, with ``save(path)``, to a file that is replaced at once; makes the file's folder."""
+    checkpoint.parent.mkdir(exist_ok=True)
+    with atomic_write(checkpoint) as temporary:
+        model.save(temporary)
+
+
+class Stopwatch:
+    """Seconds of training, over all parts of a run that was cut off, without pauses.
+
+    Args:
+        before: seconds of earlier parts.
+    """
+
+    def __init__(self, before: float = 0.0):
+        self._start = time.perf_counter() - before
+        self._paused_at: float | None = None
+
+    def seconds(self) -> float:
+        now = time.perf_counter() if self._paused_at is None else self._paused_at
+        return round(now - self._start, 2)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._paused_at = paused_at = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - paused_at
+        self._paused_at = None
