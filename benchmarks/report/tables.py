@@ -81,12 +81,16 @@ def pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]], texts: int 
 
 
 class FigureTable(NamedTuple):
-    """A table of measured figures: its first ``texts`` columns are texts, and all others numbers."""
+    """A table of measured figures: its first ``texts`` columns are texts, and all others numbers.
+
+    ``marker`` names the place of the documentation that shows it.
+    """
 
     title: str
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
     texts: int = 1
+    marker: str = ""
 
     def markdown(self) -> str:
         """Return title and table as Markdown."""
