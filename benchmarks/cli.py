@@ -218,7 +218,7 @@ def report(
 def speed(
     what: Annotated[Topic, typer.Argument(help="What to measure.")],
     seconds: Annotated[
-        float, typer.Option(min=0, help="Time for each comparison; 0 takes one turn of each, for trying out.")
+        float, typer.Option(help="Time for each comparison; 0 takes one turn of each, for trying out.")
     ] = 1.0,
     env: Annotated[
         list[str] | None, typer.Option(metavar="ENV_ID", help="With envs: only this one (default: all but MuJoCo's).")
@@ -234,6 +234,8 @@ def speed(
 
     if env and what is not Topic.envs:
         raise UserError(f"--env goes with `speed envs`: `speed {what}` has environments of its own")
+    if not seconds >= 0:
+        raise UserError(f"--seconds must not be negative, got {seconds:g}")
     if json_ is not None:
         make_folder(json_.parent)
     console = Console()

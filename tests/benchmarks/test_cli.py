@@ -1,14 +1,12 @@
 """The command, and its one-line errors."""
 
 import dataclasses
-import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bisimgym
+from bisimgym.benchmarks import listing
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running.run_folder import RunFolder, write_json
@@ -53,12 +51,6 @@ class TestErrors:
             (["dance"], "dance"),
             (["report"], "nothing to report"),
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
-            (["throughput", "CartPole-v1"], "unknown environment 'CartPole-v1'"),
-            (["throughput", "bisimgym/JumpingTask-v0", "--metrics"], "--metrics measures no environment"),
-            (["throughput", "--readme", "x.md"], "--readme goes with one of --metrics"),
-            (["heatmaps", "--discount", "1"], "discount must be in [0, 1), got 1.0"),
-            (["heatmaps", "--obstacles", "25", "99"], "obstacle_position must be"),
-            (["heatmaps", "--out", "picture.xyz"], "must end in one of"),
             (["evaluate", "jumping", "--agent", "x", "--task", "square"], "unknown task 'square'"),
             (["evaluate", "jumping", "--agent", "x", "--budget", "-1"], "must not be negative"),
         ],
@@ -68,11 +60,6 @@ class TestErrors:
         if arguments[0] == "run" and "--preset" not in arguments:
             arguments = [*arguments, "--preset", "smoke"]
         assert expected in error_of(*arguments)
-
-    def test_figures_that_cannot_be_written_are_an_error_before_anything_is_measured(self, tmp_path, error_of):
-        (tmp_path / "file").write_text("")
-        line = error_of("throughput", "--seconds", "100", "--json", tmp_path / "file/figures.json")
-        assert "cannot write to" in line
 
     def test_an_interrupt_says_how_to_go_on(self, capsys, monkeypatch):
         def interrupt(name):
@@ -194,18 +181,7 @@ class TestCommand:
     def test_help_names_every_command(self, capsys):
         assert main(["--help"]) == 0
         text = capsys.readouterr().out
-        for command in (
-            "list",
-            "run",
-            "evaluate",
-            "report",
-            "throughput",
-            "heatmaps",
-            "landscape",
-            "pages",
-            "pictures",
-            "doctor",
-        ):
+        for command in ("list", "run", "evaluate", "report", "speed", "landscape", "doctor"):
             assert command in text
             assert main([command, "--help"]) == 0
 
@@ -215,119 +191,24 @@ class TestCommand:
         assert "No known problem found" in text
         assert "precision='auto' is" in text
 
-    def test_doctor_knows_bad_pairs(
-        self,
-    ):
+    def test_a_listing_says_what_is_missing(self, capsys, monkeypatch):
+        def title(env_id):
+            if "Distracting" in env_id:
+                raise ImportError("needs dm_control")
+            return "A task."
+
+        monkeypatch.setattr(listing, "env_title", title)
+        assert main(["list", "envs"]) == 0
+        out = capsys.readouterr().out
+        assert "bisimgym/Nav2D-v0  A task." in out
+        assert "bisimgym/DistractingWalkerWalk-v0  (needs dm_control)" in out
+
+    def test_doctor_knows_bad_pairs(self):
         from bisimgym.benchmarks.running.doctor import known_bad_pairs
 
         assert known_bad_pairs({"pygame": "2.6.1", "numpy": "2.1", "mujoco": "3.17", "dm-control": "1.0.50"}) == []
         problems = known_bad_pairs({"pygame-ce": "2.5", "mujoco": "4.0.1", "dm-control": "1.0.50", "numpy": "1.26"})
         assert len(problems) == 3
-
-    def test_throughput(self, tmp_path, capsys, monkeypatch):
-        from bisimgym.benchmarks.speed import envs as throughput
-
-        monkeypatch.setattr(throughput, "VECTOR_SIZES", (4, 8))
-        file = tmp_path / "figures.json"
-        arguments = ["throughput", "bisimgym/JumpingTask-v0", "--seconds", "0.05", "--json", str(file)]
-        assert main(arguments) == 0
-        figures = json.loads(file.read_text())
-        rows = figures["environments"][0]["vector"]
-        assert [row["num_envs"] for row in rows] == [4, 8]
-        assert rows[1]["observation_bytes"] == 8 * 7200
-        assert all(row["steps_per_second"] > 0 and row["of_copy_bound"] > 0 for row in rows)
-        assert set(figures["learners"][0]["updates_per_second"]) == {"float32", "bfloat16"}
-        assert "vector 8" in capsys.readouterr().out
-
-    @pytest.mark.parametrize("env_id", ["Nav2DGoal-v0", "LQRDistractors-v0", "MarkovSignal-v0"])
-    def test_throughput_of_other_observations(self, env_id, tmp_path, monkeypatch):
-        from bisimgym.benchmarks.speed import envs as throughput
-
-        monkeypatch.setattr(throughput, "VECTOR_SIZES", (4,))
-        file = tmp_path / "figures.json"
-        name = f"bisimgym/{env_id}"
-        assert main(["throughput", name, "--seconds", "0.01", "--no-learners", "--json", str(file)]) == 0
-        row = json.loads(file.read_text())["environments"][0]["vector"][0]
-        expected = {"Nav2DGoal-v0": 800 + 32, "LQRDistractors-v0": 520 * 4, "MarkovSignal-v0": 15 * 4}[env_id]
-        assert row["observation_bytes"] == 4 * expected
-
-    def test_throughput_of_metrics(self, tmp_path, capsys, monkeypatch):
-        from bisimgym.benchmarks.speed import metrics as metric_speed
-
-        whole = metric_speed.measure
-        monkeypatch.setattr(metric_speed, "measure", lambda console: whole(console, scale=0.02))
-        file = tmp_path / "figures.json"
-        assert main(["throughput", "--metrics", "--json", str(file)]) == 0
-        figures = json.loads(file.read_text())
-        assert {row["what"].split(",")[0].split()[0] for row in figures["rows"]} == {
-            "PSM",
-            "bisimulation",
-            "recursive",
-            "MICo",
-            "one",
-        }
-        assert all(row["times_faster"] == row["reference_seconds"] / row["seconds"] > 0 for row in figures["rows"])
-        assert figures["memory"]["peak_gib"] > figures["memory"]["result_gib"] > 0
-        assert "times faster" in capsys.readouterr().out
-
-    def test_heatmaps(self, tmp_path, capsys):
-        picture, arrays = tmp_path / "new" / "metrics.png", tmp_path / "metrics.npz"
-        assert main(["heatmaps", "--out", str(picture), "--arrays", str(arrays)]) == 0
-        assert picture.read_bytes().startswith(b"\x89PNG")
-        with np.load(arrays) as distances:
-            zeros = {name: int((distances[name] == 0).sum()) for name in distances}
-            assert zeros == {
-                "bisimulation": 24,
-                "policy_similarity": 1068,
-                "π*-bisimulation": 56,
-                "true_similarity": 1068,
-            }
-            np.testing.assert_array_equal(distances["policy_similarity"] == 0, distances["true_similarity"] == 0)
-            assert distances["π*-bisimulation"].max() == pytest.approx(4246.45, abs=0.005)
-            assert distances["policy_similarity"].max() == pytest.approx(1.99, abs=1e-9)
-        assert "policy similarity (PSM): up to 1.99, 1068 of 3136 pairs at 0" in capsys.readouterr().out
-
-
-def test_the_tables_of_the_pages_are_what_the_committed_rows_generate(tmp_path):
-    root = Path(__file__).parents[2]
-    (line,) = [line for line in (root / "Makefile").read_text().splitlines() if "report --committed" in line]
-    pages = [root / page for page in re.findall(r"--readme (\S+)", line)]
-    copies = [tmp_path / page.name for page in pages]
-    arguments = []
-    for page, copy in zip(pages, copies, strict=True):
-        copy.write_text(page.read_text())
-        arguments += ["--readme", str(copy)]
-    assert main(["report", "--committed", "--out", str(tmp_path / "site"), *arguments]) == 0
-    for page, copy in zip(pages, copies, strict=True):
-        assert copy.read_text() == page.read_text(), page.name
-
-
-def test_the_table_of_metric_speed_is_that_of_the_committed_figures(tmp_path):
-    from bisimgym.benchmarks.cli import write_between_markers
-    from bisimgym.benchmarks.speed import metrics as metric_speed
-
-    root = Path(__file__).parents[2]
-    copy = tmp_path / "metrics.md"
-    copy.write_text((root / "docs" / "metrics.md").read_text())
-    figures = json.loads((root / "benchmarks" / "results" / "metric_speed.json").read_text())
-    write_between_markers({"metric speed": metric_speed.markdown(figures)}, copy)
-    assert copy.read_text() == (root / "docs" / "metrics.md").read_text()
-
-
-def test_the_pages_of_the_environments_are_what_their_docstrings_say(tmp_path):
-    from bisimgym.benchmarks import env_pages
-    from bisimgym.envs import IDS
-
-    committed = Path(__file__).parents[2] / "docs" / "envs"
-    assert main(["pages", "--out", str(tmp_path), "--no-pictures"]) == 0
-    for path in tmp_path.iterdir():
-        assert (committed / path.name).read_text() == path.read_text(), f"{path.name}: run bisimgym pages"
-    for env_id in IDS:
-        picture = (committed / f"{env_pages.page_name(env_id)}.gif").read_bytes()
-        assert picture.startswith(b"GIF89a")
-        assert len(picture) < 2_000_000
-    env_pages.animation("bisimgym/Nav2DCorridor-v0", tmp_path / "corridor.gif")
-    assert (tmp_path / "corridor.gif").stat().st_size > 1000
 
 
 def test_the_version_is_shown(capsys):
