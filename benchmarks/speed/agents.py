@@ -119,7 +119,8 @@ def trainable(algorithm: type[OffPolicyAlgorithm], policy: Any, space: spaces.Bo
 def stock(algorithm: str, name: str, **policy_arguments: Any) -> Any:
     """Return SB3's DQN or SAC on images of :data:`IMAGES`, with the network that ours has."""
     kwargs = {"features_extractor_class": ImageExtractor, **policy_arguments}
-    return trainable({"DQN": DQN, "SAC": SAC}[algorithm], "CnnPolicy", images(name), policy_kwargs=kwargs)
+    algorithms: dict[str, type[OffPolicyAlgorithm]] = {"DQN": DQN, "SAC": SAC}
+    return trainable(algorithms[algorithm], "CnnPolicy", images(name), policy_kwargs=kwargs)
 
 
 def ours(algorithm: str, name: str, precision: str) -> Any:
@@ -170,8 +171,8 @@ def methods(
     networks = {name: _network(model) for name, model in learners.items()}
     plain = {n: trainable(_PARENTS[parent], policy, space, **dict(n)) for n in networks.values()}
     updates = _UPDATES[observations]
-    models = {**plain, **learners}
-    trains = {str(key): functools.partial(model.train, updates, batch_size) for key, model in models.items()}
+    models = {**{str(network): model for network, model in plain.items()}, **learners}
+    trains = {key: functools.partial(model.train, updates, batch_size) for key, model in models.items()}
     with torch_threads(threads):
         ms = medians(trains, seconds, work=updates / 1000)
     for name, model in learners.items():
@@ -295,7 +296,9 @@ def imitation(seconds: float, updates: int = 5) -> Iterator[Figures]:
     for device in ("cuda", "cpu") if th.cuda.is_available() else ("cpu",):
 
         def updating(precision: str, device: str = device) -> Callable[[], None]:
-            model = ImitationLearner(demonstrations=data, seed=0, device=device, **{**settings, "precision": precision})
+            model: Any = ImitationLearner(
+                demonstrations=data, seed=0, device=device, **{**settings, "precision": precision}
+            )
 
             def update() -> None:
                 model.learn(updates, reset_num_timesteps=False, log_interval=None)

@@ -133,9 +133,11 @@ def frames(task: str, preset: str, renderers: Sequence[str], seconds: float) -> 
     drawing = {name: functools.partial(draw, renderer) for name, renderer in drawers.items()}
     frame = medians(drawing, seconds, work=len(clip.states) / 1000)
     steps = rates({name: Rollout(env) for name, env in envs.items()}, seconds)
-    for opened in (*drawers.values(), *envs.values()):
-        opened.close()
-    row = {
+    for drawer in drawers.values():
+        drawer.close()
+    for env in envs.values():
+        env.close()
+    row: Figures = {
         "task": task,
         "preset": preset,
         "frame_ms": frame,

@@ -6,8 +6,9 @@ that ends of episodes and resets count at the rate at which they happen.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -108,9 +109,9 @@ def signals(seconds: float) -> Iterator[Figures]:
     law, rng = signal_law(), np.random.default_rng(0)
     for sequences, length in ((500, 500), (5000, 200)):
         shape = (sequences, length, law.means.shape[1])
-        sampling = {
-            "signals": lambda n=sequences, t=length: sample_signals(law, n, t, seed=0),
-            "gaussians": lambda s=shape: rng.standard_normal(s, dtype=np.float32),
+        sampling: dict[str, Callable[[], Any]] = {
+            "signals": functools.partial(sample_signals, law, sequences, length, seed=0),
+            "gaussians": functools.partial(rng.standard_normal, shape, np.float32),
         }
         took = medians(sampling, 2 * seconds)
         yield _beside(f"Markov signals, {shape}", took["signals"], "their Gaussians", took["gaussians"])

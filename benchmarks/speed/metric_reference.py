@@ -77,7 +77,7 @@ def transport_by_program(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> floa
     solution = linprog(
         cost[np.ix_(at_x, at_y)].ravel(), A_eq=marginals, b_eq=np.concatenate([x[at_x], y[at_y]]), bounds=(0, None)
     )
-    if solution.status != 0:
+    if solution.status != 0 or solution.fun is None:
         raise ArithmeticError(f"the linear program failed: {solution.message}")
     return float(solution.fun)
 

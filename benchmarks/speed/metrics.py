@@ -121,15 +121,19 @@ def deterministic(seconds: float, scale: float) -> Iterator[Figures]:
         "jumping tasks": tasks,
     }
     for name, mdp in processes.items():
-        costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
-        distance = np.zeros(costs.shape[1:])
-        yield _beside_sweeps(
-            f"bisimulation, {name}, S = {mdp.num_states}, A = {mdp.num_actions}",
-            lambda m=mdp: metrics.bisimulation(m.transition, m.reward, DISCOUNT, **_QUIET),
-            lambda m=mdp, d=distance, c=costs: reference.deterministic_sweep(d, m.transition, c, DISCOUNT),
-            costs.max(),
-            seconds,
-        )
+        yield _bisimulation(name, mdp, seconds)
+
+
+def _bisimulation(name: str, mdp: FiniteMDP, seconds: float) -> Figures:
+    costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
+    distance = np.zeros(costs.shape[1:])
+    return _beside_sweeps(
+        f"bisimulation, {name}, S = {mdp.num_states}, A = {mdp.num_actions}",
+        lambda: metrics.bisimulation(mdp.transition, mdp.reward, DISCOUNT, **_QUIET),
+        lambda: reference.deterministic_sweep(distance, mdp.transition, costs, DISCOUNT),
+        costs.max(),
+        seconds,
+    )
 
 
 def weighted(seconds: float, scale: float) -> Iterator[Figures]:

@@ -127,6 +127,10 @@ class Suite:
         check: raises ``ValueError`` for settings that cannot be trained with.
         rescore: ``rescore(task, seed, outcomes) -> scores`` recomputes what follows from ``Outcome.outcomes``, "score"
             and further measures; raises ``ValueError`` if they are not of this task and seed.
+        published_measure: the measure that published scores were computed by, where a method has it; it stands beside
+            them.
+        grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
+            the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
     """
 
     name: str
@@ -147,6 +151,8 @@ class Suite:
     training_envs: Callable[[str, int], Any]
     check: Callable[[Spec], None]
     rescore: Callable[[str, int, Mapping[str, list]], Mapping[str, float]]
+    published_measure: str = ""
+    grid: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)
