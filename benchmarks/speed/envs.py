@@ -104,7 +104,7 @@ def _beside(what: str, seconds: float, bound: str, bound_seconds: float) -> Figu
 
 def signals(seconds: float) -> Iterator[Figures]:
     """Measure whole data sets of Markov signals, beside the Gaussian numbers in them."""
-    from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+    from bisimgym.envs.markov_signal import sample_signals, signal_law
 
     law, rng = signal_law(), np.random.default_rng(0)
     for sequences, length in ((500, 500), (5000, 200)):
@@ -119,7 +119,7 @@ def signals(seconds: float) -> Iterator[Figures]:
 
 def lqr_steps(seconds: float) -> Iterator[Figures]:
     """Measure steps of the largest LQR task, beside the matrix product in them."""
-    from bisimgym.envs.lqr.env import lqr_system
+    from bisimgym.envs.lqr import lqr_system
 
     rng = np.random.default_rng(0)
     weights = lqr_system(10_000).observation_matrix.astype(np.float32)

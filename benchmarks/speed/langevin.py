@@ -15,7 +15,7 @@ from bisimgym.baselines.langevin.energy import NetworkEnergy
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 from bisimgym.benchmarks.report.tables import FigureTable
 from bisimgym.benchmarks.speed.harness import Figures, Part, medians, table, torch_threads
-from bisimgym.envs.markov_signal.env import sample_signals, signal_law
+from bisimgym.envs.markov_signal import sample_signals, signal_law
 
 DYNAMICS = ("overdamped", "underdamped", "general")
 #: Frames of the windows that are learned from, of which an update takes so many.

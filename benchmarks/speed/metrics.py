@@ -17,7 +17,7 @@ from bisimgym.benchmarks.running import machine
 from bisimgym.benchmarks.speed import metric_reference as reference
 from bisimgym.benchmarks.speed.harness import Figures, Part, medians, table
 from bisimgym.envs.finite_mdp import FiniteMDP
-from bisimgym.envs.jumping.env import jumping_union
+from bisimgym.envs.jumping import jumping_union
 from bisimgym.envs.jumping.grids import ALL_TASKS
 from bisimgym.envs.toy_mdps import garnet, grid_world
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bisimgym.baselines import metrics
-from bisimgym.envs.jumping.env import jumping_mdp
+from bisimgym.envs.jumping import jumping_mdp
 
 #: Of text and outlines in all pictures.
 INK = "#1b2733"

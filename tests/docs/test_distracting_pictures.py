@@ -44,34 +44,6 @@ def test_the_table_of_presets_says_how_to_make_each_from_clean():
         assert distraction("clean", **eval(f"dict({cells.replace('`', '')})")) == PRESETS[name]
 
 
-class TestGrid:
-    def test_layout(self):
-        colors = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 0)], [(0, 0, 0), (255, 0, 255)]]
-        frames = [[np.full((5, 5, 3), color, np.uint8) for color in row] for row in colors]
-        picture = distracting_pictures.Grid("g", ["a", "b\nc", "d"], ["e", "f"], frames, size=20).draw()
-        # The places of the frames, found by their colors: an even lattice of full cells.
-        pixels = np.asarray(picture)
-        corners = []
-        for row in colors:
-            for color in row:
-                y, x = np.nonzero((pixels == color).all(axis=-1))
-                if color != (0, 0, 0):
-                    assert len(y) == 400
-                    corners.append((y.min(), x.min()))
-        (y0, x0), (_, x1), (y1, _), _, (y2, _) = corners
-        assert y1 - y0 == y2 - y1 == x1 - x0 == 24
-
-    def test_blocks_have_more_room(self):
-        frames = [[np.zeros((4, 4, 3), np.uint8)] * 3]
-        plain = distracting_pictures.Grid("g", ["a"], ["b", "c", "d"], frames, size=10).draw()
-        apart = distracting_pictures.Grid("g", ["a"], ["b", "c", "d"], frames, blocks=[0], size=10).draw()
-        assert apart.width == plain.width + 16
-
-    def test_a_row_of_frames_is_missing(self):
-        with pytest.raises(ValueError, match="shorter"):
-            distracting_pictures.Grid("g", ["a", "b"], ["c"], [[np.zeros((4, 4, 3), np.uint8)]]).draw()
-
-
 def test_swaying_actions():
     env = gym.make("bisimgym/DistractingWalkerWalk-v0", observation="state").unwrapped
     actions = distracting_pictures.smooth_actions(env, 100, seed=0)

@@ -99,57 +99,26 @@ class TestAgents:
         ]
 
     @pytest.mark.parametrize("name", ["nav2d", "jumping"])
-    def test_stock_dqn_and_ours_compute_the_same_updates(self, name):
+    def test_stock_dqn_and_ours_have_the_same_network_and_data(self, name):
         stock, ours = agents.stock("DQN", name), agents.ours("DQN", name, "float32")
         stock.policy.load_state_dict(ours.policy.state_dict())
-        before = {key: value.clone() for key, value in ours.policy.state_dict().items()}
         for array in ("observations", "next_observations", "actions", "rewards", "dones"):
             np.testing.assert_array_equal(getattr(stock.replay_buffer, array), getattr(ours.replay_buffer, array)[:])
-        for model in (stock, ours):
-            np.random.seed(7)  # noqa: NPY002  the replays draw from it
-            model.train(3, 8)
-        after = ours.policy.state_dict()
-        moved = [key for key in before if not th.equal(before[key], after[key])]
-        assert any(key.startswith("q_net.features_extractor.convolutions") for key in moved)
-        for key, value in stock.policy.state_dict().items():
-            # Adam's first steps are as long for a gradient of rounding as for any other.
-            close = th.isclose(value, after[key], rtol=1e-4, atol=1e-6)
-            assert close.float().mean() > 0.99, key
-            th.testing.assert_close(value, after[key], rtol=0, atol=3 * 2 * 1e-4)
 
+    # A pass with gradients is 3. SAC: z, next_z and next_target_z, 5 in all; DQN: z and next_target_z, 4. More of SAC's
+    # methods: trained_next_z in place of next_z (robust-dbc), target_z (rap, simsr); of DQN's: target_z (mico, rap, rss),
+    # next_z (dbc, rap), and two passes of a second encoder (rss).
     @pytest.mark.parametrize(
-        ("parent", "work"),
+        ("parent", "own", "more"),
         [
-            # A pass with gradients is 3. SAC: z, next_z and next_target_z, 5 in all; DQN: z and next_target_z, 4.
-            (
-                "SAC",
-                {
-                    "self-prediction": 5 / 5,
-                    "deepmdp": 5 / 5,
-                    "mico": 5 / 5,
-                    "dbc": 5 / 5,
-                    "robust-dbc": 7 / 5,  # trained_next_z in place of next_z
-                    "rap": 6 / 5,  # and target_z
-                    "ambs": 5 / 5,
-                    "simsr": 6 / 5,  # and target_z
-                },
-            ),
-            (
-                "DQN",
-                {
-                    "mico": 5 / 4,  # and target_z
-                    "dbc": 5 / 4,  # and next_z
-                    "rap": 6 / 4,  # and next_z and target_z
-                    "rss": 11 / 4,  # and target_z, and two passes of a second encoder
-                },
-            ),
+            ("SAC", 5, {"deepmdp": 0, "mico": 0, "dbc": 0, "robust-dbc": 2, "rap": 1, "ambs": 0, "simsr": 1}),
+            ("DQN", 4, {"mico": 1, "dbc": 1, "rap": 2, "rss": 7}),
         ],
     )
-    def test_methods_run_no_encoder_more_often_than_they_must(self, parent, work):
-        rows = agents.methods(parent, "states", 1, 0, batch_size=4, names=work)
-        assert {row["method"]: row["encoder_work"] for row in rows} == work
-        if parent == "SAC":
-            assert set(work) == set(agents.METHODS["SAC"])
+    def test_methods_run_no_encoder_more_often_than_they_must(self, parent, own, more):
+        rows = agents.methods(parent, "states", 1, 0, batch_size=4)
+        work = {row["method"]: row["encoder_work"] for row in rows}
+        assert {name: work[name] for name in more} == {name: (own + passes) / own for name, passes in more.items()}
 
     def test_a_replay_of_images_takes_about_half(self):
         (row,) = agents.replays("bisimgym/Nav2D-v0", 4000)
