@@ -30,7 +30,7 @@ from bisimgym.baselines.learners import DQN_LEARNERS, SAC_LEARNERS
 from bisimgym.baselines.pse.imitation import ImitationLearner
 from bisimgym.benchmarks.report.tables import FigureTable
 from bisimgym.benchmarks.running import machine
-from bisimgym.benchmarks.speed.harness import Figures, Part, medians, rates, table, torch_threads
+from bisimgym.benchmarks.speed.harness import Figures, Part, medians, table, torch_threads, turns
 from bisimgym.benchmarks.suites import jumping, noisy_states
 from bisimgym.benchmarks.suites.base import make_spec
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
@@ -256,28 +256,17 @@ def suite(
         steps = count * env.num_envs
         actions = [np.stack([env.action_space.sample() for _ in range(env.num_envs)]) for _ in range(count)]
 
-        def physics() -> int:
-            for action in actions:
-                env.step(action)
-            return steps
-
-        def learning(model: Any) -> Callable[[], int]:
-            def learn() -> int:
-                model.learn(steps, reset_num_timesteps=False, log_interval=None)
-                return steps
-
-            return learn
-
-        turns: dict[str, Callable[[], int]] = {}
+        runs: dict[str, Callable[[], Any]] = {}
         for name in names:
             few = {"learning_starts": 2 * env.num_envs}
             spec = make_spec(noisy_states.SUITE, SUITE_TASK, name, "short", 1, few)
             # All learners step the same environments in turn: what they have in their replays matters to no time.
-            turns[name] = learning(noisy_states.make_learner(spec, "cpu", env))
-        turns["physics alone"] = physics
+            model = noisy_states.make_learner(spec, "cpu", env)
+            runs[name] = functools.partial(model.learn, steps, reset_num_timesteps=False, log_interval=None)
+        runs["physics alone"] = lambda: [env.step(action) for action in actions]
         with torch_threads(threads):
-            rates(turns, 0)  # learners begin with some random actions
-            rate = rates(turns, seconds)
+            times = turns(list(runs.values()), seconds)
+    rate = {name: steps * len(row) / sum(row) for name, row in zip(runs, times, strict=True)}
     for name, steps_per_second in rate.items():
         updates = None if name == "physics alone" else 2 * steps_per_second / noisy_states.NUM_ENVS
         yield {
@@ -294,26 +283,22 @@ def imitation(seconds: float, updates: int = 5) -> Iterator[Figures]:
     data = jumping.demonstrations("wide", 1)
     settings = dict(jumping.METHODS["randconv-pse"].settings)
     for device in ("cuda", "cpu") if th.cuda.is_available() else ("cpu",):
-
-        def updating(precision: str, device: str = device) -> Callable[[], None]:
-            model: Any = ImitationLearner(
-                demonstrations=data, seed=0, device=device, **{**settings, "precision": precision}
-            )
-
-            def update() -> None:
-                model.learn(updates, reset_num_timesteps=False, log_interval=None)
-                if device == "cuda":
-                    th.cuda.synchronize()
-
-            return update
-
-        took = medians({precision: updating(precision) for precision in ("float32", "bfloat16")}, 4 * seconds, updates)
+        chosen = {p: {**settings, "precision": p, "device": device} for p in ("float32", "bfloat16")}
+        models = {p: ImitationLearner(demonstrations=data, seed=0, **chosen[p]) for p in chosen}
+        learning = {p: functools.partial(_learn, model, updates) for p, model in models.items()}
+        took = medians(learning, 4 * seconds, updates)
         yield {
             "device": th.cuda.get_device_name() if device == "cuda" else machine.processor(),
             "threads": th.get_num_threads(),
             "updates_per_second": {precision: 1 / time for precision, time in took.items()},
             "auto": "bfloat16" if has_fast_bfloat16(th.device(device)) else "float32",
         }
+
+
+def _learn(model: Any, updates: int) -> None:
+    model.learn(updates, reset_num_timesteps=False, log_interval=None)
+    if model.device.type == "cuda":
+        th.cuda.synchronize()
 
 
 def tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:

@@ -9,7 +9,7 @@ import bisimgym
 from bisimgym.benchmarks import listing
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.running.run_folder import RunFolder, write_json
+from bisimgym.benchmarks.running.run_folder import RunFolder, digest, write_json
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import Outcome, make_spec
 
@@ -32,19 +32,12 @@ class TestErrors:
             (["run", "jumping", "--set", "speed=3"], "unknown setting 'speed': choose from alignment"),
             (["run", "jumping", "--set", "epochs=many"], "setting epochs takes a value like 4, got 'many'"),
             (["run", "jumping", "--set", "epochs=0"], "epochs must be at least 1, got 0"),
-            (["run", "jumping", "--set", "evaluations=0"], "evaluations must be at least 1, got 0"),
             (["run", "jumping", "--set", "epochs=1.5"], "setting epochs takes a value like 4, got 1.5"),
             (["run", "jumping", "--set", "dropout=2"], "dropout must be in [0, 1), got 2"),
-            (["run", "jumping", "--set", "learning_rate=-1"], "learning_rate must be positive, got -1"),
             (["run", "jumping", "--set", "learning_rate=NaN"], "setting learning_rate takes a value like"),
-            (["run", "jumping", "--set", "augmentation=blur"], "augmentation must be None or 'randconv', got 'blur'"),
-            (
-                ["run", "jumping", "--method", "dropout-l2", "--set", "alignment=5"],
-                "alignment must be None, an Alignment",
-            ),
             (
                 ["run", "jumping", "--method", "pse", "--set", "alignment.metric=mico"],
-                "alignment metric must be one of",
+                "alignment metric must be one",
             ),
             (["run", "jumping", "--executor", "cloud"], "'cloud'"),
             (["run", "jumping", "--bogus"], "No such option: --bogus"),
@@ -94,24 +87,23 @@ class TestErrors:
         assert path.read_text() == edited  # nothing is lost: the file is as the user left it
         assert not (tmp_path / "site").exists()
 
-    def test_a_score_that_does_not_follow_from_its_outcomes(self, tmp_path, fake_run, error_of):
-        from bisimgym.benchmarks.running.run_folder import digest
-
+    @pytest.mark.parametrize(
+        ("score", "outcomes", "expected"),
+        [
+            (0.99, lambda known: known, "do not follow from the outcomes"),
+            (
+                1.0,
+                lambda known: {**known, "trained": [not s for s in known["solved"]]},
+                "'trained' is not that of",
+            ),
+        ],
+    )
+    def test_sealed_results_that_cannot_be(self, score, outcomes, expected, tmp_path, fake_run, error_of):
         run = fake_run(tmp_path)
-        result = {**run.result, "score": 0.99}
+        result = {**run.result, "score": score, "outcomes": outcomes(run.outcomes)}
         del result["digest"]
         write_json(run.path / "result.json", {**result, "digest": digest(result)})
-        assert "do not follow from the outcomes" in error_of("report", tmp_path)
-
-    def test_training_tasks_that_are_not_those_of_the_task(self, tmp_path, error_of, fake_run):
-        from bisimgym.benchmarks.running.run_folder import digest
-
-        run = fake_run(tmp_path)
-        outcomes = {**run.outcomes, "trained": [not solved for solved in run.outcomes["solved"]]}
-        result = {**run.result, "outcomes": outcomes, "score": 1.0}
-        del result["digest"]
-        write_json(run.path / "result.json", {**result, "digest": digest(result)})
-        assert "column 'trained' is not that of wide" in error_of("report", tmp_path)
+        assert expected in error_of("report", tmp_path)
 
     @pytest.mark.parametrize(
         ("name", "text", "expected"),
@@ -165,18 +157,18 @@ class TestErrors:
 
 
 class TestCommand:
-    @pytest.mark.parametrize("what", ["envs", "suites", "methods", "metrics"])
-    def test_list(self, what, capsys):
+    @pytest.mark.parametrize(
+        ("what", "expected"),
+        [
+            ("envs", "bisimgym/JumpingTask-v0  Jump over"),
+            ("suites", "jumping  Imitate"),
+            ("methods", "jumping randconv-pse"),
+            ("metrics", "trajectory_similarity  Return"),
+        ],
+    )
+    def test_list(self, what, expected, capsys):
         assert main(["list", what]) == 0
-        lines = capsys.readouterr().out.strip().splitlines()
-        assert lines
-        expected = {
-            "envs": "bisimgym/JumpingTask-v0  Jump over",
-            "suites": "jumping  Imitate",
-            "methods": "jumping randconv-pse",
-            "metrics": "trajectory_similarity  Return",
-        }[what]
-        assert any(line.startswith(expected) for line in lines)
+        assert any(line.startswith(expected) for line in capsys.readouterr().out.splitlines())
 
     def test_help_names_every_command(self, capsys):
         assert main(["--help"]) == 0

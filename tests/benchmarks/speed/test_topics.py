@@ -105,9 +105,9 @@ class TestAgents:
         for array in ("observations", "next_observations", "actions", "rewards", "dones"):
             np.testing.assert_array_equal(getattr(stock.replay_buffer, array), getattr(ours.replay_buffer, array)[:])
 
-    # A pass with gradients is 3. SAC: z, next_z and next_target_z, 5 in all; DQN: z and next_target_z, 4. More of SAC's
-    # methods: trained_next_z in place of next_z (robust-dbc), target_z (rap, simsr); of DQN's: target_z (mico, rap, rss),
-    # next_z (dbc, rap), and two passes of a second encoder (rss).
+    # A pass with gradients is 3. SAC: z, next_z and next_target_z, 5 in all; DQN: z and next_target_z, 4. SAC's methods
+    # add: trained_next_z in place of next_z (robust-dbc), target_z (rap, simsr). DQN's: target_z (mico, rap,
+    # rss), next_z (dbc, rap), two passes of a second encoder (rss).
     @pytest.mark.parametrize(
         ("parent", "own", "more"),
         [
