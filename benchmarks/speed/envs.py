@@ -79,8 +79,8 @@ def _vector(env_id: str, num_envs: int, seconds: float) -> Figures:
     rate = rates({"steps": Rollout(envs), "copies": copies}, seconds)
     envs.close()
     # Apart: a copy of this size between steps would throw the environment's tables out of the caches.
-    large, other = np.ones(_COPY_BYTES, np.uint8), np.ones(_COPY_BYTES, np.uint8)
-    per_copy = medians({"copy": lambda: np.copyto(other, large)}, seconds / 4)["copy"]
+    large, large_target = np.ones(_COPY_BYTES, np.uint8), np.ones(_COPY_BYTES, np.uint8)
+    per_copy = medians({"copy": lambda: np.copyto(large_target, large)}, seconds / 4)["copy"]
     vector_steps = rate["steps"] / num_envs
     return {
         "num_envs": num_envs,

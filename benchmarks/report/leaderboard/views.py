@@ -194,11 +194,11 @@ def reproduce(rows: Sequence[Row]) -> list[str]:
         if row.preset == EXTERNAL:
             continue
         seeds = max(run.spec.seed for run in row.runs)
-        words = ["bisimgym", "run", spec.suite, "--task", spec.task, "--method", spec.method, "--seeds", str(seeds)]
-        words += ["--preset", spec.preset]
+        command = ["bisimgym", "run", spec.suite, "--task", spec.task, "--method", spec.method, "--seeds", str(seeds)]
+        command += ["--preset", spec.preset]
         for key, value in sorted(spec.variant.items()):
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-        commands.append(shlex.join([*words, "--out", "runs"]))
+            command += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        commands.append(shlex.join([*command, "--out", "runs"]))
     return commands
 
 
