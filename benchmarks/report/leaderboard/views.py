@@ -38,10 +38,7 @@ class Cell:
     """A method's score on a task. ``best`` marks the best mean of the table's column."""
 
     row: Row
-    score: str
     interval: str
-    iqm: str
-    seeds: str
     bar: Bar
     notes: Sequence[Note]
     best: bool
@@ -109,9 +106,8 @@ def _cell(suite: Suite, row: Row, longest: float, best: bool) -> Cell:
         row.interval and (along(row.interval[0]), along(row.interval[1])),
         along(row.published["score"].score) if "score" in row.published else None,
     )
-    seeds = f"{len(row.runs)} seeds" if len(row.runs) > 1 else "1 seed"
-    iqm = number(suite, row.interquartile_mean)
-    return Cell(row, number(suite, row.mean), interval_text(suite, row), iqm, seeds, bar, _notes(suite, row), best)
+    interval = "" if row.interval is None else f"{number(suite, row.interval[0])}–{number(suite, row.interval[1])}"
+    return Cell(row, interval, bar, _notes(suite, row), best)
 
 
 def _notes(suite: Suite, row: Row) -> list[Note]:
@@ -130,10 +126,6 @@ def _note(suite: Suite, label: str, ours: str, published: Published | None, name
     if published is None:
         return Note(label, ours, "", "")
     return Note(label, ours, published_text(suite, published, name), f"{published.spread_name}; {published.source}")
-
-
-def interval_text(suite: Suite, row: Row) -> str:
-    return "" if row.interval is None else f"{number(suite, row.interval[0])}–{number(suite, row.interval[1])}"
 
 
 def first_with_pictures(rows: Iterable[Row], pictures: Mapping[Path, Any]) -> list[tuple[Row, RunResult]]:
