@@ -75,18 +75,6 @@ class TestErrors:
         fake_run(tmp_path / "runs")
         assert "file" in error_of("report", tmp_path / "runs", "--out", tmp_path / "file/site")
 
-    def test_a_result_edited_by_hand(self, tmp_path, smoke, fake_run, error_of):
-        run = fake_run(tmp_path)
-        path = run.path / "result.json"
-        edited = path.read_text().replace(f'"score": {run.score}', '"score": 0.99')
-        assert edited != path.read_text()
-        path.write_text(edited)
-        assert "was changed after it was written" in error_of("report", tmp_path, "--out", tmp_path / "site")
-        line = error_of(*smoke, "--method", "pse", "--out", tmp_path)
-        assert "was changed after it was written" in line
-        assert path.read_text() == edited  # nothing is lost: the file is as the user left it
-        assert not (tmp_path / "site").exists()
-
     @pytest.mark.parametrize(
         ("score", "outcomes", "expected"),
         [
@@ -106,33 +94,36 @@ class TestErrors:
         assert expected in error_of("report", tmp_path)
 
     @pytest.mark.parametrize(
-        ("name", "text", "expected"),
+        ("name", "damage", "expected"),
         [
             ("result.json", '{"format": 1, "sco', "is damaged"),
             ("result.json", "[]", "is not a file of format 1"),
             ("result.json", '{"format": 1, "score": NaN}', "NaN is not a number"),
+            (
+                "result.json",
+                lambda text: text.replace('"score": 0.', '"score": 1.'),
+                "was changed after it was written",
+            ),
             ("run.json", "", "is damaged"),
             ("run.json", '{"format": 1}', "is damaged"),
             ("run.json", None, "run.json is missing"),
+            ("run.json", lambda text: text.replace('"epochs": 4', '"epochs": 5'), "run.json was changed after it was"),
             ("curve.jsonl", '{"updates": 1}\n{"upd', "is damaged"),
         ],
     )
-    def test_damaged_run_folders(self, tmp_path, name, text, expected, smoke, fake_run, error_of):
+    def test_damaged_run_folders(self, tmp_path, name, damage, expected, smoke, fake_run, error_of):
         path = fake_run(tmp_path).path / name
+        before = path.read_text()
+        text = damage(before) if callable(damage) else damage
+        assert text != before
         path.unlink() if text is None else path.write_text(text)
-        for command in (
-            ["report", tmp_path, "--out", tmp_path / "site"],
-            [*smoke, "--method", "pse", "--out", tmp_path],
-        ):
+        site = tmp_path / "site"
+        for command in (["report", tmp_path, "--out", site], [*smoke, "--method", "pse", "--out", tmp_path]):
             line = error_of(*command)
             assert expected in line
             assert str(path.parent) in line
-        assert not path.exists() if text is None else path.read_text() == text
-
-    def test_a_run_edited_by_hand(self, tmp_path, fake_run, error_of):
-        path = fake_run(tmp_path).path / "run.json"
-        path.write_text(path.read_text().replace('"epochs": 4', '"epochs": 5'))
-        assert "run.json was changed after it was written" in error_of("report", tmp_path)
+        assert not path.exists() if text is None else path.read_text() == text  # the file is as the user left it
+        assert not site.exists()
 
     def test_a_folder_with_a_run_of_other_settings(self, tmp_path, smoke, error_of):
         spec = make_spec(SUITE, "wide", "pse", "smoke", 1)

@@ -54,21 +54,6 @@ def test_swaying_actions():
     np.testing.assert_array_equal(actions, distracting_pictures.smooth_actions(env, 100, seed=0))
 
 
-def test_frames_of_a_row_show_one_state_and_several_distractions():
-    env_id = distracting_pictures.TASKS["reacher"]
-    presets = ("clean", "clean", "color-easy", "color-hard")
-    clean, again, easy, hard = (distracting_pictures.frame(env_id, 2, preset=preset) for preset in presets)
-    assert clean.shape == (84, 84, 3)
-    np.testing.assert_array_equal(clean, again)
-    # The target has a material that palettes leave alone: it is where it was, in the same colors.
-    red, green, blue = np.moveaxis(clean.astype(int), -1, 0)
-    target = (red > 1.9 * green) & (abs(green - blue) <= 1)
-    assert target.sum() > 50
-    for other in (easy, hard):
-        np.testing.assert_array_equal(other[target], clean[target])
-        assert (other != clean).any(axis=-1).mean() > 0.5
-
-
 def test_the_script_draws_every_picture(tmp_path, capsys, monkeypatch):
     from bisimgym.envs.rendering import probe
 
