@@ -61,7 +61,7 @@ browser:
 	}
 
 readme: $(VENV)/.installed
-	$(BIN)/bisimgym report --committed --out site/committed --readme README.md --readme docs/control.md --readme docs/fidelity.md --readme docs/langevin.md
+	$(BIN)/python docs/tools/write_tables.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -38,10 +38,10 @@ def test_the_wheel_holds_code_templates_and_results_and_no_tests(wheel):
     folders = {name.split("/")[0] for name in names}
     assert {f for f in folders if not f.endswith(".dist-info")} == {"bisimgym"}
     assert "bisimgym/py.typed" in names
-    assert any(name.startswith("bisimgym/benchmarks/leaderboard/templates/") for name in names)
+    assert any(name.startswith("bisimgym/benchmarks/report/leaderboard/templates/") for name in names)
     committed = list((ROOT / "benchmarks/results").rglob("result.json"))
     assert sum(name.endswith("/result.json") for name in names) == len(committed)
-    assert not any("test" in name or "checkpoint" in name for name in names)
+    assert not any("test" in name or "/checkpoint/" in name for name in names)
 
 
 def test_the_wheel_runs_and_reports_outside_the_checkout(wheel, tmp_path):

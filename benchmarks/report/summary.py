@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import statistics as _statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
+from typing import NamedTuple
 
 import numpy as np
 
-from bisimgym.benchmarks.measures import aggregates as statistics
+from bisimgym.benchmarks.measures import aggregates
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites import load_suite
-from bisimgym.benchmarks.suites.base import Published, Suite
+from bisimgym.benchmarks.suites.base import EXTERNAL, Published, Suite
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Row:
         interval: 95 % bootstrap interval of the mean, None for a single run.
         std: over seeds, None for a single run.
         measures: mean of each further score over the runs that have it.
-        published: the published numbers of this task and method, by measure ("score" is the headline).
+        published: the published numbers of this task and method, by measure ("score" is the headline). None for an
+            outside agent, whatever it calls itself.
     """
 
     suite: str
@@ -39,6 +41,20 @@ class Row:
     std: float | None
     measures: Mapping[str, float]
     published: Mapping[str, Published]
+
+
+class Statistic(NamedTuple):
+    """A number over a row's seeds, in the unit of the score: a column of tables (if ``in_tables``) and pages."""
+
+    head: str
+    value: Callable[[Row], float | None]
+    in_tables: bool = True
+
+
+STATISTICS = (
+    Statistic("IQM", lambda row: row.interquartile_mean),
+    Statistic("Std", lambda row: row.std, in_tables=False),
+)
 
 
 def summarize(runs: Sequence[RunResult]) -> list[Row]:
@@ -60,8 +76,8 @@ def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
     scores = np.array([[run.score] for run in runs])
     interval = std = None
     if len(runs) > 1:
-        interval = statistics.stratified_bootstrap(scores, statistics.mean, np.random.default_rng(0))
-        std = _statistics.stdev(run.score for run in runs)
+        interval = aggregates.stratified_bootstrap(scores, aggregates.mean, np.random.default_rng(0))
+        std = stdev(run.score for run in runs)
     measures = {}
     for name in load_suite(suite).measures:
         values = [run.scores[name] for run in runs if name in run.scores]
@@ -70,7 +86,7 @@ def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
     published = {
         measure: value
         for (p_task, p_method, measure), value in load_suite(suite).published.items()
-        if (p_task, p_method) == (task, runs[0].spec.method)
+        if (p_task, p_method) == (task, runs[0].spec.method) and preset != EXTERNAL
     }
     return Row(
         suite,
@@ -78,8 +94,8 @@ def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
         method,
         preset,
         runs,
-        float(statistics.mean(scores)),
-        float(statistics.interquartile_mean(scores)),
+        float(aggregates.mean(scores)),
+        float(aggregates.interquartile_mean(scores)),
         interval,
         std,
         measures,
@@ -95,5 +111,11 @@ def number(suite: Suite, value: float, measure: str = "score") -> str:
     return f"{value:.4g}" if abs(value) >= 10 or value == round(value) else f"{value:.3f}"
 
 
+def published_text(suite: Suite, published: Published, measure: str = "score") -> str:
+    """Return a published number and its spread."""
+    return f"{number(suite, published.score, measure)} ± {number(suite, published.spread, measure)}"
+
+
 def unit(suite: Suite) -> str:
+    """Return the sign of the suite's scores, "" if they have none."""
     return "%" if suite.percent else ""

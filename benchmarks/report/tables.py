@@ -10,9 +10,9 @@ from typing import NamedTuple
 from rich import box
 from rich.table import Table
 
-from bisimgym.benchmarks.report.summary import Row, number, unit
+from bisimgym.benchmarks.report.summary import STATISTICS, Row, number, published_text, unit
 from bisimgym.benchmarks.suites import load_suite
-from bisimgym.benchmarks.suites.base import EXTERNAL
+from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -20,27 +20,32 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     suite = load_suite(rows[0].suite)
     shown = [name for name, measure in suite.measures.items() if measure.in_tables]
     shown = [name for name in shown if any(name in row.measures for row in rows)]
-    heads = ["method", "seeds", "score [95 %]", "IQM", *(suite.measures[name].title for name in shown)]
+    statistics = [statistic for statistic in STATISTICS if statistic.in_tables]
+    heads = ["method", "seeds", "score [95 %]", *(statistic.head for statistic in statistics)]
+    heads += [suite.measures[name].title for name in shown]
     cells = []
     for row in rows:
         interval = "" if row.interval is None else " [{}, {}]".format(*(number(suite, v) for v in row.interval))
         published = ", ".join(
-            ("" if measure == "score" else f"{measure} ")
-            + f"{number(suite, value.score, measure)} ± {number(suite, value.spread, measure)}"
+            ("" if measure == "score" else f"{measure} ") + published_text(suite, value, measure)
             for measure, value in row.published.items()
-            if row.preset != EXTERNAL and not row.runs[0].spec.variant
+            if not row.runs[0].spec.variant
         )
         cells.append(
             [
                 row.method,
                 str(len(row.runs)),
                 number(suite, row.mean) + interval,
-                number(suite, row.interquartile_mean),
+                *(_number_or_nothing(suite, statistic.value(row)) for statistic in statistics),
                 *(number(suite, row.measures[name], name) if name in row.measures else "" for name in shown),
                 published,
             ]
         )
     return [*heads, "published"], cells
+
+
+def _number_or_nothing(suite: Suite, value: float | None) -> str:
+    return "" if value is None else number(suite, value)
 
 
 def terminal_tables(rows: Sequence[Row]) -> Iterator[Table]:
@@ -81,12 +86,16 @@ def pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]], texts: int 
 
 
 class FigureTable(NamedTuple):
-    """A table of measured figures: its first ``texts`` columns are texts, and all others numbers."""
+    """A table of measured figures: its first ``texts`` columns are texts, and all others numbers.
+
+    ``marker`` names the place of the documentation that shows it.
+    """
 
     title: str
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
     texts: int = 1
+    marker: str = ""
 
     def markdown(self) -> str:
         """Return title and table as Markdown."""
@@ -135,6 +144,5 @@ def _measured(row: Row, name: str) -> str:
     if len(values) > 1:
         text += f" ± {number(suite, stdev(values), name)}"
     if name in row.published and not row.runs[0].spec.variant:
-        published = row.published[name]
-        text += f" (paper: {number(suite, published.score, name)} ± {number(suite, published.spread, name)})"
+        text += f" (paper: {published_text(suite, row.published[name], name)})"
     return text

@@ -1,7 +1,7 @@
 """Exact metrics the straightforward way, to check the fast ones and to compare their speed.
 
 Plain fixed-point iteration from zero until the contraction guarantees the tolerance; optimal transport is a linear
-programme per pair of states.
+program per pair of states.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def independent_sweep(distance: np.ndarray, probabilities: np.ndarray, cost: np.
 
 
 def transport_sweep(distance: np.ndarray, probabilities: np.ndarray, costs: np.ndarray, discount: float) -> np.ndarray:
-    """Return one sweep of the maximum over actions with a linear programme per pair and action.
+    """Return one sweep of the maximum over actions with a linear program per pair and action.
 
     ``probabilities`` is ``float64[S, A, S]`` and ``costs`` ``float64[A, S, S]``.
     """
@@ -58,15 +58,15 @@ def transport_sweep(distance: np.ndarray, probabilities: np.ndarray, costs: np.n
     for x in range(states):
         for y in range(x + 1, states):
             terms = [
-                costs[a, x, y] + discount * transport_by_programme(probabilities[x, a], probabilities[y, a], distance)
+                costs[a, x, y] + discount * transport_by_program(probabilities[x, a], probabilities[y, a], distance)
                 for a in range(actions)
             ]
             new[x, y] = new[y, x] = max(terms)
     return new
 
 
-def transport_by_programme(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
-    """Return the Wasserstein-1 distance of distributions ``float64[S]``, by a linear programme on their supports."""
+def transport_by_program(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
+    """Return the Wasserstein-1 distance of distributions ``float64[S]``, by a linear program on their supports."""
     at_x, at_y = x.nonzero()[0], y.nonzero()[0]
     n, m = len(at_x), len(at_y)
     marginals = np.zeros((n + m, n * m))
@@ -77,8 +77,8 @@ def transport_by_programme(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> fl
     solution = linprog(
         cost[np.ix_(at_x, at_y)].ravel(), A_eq=marginals, b_eq=np.concatenate([x[at_x], y[at_y]]), bounds=(0, None)
     )
-    if solution.status != 0:
-        raise ArithmeticError(f"the linear programme failed: {solution.message}")
+    if solution.status != 0 or solution.fun is None:
+        raise ArithmeticError(f"the linear program failed: {solution.message}")
     return float(solution.fun)
 
 

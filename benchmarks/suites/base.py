@@ -128,6 +128,10 @@ class Suite:
             and further measures; raises ``ValueError`` if they are not of this task and seed.
         percent: whether scores are fractions, to be shown in percent.
         published: by (task, method, measure), where measure is "score" or a key of ``measures``.
+        published_measure: the measure that published scores were computed by, where a method has it; it stands beside
+            them.
+        grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
+            the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
     """
 
     name: str
@@ -148,6 +152,8 @@ class Suite:
     percent: bool = False
     lower_is_better: bool = False
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
+    published_measure: str = ""
+    grid: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)

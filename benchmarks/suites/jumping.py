@@ -371,4 +371,6 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    published_measure="paper_rule",
+    grid=("obstacle_position", "floor_height", "color"),
 )

@@ -350,4 +350,5 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    grid=("obstacle_position", "floor_height", "color"),
 )

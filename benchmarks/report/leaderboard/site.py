@@ -18,7 +18,7 @@ import bisimgym
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.leaderboard import charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
-from bisimgym.benchmarks.report.summary import Row, number, summarize
+from bisimgym.benchmarks.report.summary import STATISTICS, Row, number, published_text, summarize
 from bisimgym.benchmarks.running.run_folder import RunResult, make_folder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import Suite
@@ -192,7 +192,7 @@ def _environment(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"train_seconds": views.train_seconds, "published": views.published_of}
+    environment.filters["train_seconds"] = views.train_seconds
     environment.globals |= {
         "version": bisimgym.__version__,
         "addresses": addresses,
@@ -202,6 +202,8 @@ def _environment(
         "charts": charts,
         "grids": grids,
         "number": number,
+        "published_text": published_text,
+        "statistics": STATISTICS,
     }
     return environment
 

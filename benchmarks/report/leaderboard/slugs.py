@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable
 
 _LONGEST = 60
-# Windows opens devices, not files, under these names.
-_RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
@@ -32,4 +30,4 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 
 def _safe(name: str) -> str:
     slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:_LONGEST].strip("-.")
-    return f"x-{slug}".rstrip("-") if slug in {"", "index"} or slug.split(".")[0] in _RESERVED else slug
+    return f"x-{slug}".rstrip("-") if slug in {"", "index"} else slug

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bisimgym.benchmarks.report.summary import Row, number
+from bisimgym.benchmarks.report.summary import Row, number, published_text
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import EXTERNAL, Published, Suite
-
-#: The measure that published numbers of some methods were scored by; it stands beside them.
-PAPER_RULE = "paper_rule"
 
 
 @dataclass(frozen=True)
@@ -41,10 +38,7 @@ class Cell:
     """A method's score on a task. ``best`` marks the best mean of the table's column."""
 
     row: Row
-    score: str
     interval: str
-    iqm: str
-    seeds: str
     bar: Bar
     notes: Sequence[Note]
     best: bool
@@ -72,7 +66,7 @@ class Section:
 
 def sections(suite: Suite, rows: Sequence[Row]) -> list[Section]:
     """Return one section per preset: the longest training first, outside agents last."""
-    known = [*reversed(suite.presets), EXTERNAL]
+    known = [*reversed(list(suite.presets)), EXTERNAL]
     presets = sorted({row.preset for row in rows}, key=lambda p: (known.index(p) if p in known else len(known), p))
     return [_section(suite, preset, [row for row in rows if row.preset == preset]) for preset in presets]
 
@@ -107,32 +101,24 @@ def _cell(suite: Suite, row: Row, longest: float, best: bool) -> Cell:
     def along(value: float) -> float:
         return round(min(max(100 * value / longest, 0.0), 100.0), 2)
 
-    published = published_of(row)
     bar = Bar(
         along(row.mean),
         row.interval and (along(row.interval[0]), along(row.interval[1])),
-        along(published["score"].score) if "score" in published else None,
+        along(row.published["score"].score) if "score" in row.published else None,
     )
-    seeds = f"{len(row.runs)} seeds" if len(row.runs) > 1 else "1 seed"
-    iqm = number(suite, row.interquartile_mean)
-    return Cell(row, number(suite, row.mean), interval_text(suite, row), iqm, seeds, bar, _notes(suite, row), best)
-
-
-def published_of(row: Row) -> Mapping[str, Published]:
-    """Return the published numbers to compare a row with: none for an outside agent, whatever it calls itself."""
-    return {} if row.preset == EXTERNAL else row.published
+    interval = "" if row.interval is None else f"{number(suite, row.interval[0])}–{number(suite, row.interval[1])}"
+    return Cell(row, interval, bar, _notes(suite, row), best)
 
 
 def _notes(suite: Suite, row: Row) -> list[Note]:
-    published, notes = published_of(row), []
+    notes = []
     reference = "paper (standard settings)" if row.runs[0].spec.variant else "paper"
-    if "score" in published:
-        notes.append(_note(suite, reference, "", published["score"], "score"))
+    if "score" in row.published:
+        notes.append(_note(suite, reference, "", row.published["score"], "score"))
     for name, measure in suite.measures.items():
-        if name in row.measures and (name in published or name == PAPER_RULE):
-            notes.append(
-                _note(suite, measure.title, number(suite, row.measures[name], name), published.get(name), name)
-            )
+        if name in row.measures and (name in row.published or name == suite.published_measure):
+            ours = number(suite, row.measures[name], name)
+            notes.append(_note(suite, measure.title, ours, row.published.get(name), name))
     return notes
 
 
@@ -140,14 +126,6 @@ def _note(suite: Suite, label: str, ours: str, published: Published | None, name
     if published is None:
         return Note(label, ours, "", "")
     return Note(label, ours, published_text(suite, published, name), f"{published.spread_name}; {published.source}")
-
-
-def published_text(suite: Suite, published: Published, measure: str = "score") -> str:
-    return f"{number(suite, published.score, measure)} ± {number(suite, published.spread, measure)}"
-
-
-def interval_text(suite: Suite, row: Row) -> str:
-    return "" if row.interval is None else f"{number(suite, row.interval[0])}–{number(suite, row.interval[1])}"
 
 
 def first_with_pictures(rows: Iterable[Row], pictures: Mapping[Path, Any]) -> list[tuple[Row, RunResult]]:
@@ -158,7 +136,7 @@ def first_with_pictures(rows: Iterable[Row], pictures: Mapping[Path, Any]) -> li
 
 def sources(rows: Iterable[Row]) -> list[str]:
     """Return where the published numbers of rows come from and what their spreads are, each once."""
-    every = [published for row in rows for published in published_of(row).values()]
+    every = [published for row in rows for published in row.published.values()]
     return list(dict.fromkeys(f"{p.source}; ± is the {p.spread_name}" for p in every))
 
 
@@ -208,11 +186,11 @@ def reproduce(rows: Sequence[Row]) -> list[str]:
         if row.preset == EXTERNAL:
             continue
         seeds = max(run.spec.seed for run in row.runs)
-        words = ["bisimgym", "run", spec.suite, "--task", spec.task, "--method", spec.method, "--seeds", str(seeds)]
-        words += ["--preset", spec.preset]
+        command = ["bisimgym", "run", spec.suite, "--task", spec.task, "--method", spec.method, "--seeds", str(seeds)]
+        command += ["--preset", spec.preset]
         for key, value in sorted(spec.variant.items()):
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-        commands.append(shlex.join([*words, "--out", "runs"]))
+            command += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        commands.append(shlex.join([*command, "--out", "runs"]))
     return commands
 
 

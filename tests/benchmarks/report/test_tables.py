@@ -5,8 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from bisimgym.benchmarks.cli import write_between_markers
-from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures.aggregates import interquartile_mean, mean, stratified_bootstrap
 from bisimgym.benchmarks.report import tables
 from bisimgym.benchmarks.report.summary import summarize
@@ -70,18 +68,6 @@ def test_tasks_have_tables_of_their_own(tmp_path):
         (spec("nsde", 1, "uniform"), 0.8, {"wells": 2.0}),
     )
     assert re.findall(r"\*\*(.*)\*\*", tables.measures_table(found)) == ["uniform, short", "skewed, short"]
-
-
-def test_some_texts_need_a_marker_and_others_do_not(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("<!-- results one -->\n<!-- end results -->\n")
-    write_between_markers({"one": "1"}, page, further={"two": "2"})
-    assert page.read_text() == "<!-- results one -->\n\n1\n<!-- end results -->\n"
-    with pytest.raises(UserError, match="needs the lines <!-- results two -->"):
-        write_between_markers({"one": "1", "two": "2"}, page)
-    page.write_text("<!-- results two -->\n<!-- end results -->\n")
-    write_between_markers({}, page, further={"two": "2"})
-    assert "\n2\n" in page.read_text()
 
 
 def test_intervals_are_of_the_mean_over_seeds(tmp_path):

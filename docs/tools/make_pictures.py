@@ -1,7 +1,7 @@
-"""Draws the pictures of the documentation from the environments and the committed results.
+"""Draws the picture of the jumping task from the environment and the committed results.
 
 pip install ".[all]"
-python docs/make_pictures.py
+python docs/tools/make_pictures.py
 """
 
 from pathlib import Path
@@ -10,12 +10,13 @@ import gymnasium as gym
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from metric_pictures import INK
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.running.run_folder import RunResult, committed_runs
 from bisimgym.envs.jumping.grids import FLOOR_HEIGHTS, OBSTACLE_POSITIONS
 
-HERE = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 SOLVED = LinearSegmentedColormap.from_list("solved", ["#e3e8ee", "#0b5cad"])
 
 
@@ -71,7 +72,7 @@ def jumping_grid(path: Path, preset: str = "paper") -> None:
             for p, f, t in zip(columns["obstacle_position"], columns["floor_height"], columns["trained"], strict=True)
             if t
         ]
-        ax.plot(*np.array(trained).T, "o", color="white", markeredgecolor="#1b2733", markersize=4.5)
+        ax.plot(*np.array(trained).T, "o", color="white", markeredgecolor=INK, markersize=4.5)
         mean = 100 * np.mean([run.score for run in chosen])
         ax.set_title(
             f"{name}: {mean:.0f} % of unseen tasks solved (mean of {len(chosen)} seeds)", fontsize=10, loc="left"
@@ -83,4 +84,4 @@ def jumping_grid(path: Path, preset: str = "paper") -> None:
 
 
 if __name__ == "__main__":
-    jumping_grid(HERE / "jumping_grid.png")
+    jumping_grid(DOCS / "jumping_grid.png")

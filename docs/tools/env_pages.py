@@ -1,4 +1,7 @@
-"""One documentation page per environment: its docstring, its spaces and an animation.
+"""Writes one documentation page per environment: its docstring, its spaces and an animation.
+
+pip install ".[all]"
+python docs/tools/env_pages.py [--out docs/envs] [--no-pictures]
 
 Some ids are another one with arguments: their pages are short and link to the page of the other. Environments without
 an oracle are shown with actions that sway.
@@ -6,31 +9,25 @@ an oracle are shown with actions that sway.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from distracting_pictures import smooth_actions
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.distracting_pictures import smooth_actions
+from bisimgym.benchmarks.listing import env_title
 from bisimgym.envs import IDS
 
 _MOST_FRAMES, _WIDEST, _COLORS = 64, 420, 160
 #: Of environments that are simulated one by one: pictures of the world take more bytes than drawings.
 _SWAYING_FRAMES, _SWAYING_WIDTH, _SWAYING_COLORS, _SWAYING_PRESET = 40, 160, 96, "dcs-medium-dynamic"
 _NATIVE_ENVS, _WORKER_ENVS = 1024, 8
-#: What ids with arguments stand for.
-_TASKS = {
-    "DistractingBallInCupCatch-v0": "Swing a ball on a string into a cup",
-    "DistractingCartpoleSwingup-v0": "Swing up the pole on a cart and keep it there",
-    "DistractingCheetahRun-v0": "Run as a planar cheetah",
-    "DistractingFingerSpin-v0": "Keep a hinged body spinning with a finger",
-    "DistractingReacherEasy-v0": "Reach a large target with an arm of two links",
-    "DistractingWalkerWalk-v0": "Walk upright as a planar walker",
-}
 #: Random actions in between show what the oracle does about them. One wrong jump would end its episode.
 _MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.25}
 
@@ -43,18 +40,6 @@ def page_name(env_id: str) -> str:
     return env_id.partition("/")[2]
 
 
-def title(env_id: str) -> str:
-    """Return what an environment is, in one sentence.
-
-    Raises:
-        ImportError: if the environment needs a package that is not installed; the message says which.
-    """
-    stem = page_name(env_id)
-    if stem in _TASKS:
-        return f"{_TASKS[stem]}, with distractions."
-    return inspect.cleandoc(gym.envs.registration.load_env_creator(gym.spec(env_id).entry_point).__doc__).split("\n")[0]
-
-
 def page(env_id: str) -> str:
     """Return an environment's page as Markdown."""
     env = gym.make(env_id).unwrapped
@@ -64,7 +49,7 @@ def page(env_id: str) -> str:
     else:
         shown, num_envs = f"Swaying actions in {stem}, preset {_SWAYING_PRESET}", _WORKER_ENVS
     head = (
-        f"# {stem}\n\n{_markdown(title(env_id))}\n\n![{shown}]({stem}.gif)\n\n"
+        f"# {stem}\n\n{_markdown(env_title(env_id))}\n\n![{shown}]({stem}.gif)\n\n"
         f'```python\nimport gymnasium as gym\nimport bisimgym\n\nenv = gym.make("{env_id}")\n'
         f'envs = gym.make_vec("{env_id}", num_envs={num_envs})\n```\n\n'
         f"| | |\n| --- | --- |\n| observation | `{_space(env.observation_space)}` |\n"
@@ -73,13 +58,14 @@ def page(env_id: str) -> str:
     if arguments:
         return (
             f"{head}\nThis is [`{general}`]({page_name(general)}.md) with {arguments}: rewards, arguments and all else "
-            "are on its page.\n\n---\n\nMade by `bisimgym pages`.\n"
+            "are on its page.\n\n---\n\nMade by `docs/tools/env_pages.py`.\n"
         )
     body = _markdown(inspect.cleandoc(type(env).__doc__)).partition("\n")[2].strip()
+    module = type(env).__module__.removesuffix(".env")
     guide = f"{_GUIDES[stem]}\n\n" if stem in _GUIDES else ""
     return (
-        f"{head}\n{guide}{body}\n\n---\n\nMade from the docstring of `{type(env).__module__}.{type(env).__name__}` by "
-        "`bisimgym pages`.\n"
+        f"{head}\n{guide}{body}\n\n---\n\nMade from the docstring of `{module}.{type(env).__name__}` by "
+        "`docs/tools/env_pages.py`.\n"
     )
 
 
@@ -114,8 +100,8 @@ def _space(space: gym.Space) -> str:
 def index() -> str:
     """Return the list of pages as Markdown."""
     lines = ["# Environments\n", "| id | what it is |", "| --- | --- |"]
-    lines += [f"| [`{env_id}`]({page_name(env_id)}.md) | {_markdown(title(env_id))} |" for env_id in IDS]
-    return "\n".join(lines) + "\n\nMade by `bisimgym pages`.\n"
+    lines += [f"| [`{env_id}`]({page_name(env_id)}.md) | {_markdown(env_title(env_id))} |" for env_id in IDS]
+    return "\n".join(lines) + "\n\nMade by `docs/tools/env_pages.py`.\n"
 
 
 def animation(env_id: str, path: Path, seed: int = 3) -> None:
@@ -164,21 +150,28 @@ def _save(frames: list[np.ndarray], path: Path, widest: int, colors: int, millis
     if images[0].width > widest:
         size = (widest, round(images[0].height * widest / images[0].width))
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
-    # One palette for all frames, or colours flicker; made from several, or colours are missing.
+    # One palette for all frames, or colors flicker; made from several, or colors are missing.
     several = np.concatenate([np.asarray(image) for image in images[:: max(len(images) // 8, 1)]])
     palette = Image.fromarray(several).quantize(colors, method=Image.Quantize.MEDIANCUT)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
 
 
-def write(folder: Path, pictures: bool) -> list[Path]:
-    """Write every page, the index and, if asked, the animations, and return the paths of the pages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "README.md").write_text(index(), encoding="utf-8")
-    paths = []
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write every page, the index and, unless they are left out, the animations, and print the paths of the pages."""
+    parser = argparse.ArgumentParser(description="Write one documentation page per environment, with an animation.")
+    parser.add_argument("--out", type=Path, default=Path("docs/envs"), help="folder of the pages")
+    parser.add_argument("--no-pictures", action="store_true", help="leave out the animations")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "README.md").write_text(index(), encoding="utf-8")
     for env_id in IDS:
-        paths.append(folder / f"{page_name(env_id)}.md")
-        paths[-1].write_text(page(env_id), encoding="utf-8")
-        if pictures:
-            animation(env_id, folder / f"{page_name(env_id)}.gif")
-    return paths
+        path = options.out / f"{page_name(env_id)}.md"
+        path.write_text(page(env_id), encoding="utf-8")
+        if not options.no_pictures:
+            animation(env_id, path.with_suffix(".gif"))
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,7 @@
-"""Pictures of distracting control for the documentation: presets, renderers, cameras, videos and compositing.
+"""Draws distracting control for the documentation: presets, renderers, cameras, videos and compositing.
+
+pip install ".[all]"
+python docs/tools/distracting_pictures.py [--out docs/distracting_control]
 
 Each is a grid of labelled frames, drawn at the size that agents see and enlarged. The frames of a row show the same
 state unless the grid says otherwise: the task's seed and the actions are the same, and distractions draw from a stream
@@ -7,6 +10,7 @@ of their own.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,29 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from metric_pictures import INK
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.tables import pipe_table
+from bisimgym.benchmarks.speed.distracting import RENDERERS, TASKS
 from bisimgym.envs.distractions.presets import DISTRACTION_SCALES, PRESETS, preset_table
+from bisimgym.envs.rendering import probe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: The six tasks of the Distracting Control Suite: what rows are called, and ids.
-TASKS = {
-    "ball in cup": "bisimgym/DistractingBallInCupCatch-v0",
-    "cartpole": "bisimgym/DistractingCartpoleSwingup-v0",
-    "cheetah": "bisimgym/DistractingCheetahRun-v0",
-    "finger": "bisimgym/DistractingFingerSpin-v0",
-    "reacher": "bisimgym/DistractingReacherEasy-v0",
-    "walker": "bisimgym/DistractingWalkerWalk-v0",
-}
-RENDERERS = ("raycast", "opengl", "opengl-fast")
-
 _SIZE, _SHOWN_SIZE = 84, 128
 _GAP, _LINE, _FONT = 4, 18, 15
-_INK, _PAPER = "#1b2733", "white"
+_PAPER = "white"
 #: Agent steps from the start to the frames that are shown, about a second: what is dynamic has moved by then.
 _STEPS = 12
 _SEED, _DISTRACTION_SEED = 3, 0
@@ -78,9 +73,9 @@ class Grid:
         picture = Image.new("RGB", (x[-1] + cell, y[-1] + cell), _PAPER)
         pen = ImageDraw.Draw(picture)
         for at, name in zip(y, self.rows, strict=True):
-            pen.multiline_text((left - 2 * _GAP, at + self.size / 2), name, _INK, font, anchor="rm", align="right")
+            pen.multiline_text((left - 2 * _GAP, at + self.size / 2), name, INK, font, anchor="rm", align="right")
         for at, name in zip(x, self.columns, strict=True):
-            pen.multiline_text((at + self.size / 2, top - _GAP), name, _INK, font, anchor="md", align="center")
+            pen.multiline_text((at + self.size / 2, top - _GAP), name, INK, font, anchor="md", align="center")
         for top, row in zip(y, self.frames, strict=True):
             for left, frame in zip(x, row, strict=True):
                 image = Image.fromarray(frame).resize((self.size, self.size), Image.Resampling.LANCZOS)
@@ -211,23 +206,19 @@ def _python(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def write(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Write every picture, and yield its path with a note, empty unless something is missing from it."""
-    from bisimgym.envs.rendering import probe
-
-    try:
-        from PIL import Image  # noqa: F401
-    except ImportError:
-        raise UserError('pictures need Pillow: pip install "bisimgym[dmc]"') from None
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write every picture and print its path, with what is missing from it."""
+    parser = argparse.ArgumentParser(description="Draw presets, renderers, cameras and videos side by side.")
+    parser.add_argument("--out", type=Path, default=Path("docs/distracting_control"), help="folder of the pictures")
+    folder = parser.parse_args(arguments).out
     folder.mkdir(parents=True, exist_ok=True)
     found = probe.probe()
-    names, note = (RENDERERS, "") if found.backend else (("raycast",), f"without OpenGL: {found.explain()}")
-    for grid in itertools.chain(presets(), (cameras(), videos(), compositing())):
-        yield _save(grid, folder), ""
-    yield _save(renderers(names), folder), note
+    names, note = (RENDERERS, "") if found.backend else (("raycast",), f" (without OpenGL: {found.explain()})")
+    for grid in itertools.chain(presets(), (cameras(), videos(), compositing(), renderers(names))):
+        path = folder / f"{grid.name}.jpg"
+        grid.draw().save(path, quality=85, optimize=True)
+        print(f"{path}{note if grid.name == 'renderers' else ''}")
 
 
-def _save(grid: Grid, folder: Path) -> Path:
-    path = folder / f"{grid.name}.jpg"
-    grid.draw().save(path, quality=85, optimize=True)
-    return path
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What the topics of `bisimgym speed` measure, in single turns of small cases, and the tables made of it."""
+
+import numpy as np
+import pytest
+import torch as th
+from rich.console import Console
+
+from bisimgym.benchmarks.speed import agents, distracting, envs, harness, langevin, metrics
+from bisimgym.benchmarks.speed.harness import Part
+
+
+def measured(topic, parts):
+    """Return the figures of some parts, and the heads and first line of each of their tables."""
+    figures = harness.measure([part._replace(fresh=False) for part in parts], Console(quiet=True))
+    tables = list(harness._tables(topic, figures))
+    for table in tables:
+        assert all(len(line) == len(table.heads) for line in table.lines)
+    return figures, {table.title: dict(zip(table.heads, table.lines[0], strict=True)) for table in tables}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size"),
+    [("JumpingTask-v0", 7200), ("Nav2DGoal-v0", 800 + 32), ("LQRDistractors-v0", 520 * 4), ("MarkovSignal-v0", 15 * 4)],
+)
+def test_envs(env_id, size):
+    figures, _ = measured("envs", envs.parts(0, [f"bisimgym/{env_id}"], [4, 8]))
+    single, rows = figures["environments"][0]["single_steps_per_second"], figures["environments"][0]["vector"]
+    assert [(row["num_envs"], row["observation_bytes"]) for row in rows] == [(4, 4 * size), (8, 8 * size)]
+    for row in rows:
+        assert row["times_single"] == row["steps_per_second"] / single
+        assert min(row["of_copy_bound"], row["of_cached_copy"]) > 0
+
+
+def test_envs_whose_vectors_are_worker_processes_have_small_vectors():
+    pytest.importorskip("dm_control")
+    (part,) = envs.parts(0, ["bisimgym/DistractingReacherEasy-v0"])
+    assert part.arguments[2] == envs.WORKER_VECTOR_SIZES
+    chosen = [part.arguments[0] for part in envs.parts(0) if part.name == "environments"]
+    assert "bisimgym/Nav2D-v0" in chosen
+    assert not [env_id for env_id in chosen if "Distracting" in env_id.removeprefix("bisimgym/")[:11]]
+
+
+def test_metrics():
+    figures, tables = measured("metrics", metrics.parts(0, scale=0.02))
+    names = {row["what"].split(",")[0].split()[0] for row in figures["rows"]}
+    assert names == {"PSM", "bisimulation", "recursive", "MICo", "one"}
+    assert all(row["times_faster"] == row["reference_seconds"] / row["seconds"] > 0 for row in figures["rows"])
+    (memory,) = figures["memory"]
+    assert memory["peak_gib"] > memory["result_gib"] > 0
+    assert len(tables) == 2
+
+
+def test_langevin():
+    threads = th.get_num_threads()
+    figures, tables = measured("langevin", langevin.parts(0, frames=(3, 6), batch_size=4))
+    assert th.get_num_threads() == threads
+    assert [row["dynamics"] for row in figures["lengths"]] == list(langevin.DYNAMICS)
+    for row in figures["lengths"]:
+        assert row["times_linear"] == pytest.approx(row["ms"]["6"] / row["ms"]["3"] / 2)
+    assert [row["option"] for row in figures["options"]] == list(langevin.OPTIONS)
+    for row in figures["options"]:
+        assert row["ratio"] == row["ms"] / row["plain_ms"]
+    line = tables["Milliseconds per update, batches of 4, one thread"]
+    assert list(line) == ["dynamics", "3 frames", "6 frames", "6 to 3, over 2"]
+    assert all(line.values())
+
+
+class TestAgents:
+    def test_rows_and_tables(self):
+        pytest.importorskip("dm_control")
+        before = th.get_num_threads()
+        figures, tables = measured(
+            "agents",
+            [
+                Part("suite", agents.suite, (1, 0, ("sac", "mico"), 3)),
+                *(Part("parents", agents.parents, (name, "nav2d", 2, 1, 0)) for name in ("DQN", "SAC")),
+                Part("methods", agents.methods, ("DQN", "pictures", 1, 0, 2, ("mico",))),
+                Part("replays", agents.replays, ("bisimgym/Nav2D-v0", 1000)),
+            ],
+        )
+        assert th.get_num_threads() == before
+        sac, mico, physics = figures["suite"]
+        assert [row["method"] for row in figures["suite"]] == ["sac", "mico", "physics alone"]
+        assert mico["times_sac"] == mico["steps_per_second"] / sac["steps_per_second"]
+        assert mico["updates_per_second"] == pytest.approx(mico["steps_per_second"] / 5)
+        assert physics["updates_per_second"] is None
+        dqn, sac = figures["parents"]
+        assert set(dqn["ms"]) == {"stock", "float32", "bfloat16"} == set(sac["ms"]) - {"stock, one encoder"}
+        assert dqn["times_stock"]["float32"] == dqn["ms"]["stock"] / dqn["ms"]["float32"]
+        (row,) = figures["methods"]
+        assert row["ratio"] == row["ms"] / row["parent_ms"]
+        titles = list(tables)
+        assert tables[titles[0]]["pictures"] == "nav2d, 3 x 20 x 20"
+        assert tables[titles[0]]["stock with one encoder"] == ""
+        assert titles[1:] == [
+            "Milliseconds per update, batches of 2, threads: 1",
+            "Bytes per transition in a replay",
+            "cartpole-swingup-noise, 10 environments, threads: 1",
+        ]
+
+    @pytest.mark.parametrize("name", ["nav2d", "jumping"])
+    def test_stock_dqn_and_ours_have_the_same_network_and_data(self, name):
+        stock, ours = agents.stock("DQN", name), agents.ours("DQN", name, "float32")
+        stock.policy.load_state_dict(ours.policy.state_dict())
+        for array in ("observations", "next_observations", "actions", "rewards", "dones"):
+            np.testing.assert_array_equal(getattr(stock.replay_buffer, array), getattr(ours.replay_buffer, array)[:])
+
+    # A pass with gradients is 3. SAC: z, next_z and next_target_z, 5 in all; DQN: z and next_target_z, 4. SAC's methods
+    # add: trained_next_z in place of next_z (robust-dbc), target_z (rap, simsr). DQN's: target_z (mico, rap,
+    # rss), next_z (dbc, rap), two passes of a second encoder (rss).
+    @pytest.mark.parametrize(
+        ("parent", "own", "more"),
+        [
+            ("SAC", 5, {"deepmdp": 0, "mico": 0, "dbc": 0, "robust-dbc": 2, "rap": 1, "ambs": 0, "simsr": 1}),
+            ("DQN", 4, {"mico": 1, "dbc": 1, "rap": 2, "rss": 7}),
+        ],
+    )
+    def test_methods_run_no_encoder_more_often_than_they_must(self, parent, own, more):
+        rows = agents.methods(parent, "states", 1, 0, batch_size=4)
+        work = {row["method"]: row["encoder_work"] for row in rows}
+        assert {name: work[name] for name in more} == {name: (own + passes) / own for name, passes in more.items()}
+
+    def test_a_replay_of_images_takes_about_half(self):
+        (row,) = agents.replays("bisimgym/Nav2D-v0", 4000)
+        sizes = row["bytes_per_transition"]
+        assert sizes["sb3"] == 2 * 1200 + 8 + 3 * 4  # two images; an action of 8 bytes; reward, done, time limit
+        assert 1200 < sizes["computed"] <= sizes["allocated"] < 0.55 * sizes["sb3"]
+        assert row["share"] == sizes["allocated"] / sizes["sb3"]
+
+
+@pytest.mark.parametrize("has_opengl", [True, False])
+def test_distracting(has_opengl, monkeypatch):
+    pytest.importorskip("dm_control")
+    from bisimgym.envs.rendering import probe
+
+    if has_opengl and probe.probe().backend is None:
+        pytest.skip(probe.probe().explain())
+    if not has_opengl:
+        monkeypatch.setattr(probe, "probe", lambda: probe.OpenGL(None, "", {"egl": "broken"}))
+    # Few videos to draw by formula.
+    chosen = {"PRESETS": ("video-easy",), "BACKGROUNDS": ("video-easy",), "_SAMPLER_TASK": "cartpole"}
+    for name, value in chosen.items():
+        monkeypatch.setattr(distracting, name, value)
+    figures, tables = measured("distracting", distracting.parts(0, tasks=["cartpole"]))
+    (row,) = figures["frames"]
+    assert (row["task"], row["preset"]) == ("cartpole", "video-easy")
+    assert ("opengl" in row["frame_ms"]) == has_opengl == ("standard_over_raycast" in row)
+    assert set(row["frame_ms"]) == set(row["step_ms"])
+    for row in figures["backgrounds"]:
+        assert row["share"] == pytest.approx(row["background_ms"] / row["frame_ms"])
+    assert ("standard / raycast" in tables["Milliseconds per frame, 84 x 84"]) == has_opengl
+    assert bool(tables["OpenGL"]["left out"]) == (not has_opengl)

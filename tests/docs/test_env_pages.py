@@ -1,0 +1,50 @@
+"""The pages of the environments, and their animations."""
+
+from pathlib import Path
+
+import env_pages
+import pytest
+from PIL import Image
+
+from bisimgym.envs import IDS
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "envs"
+
+
+def test_pages_are_what_the_docstrings_say(tmp_path):
+    env_pages.main(["--out", str(tmp_path), "--no-pictures"])
+    assert len(list(tmp_path.iterdir())) == len(IDS) + 1
+    for path in tmp_path.iterdir():
+        assert (COMMITTED / path.name).read_text() == path.read_text(), f"{path.name}: run docs/tools/env_pages.py"
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_page_has_an_animation(env_id):
+    path = COMMITTED / f"{env_pages.page_name(env_id)}.gif"
+    assert path.stat().st_size < 2_000_000
+    with Image.open(path) as image:
+        assert image.format == "GIF"
+        assert image.n_frames > 10
+        assert 150 <= image.width <= 420
+
+
+def test_an_id_with_arguments_links_to_the_page_of_the_other():
+    text = env_pages.page("bisimgym/DistractingFingerSpin-v0")
+    assert '[`bisimgym/DistractingControl-v0`](DistractingControl-v0.md) with `domain="finger"`' in text
+    assert "## Reward" not in text
+    assert "num_envs=8" in text
+    assert "## Reward" in env_pages.page("bisimgym/DistractingControl-v0")
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "size", "milliseconds"),
+    [("Nav2DCorridor-v0", None, None, 90), ("DistractingReacherEasy-v0", 3, (160, 160), 80)],
+)
+def test_animations(name, frames, size, milliseconds, tmp_path, monkeypatch):
+    monkeypatch.setattr(env_pages, "_SWAYING_FRAMES", 3)
+    monkeypatch.setattr(env_pages, "_SWAYING_PRESET", "color-easy")
+    env_pages.animation(f"bisimgym/{name}", tmp_path / "env.gif")
+    with Image.open(tmp_path / "env.gif") as image:
+        assert image.info["duration"] == milliseconds
+        assert image.n_frames == frames if frames else image.n_frames > 3
+        assert image.size == size if size else image.width <= 420
