@@ -114,7 +114,7 @@ def _clip(task: str, settings: Distraction) -> _Clip:
     videos = None
     if settings.background > 0:
         size = _SKY_SIZE if settings.compositing == "texture" else _SIZE
-        videos = video_source(size=(size, size), grayscale=settings.grayscale, count=settings.num_videos)
+        videos = video_source(size=(size, size), grayscale=settings.grayscale, count=settings.video_count("train"))
     domain = gym.spec(TASKS[task]).kwargs["domain"]
     return _Clip(DistractedScene(physics.model.ptr, settings, domain, 0, videos), env.action_repeat, states)
 

@@ -448,8 +448,8 @@ def test_sacs_losses_are_what_the_formulas_say(method):
     policy = model.policy
     if method is AMBSSAC:
         with th.no_grad():
-            policy.balance.eta[1] += 1
-            policy.balance_target.eta[1] -= 1
+            policy.critic_input.eta[1] += 1
+            policy.critic_input_target.eta[1] -= 1
     data = model.replay_buffer.sample(16)
     data = data._replace(dones=(th.arange(16) % 2).float()[:, None])
     state = th.get_rng_state()

@@ -189,4 +189,4 @@ def test_embeddings_are_computed_once_and_when_asked_for():
     assert batch.next_target_z is batch.next_target_z
     assert calls == [("now", False), ("next", True)]
     with pytest.raises(ValueError, match="two augmented views"):
-        _ = batch.other
+        _ = batch.second_view
