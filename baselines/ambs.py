@@ -38,7 +38,7 @@ class PairModel(nn.Sequential):
         check_sizes(latent_dim=latent_dim, hidden=hidden)
         super().__init__(nn.Linear(2 * latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
-    def forward(self, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+    def forward(self, x: th.Tensor, y: th.Tensor) -> th.Tensor:  # type: ignore[override]  # two inputs
         """Return ``float[P]`` from embeddings ``float[P, D]``; gradients flow into both."""
         return super().forward(th.cat([x, y], dim=1)).float().squeeze(-1).square()
 

@@ -290,13 +290,14 @@ class IsolatedRepresentation:
             path: of the file.
             device: to put the networks on.
         """
-        settings, parts, variables = load_from_zip_file(os.fspath(path), device=device)
+        contents: Any = load_from_zip_file(os.fspath(path), device=device)
+        settings, parts, variables = contents
         loaded = cls(**settings, device=device)
         for name in _PARTS:
             getattr(loaded, name).load_state_dict(parts[name])
         loaded.num_updates = variables["num_updates"]
         key = variables["key"].cpu().numpy().astype(np.uint32)
-        state = {"bit_generator": "MT19937", "state": {"key": key, "pos": variables["position"]}}
+        state: Any = {"bit_generator": "MT19937", "state": {"key": key, "pos": variables["position"]}}
         loaded.rng.bit_generator.state = state
         return loaded
 
@@ -407,7 +408,7 @@ def _channels_first(space: spaces.Space) -> spaces.Space:
     """Return the space as replays hold it: SB3 puts the channels of images first."""
     if isinstance(space, spaces.Dict):
         return spaces.Dict({key: _channels_first(part) for key, part in space.items()})
-    if is_image_space(space) and not is_image_space_channels_first(space):
+    if isinstance(space, spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space):
         return VecTransposeImage.transpose_space(space)
     return space
 
@@ -431,12 +432,11 @@ def _count(data: Transitions) -> int:
 
 def _check_actions(actions: np.ndarray, space: spaces.Space) -> None:
     """Raise ``ValueError`` for actions, ``[N, ...]``, that are not of a space."""
-    finite = isinstance(space, spaces.Discrete)
     array = np.asarray(actions)
     width = int(np.prod(array.shape[1:]))
-    if width != (1 if finite else action_dim(space)):
+    if width != (1 if isinstance(space, spaces.Discrete) else action_dim(space)):
         raise ValueError(f"actions must be those of {space}, got {array.dtype}{list(array.shape)}")
-    if finite and not ((array >= 0) & (array < space.n)).all():
+    if isinstance(space, spaces.Discrete) and not ((array >= 0) & (array < space.n)).all():
         raise ValueError(f"actions must be from 0 to {space.n - 1}, got {array.min()} to {array.max()}")
 
 
@@ -450,7 +450,8 @@ def _moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:
 def _global_stream_of(rng: np.random.Generator) -> Iterator[None]:
     """Let numpy's global stream, which SB3's replays draw from, be that of a Mersenne twister for a while."""
     kept = np.random.get_state(legacy=False)  # noqa: NPY002
-    np.random.set_state(rng.bit_generator.state)  # noqa: NPY002
+    state: Any = rng.bit_generator.state
+    np.random.set_state(state)  # noqa: NPY002
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples, RolloutReturn
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import VecEnv
@@ -105,7 +106,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         super()._setup_model()
         self.augmentation_stream = RandomStream(0 if self.seed is None else int(self.seed))
 
-    def encoders(self) -> tuple[nn.Module, nn.Module]:
+    def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
         """Return the encoder and its slowly moving copy."""
         raise NotImplementedError
 
@@ -143,6 +144,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         self.policy.set_training_mode(True)
         self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers()])
         for number in range(self._n_updates, self._n_updates + gradient_steps):
+            assert self.replay_buffer is not None
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             self.record_statistics = number % STATISTICS_EVERY == 0
             try:
@@ -179,10 +181,10 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
         """Return a sample of the replay with its embeddings."""
         space, scaled = self.policy.observation_space, self.policy.normalize_images
-        clean = tuple(preprocess_obs(o, space, scaled) for o in (data.observations, data.next_observations))
+        clean: Any = tuple(preprocess_obs(o, space, scaled) for o in (data.observations, data.next_observations))
         augmentation, rng = self.augmentation, self.augmentation_stream.on(self.device)
 
-        def view() -> tuple[PyTorchObs, PyTorchObs]:
+        def view() -> Any:  # a pair of observations and next observations
             return clean if augmentation is None else tuple(augmentation(o, rng) for o in clean)
 
         def encode(inputs: PyTorchObs, target: bool = False) -> th.Tensor:

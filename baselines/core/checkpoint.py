@@ -46,7 +46,7 @@ def save_checkpoint(
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    rest = {
+    rest: dict[str, Any] = {
         "replay_buffer": model.replay_buffer,
         "action_space": model.action_space,
         "streams": _streams(model.device),
@@ -155,7 +155,7 @@ def _wrapper_of(kind: type[VecEnvWrapper], state: dict[str, Any]) -> VecEnvWrapp
     return wrapper
 
 
-def _pickled(env: VecEnv) -> bytes:
+def _pickled(env: VecEnv | None) -> bytes:
     stream = io.BytesIO()
     _EnvPickler(stream).dump(env)
     return stream.getvalue()

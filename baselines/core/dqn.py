@@ -11,7 +11,6 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.dqn.policies import DQNPolicy
-from torch import nn
 from torch.nn import functional as F
 
 from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, soft_update
@@ -56,15 +55,15 @@ class EncoderDQNPolicy(DQNPolicy):
 class EncoderDQNCnnPolicy(EncoderDQNPolicy):
     """:class:`EncoderDQNPolicy` for images."""
 
-    def __init__(self, *args: Any, features_extractor_class: Any = ImageExtractor, **kwargs: Any):
-        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"features_extractor_class": ImageExtractor, **kwargs})
 
 
 class EncoderDQNMultiInputPolicy(EncoderDQNPolicy):
     """:class:`EncoderDQNPolicy` for dictionaries."""
 
-    def __init__(self, *args: Any, features_extractor_class: Any = DictExtractor, **kwargs: Any):
-        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"features_extractor_class": DictExtractor, **kwargs})
 
 
 class AuxiliaryDQN(AuxiliaryLosses, DQN):
@@ -93,7 +92,7 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
         self.double_q = bool(double_q)
         super().__init__(policy, env, learning_rate, **kwargs)
 
-    def encoders(self) -> tuple[nn.Module, nn.Module]:
+    def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
         return self.q_net.features_extractor, self.q_net_target.features_extractor
 
     def main_optimizers(self) -> list[th.optim.Optimizer]:

@@ -8,7 +8,7 @@ losses found to matter as much as the losses (Luo et al. 2025): "layer" (LayerNo
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -29,7 +29,7 @@ ARCHITECTURES = ("auto", "coordconv", "jumping", "minatar", "sac-ae")
 
 #: Pictures up to this size are seen whole by the CoordConv net.
 _SMALL = 32
-#: The convolutions of SAC-AE leave nothing of smaller pictures.
+#: The convolutions of SAC-AE leave nothing of smaller images.
 _SMALLEST_OF_SAC_AE = 20
 
 
@@ -52,7 +52,7 @@ class CappedLength(nn.Module):
 
 
 def make_norm(norm: str, features_dim: int, cap_radius: float = CAP_RADIUS) -> nn.Module:
-    """Return the normalisation of embeddings ``float[B, features_dim]``; "cap" bounds them to ``cap_radius``.
+    """Return the normalization of embeddings ``float[B, features_dim]``; "cap" bounds them to ``cap_radius``.
 
     Raises:
         ValueError: for an unknown name.
@@ -102,23 +102,23 @@ class MLPExtractor(BaseFeaturesExtractor):
 
 
 class ImageExtractor(BaseFeaturesExtractor):
-    """Embeds pictures of any size that the tasks here have, 20 x 20 included.
+    """Embeds images of any size that the tasks here have, 20 x 20 included.
 
     Args:
-        observation_space: pictures, channels first (as SB3 hands them over).
+        observation_space: images, channels first (as SB3 hands them over).
         features_dim: numbers in the embedding; ``None`` leaves out the linear layer, so that the embedding is what the
             convolutions give (128 numbers for "coordconv", 256 for "jumping").
         norm: of the embedding, one of :data:`NORMS`.
         cap_radius: largest norm under "cap".
-        architecture: "coordconv" (six layers with coordinates, for pictures up to 32 x 32; the Nav2D paper's net),
+        architecture: "coordconv" (six layers with coordinates, for images up to 32 x 32; the Nav2D paper's net),
             "jumping" (Agarwal et al. 2021, appendix G), "minatar" (one 3 x 3 layer of 16 channels, for grids of a few
             cells; Young and Tian 2019), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
             family), or "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
-        normalized_image: whether pictures are scaled already, so that they may be of any type and range. SB3's name;
+        normalized_image: whether images are scaled already, so that they may be of any type and range. SB3's name;
             policies with ``normalize_images=False`` say so by themselves.
 
     Raises:
-        ValueError: for a space that is not one of pictures, channels first.
+        ValueError: for a space that is not one of images, channels first.
     """
 
     def __init__(
@@ -132,12 +132,13 @@ class ImageExtractor(BaseFeaturesExtractor):
     ):
         if not is_image_space(observation_space, normalized_image=normalized_image):
             raise ValueError(
-                f"ImageExtractor needs pictures, uint8[C, H, W] in [0, 255], got {observation_space}: use MLPExtractor "
-                "(policy 'MlpPolicy') for vectors, and policy_kwargs={'normalize_images': False} for pictures that are "
+                f"ImageExtractor needs images, uint8[C, H, W] in [0, 255], got {observation_space}: use MLPExtractor "
+                "(policy 'MlpPolicy') for vectors, and policy_kwargs={'normalize_images': False} for images that are "
                 "scaled already, such as float32[C, H, W]"
             )
+        assert observation_space.shape is not None
         if normalized_image and np.argmin(observation_space.shape) == 2:
-            raise ValueError(f"pictures must have their channels first, [C, H, W], got {observation_space}")
+            raise ValueError(f"images must have their channels first, [C, H, W], got {observation_space}")
         channels, height, width = observation_space.shape
         convolutions = _convolutions(_architecture_for(architecture, height, width), (channels, height, width))
         with th.no_grad():
@@ -154,15 +155,15 @@ class ImageExtractor(BaseFeaturesExtractor):
 
 
 class DictExtractor(BaseFeaturesExtractor):
-    """Embeds dictionaries: pictures by :class:`ImageExtractor`'s convolutions, the rest flattened, then one layer.
+    """Embeds dictionaries: images by :class:`ImageExtractor`'s convolutions, the rest flattened, then one layer.
 
     Args:
-        observation_space: a dictionary of pictures and spaces that flatten to vectors.
+        observation_space: a dictionary of images and spaces that flatten to vectors.
         features_dim: numbers in the embedding.
         norm: of the embedding, one of :data:`NORMS`.
         cap_radius: largest norm under "cap".
-        architecture: as of :class:`ImageExtractor`, for every picture.
-        normalized_image: as of :class:`ImageExtractor`; if so, all arrays of three axes are pictures.
+        architecture: as of :class:`ImageExtractor`, for every image.
+        normalized_image: as of :class:`ImageExtractor`; if so, all arrays of three axes are images.
     """
 
     def __init__(
@@ -179,29 +180,29 @@ class DictExtractor(BaseFeaturesExtractor):
         count = 0
         for key, space in observation_space.spaces.items():
             if is_image_space(space, normalized_image=normalized_image):
-                part = ImageExtractor(space, None, "none", architecture, normalized_image=normalized_image)
-                count += part.features_dim
+                image = ImageExtractor(space, None, "none", architecture, normalized_image=normalized_image)
+                parts[key] = image
+                count += image.features_dim
             else:
-                part = nn.Flatten()
+                parts[key] = nn.Flatten()
                 count += get_flattened_obs_dim(space)
-            parts[key] = part
         self.parts = nn.ModuleDict(parts)
         self.linear = nn.Linear(count, features_dim)
         self.norm = make_norm(norm, features_dim, cap_radius)
 
     def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        seen = [part(observations[key]) for key, part in self.parts.items()]
-        return self.norm(self.linear(th.cat(seen, dim=1)))
+        features = [part(observations[key]) for key, part in self.parts.items()]
+        return self.norm(self.linear(th.cat(features, dim=1)))
 
 
 class GoalPlaneExtractor(BaseFeaturesExtractor):
-    """Embeds ``Nav2DGoal``'s dictionaries: the goal's cell is drawn as a further channel of the picture.
+    """Embeds ``Nav2DGoal``'s dictionaries: the goal's cell is drawn as a further channel of the image.
 
     A net that gets the goal as two numbers must learn what rows and columns are; the channel is what ``Nav2D`` itself
-    shows. ``achieved_goal`` is in the picture already.
+    shows. ``achieved_goal`` is in the image already.
 
     Args:
-        observation_space: a dictionary of ``observation``, a picture of one pixel per cell, and ``desired_goal``, the
+        observation_space: a dictionary of ``observation``, an image of one pixel per cell, and ``desired_goal``, the
             row and column of a cell.
         **kwargs: of :class:`ImageExtractor`.
 
@@ -210,29 +211,29 @@ class GoalPlaneExtractor(BaseFeaturesExtractor):
     """
 
     def __init__(self, observation_space: spaces.Dict, features_dim: int | None = 50, **kwargs: Any):
-        picture, goal = (observation_space.spaces.get(key) for key in ("observation", "desired_goal"))
-        cells = goal is not None and goal.shape == (2,) and picture is not None and is_image_space(picture)
-        if not cells or (goal.low < 0).any() or (goal.high >= np.array(picture.shape[1:])).any():
+        images, goal = (cast(Any, observation_space.spaces.get(key)) for key in ("observation", "desired_goal"))
+        boxes = isinstance(images, spaces.Box) and isinstance(goal, spaces.Box) and is_image_space(images)
+        if not (boxes and goal.shape == (2,) and (goal.low >= 0).all() and (goal.high < images.shape[1:]).all()):
             raise ValueError(
-                "GoalPlaneExtractor needs a picture 'observation' and the row and column of one of its pixels, "
+                "GoalPlaneExtractor needs an image 'observation' and the row and column of one of its pixels, "
                 f"'desired_goal', got {observation_space}: use DictExtractor for other dictionaries"
             )
-        channels, height, width = picture.shape
-        image = ImageExtractor(spaces.Box(0, 255, (channels + 1, height, width), np.uint8), features_dim, **kwargs)
-        super().__init__(observation_space, image.features_dim)
-        self.image = image
+        channels, height, width = images.shape
+        extractor = ImageExtractor(spaces.Box(0, 255, (channels + 1, height, width), np.uint8), features_dim, **kwargs)
+        super().__init__(observation_space, extractor.features_dim)
+        self.image = extractor
 
     def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        pictures, (rows, columns) = observations["observation"], observations["desired_goal"].long().unbind(dim=1)
-        plane = th.zeros_like(pictures[:, :1])
+        images, (rows, columns) = observations["observation"], observations["desired_goal"].long().unbind(dim=1)
+        plane = th.zeros_like(images[:, :1])
         plane[th.arange(len(plane), device=plane.device), 0, rows, columns] = 1
-        return self.image(th.cat([pictures, plane], dim=1))
+        return self.image(th.cat([images, plane], dim=1))
 
 
 def extractor_settings(
     extractor: type[BaseFeaturesExtractor], settings: dict[str, Any] | None, normalize_images: bool
 ) -> dict[str, Any]:
-    """Return arguments of an extractor, told whether pictures are scaled already, as SB3's policies tell their own."""
+    """Return arguments of an extractor, told whether images are scaled already, as SB3's policies tell their own."""
     settings = dict(settings or {})
     if not normalize_images and issubclass(extractor, ImageExtractor | DictExtractor):
         settings["normalized_image"] = True
@@ -256,7 +257,7 @@ def _convolutions(architecture: str, shape: tuple[int, int, int]) -> nn.Sequenti
     if architecture == "minatar":
         return nn.Sequential(nn.Conv2d(shape[0], 16, 3), nn.ReLU(), nn.Flatten())
     if min(shape[1:]) < _SMALLEST_OF_SAC_AE:
-        raise ValueError(f"architecture 'sac-ae' needs pictures of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
+        raise ValueError(f"architecture 'sac-ae' needs images of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
     layers: list[nn.Module] = []
     for channels, stride in ((shape[0], 2), (32, 1), (32, 1), (32, 1)):
         layers += [nn.Conv2d(channels, 32, 3, stride=stride), nn.ReLU(inplace=True)]
@@ -268,9 +269,8 @@ class Coordinates(nn.Module):
 
     def forward(self, images: th.Tensor) -> th.Tensor:
         batch, _, height, width = images.shape
-        kind = {"device": images.device, "dtype": images.dtype}
-        rows = th.linspace(-1, 1, height, **kind)[:, None].expand(batch, 1, height, width)
-        columns = th.linspace(-1, 1, width, **kind).expand(batch, 1, height, width)
+        rows, columns = (th.linspace(-1, 1, n, device=images.device, dtype=images.dtype) for n in (height, width))
+        rows, columns = rows[:, None].expand(batch, 1, height, width), columns.expand(batch, 1, height, width)
         # What is put together of several layouts comes out with channels first: say again that they are last.
         return th.cat([images, rows, columns], dim=1).contiguous(memory_format=th.channels_last)
 
@@ -289,7 +289,7 @@ class CoordConvNet(nn.Sequential):
     def __init__(self, image_shape: tuple[int, int, int]):
         channels, height, width = image_shape
         if min(height, width) < 4:
-            raise ValueError(f"pictures must have at least 4 x 4 pixels, got {height} x {width}")
+            raise ValueError(f"images must have at least 4 x 4 pixels, got {height} x {width}")
         super().__init__(
             Coordinates(),
             nn.Conv2d(channels + 2, 64, 1),

@@ -223,7 +223,7 @@ class MetricLearning(AuxiliaryLosses):
             )
         make_metric(metric, metric_settings)  # reports mistakes before anything is built
         self.metric, self.metric_settings = metric, dict(metric_settings or {})
-        self.representation_settings = {
+        self.representation_settings: dict[str, Any] = {
             "metric_weight": metric_weight,
             "self_prediction": self_prediction,
             "reward_prediction": reward_prediction,

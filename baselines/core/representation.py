@@ -8,7 +8,7 @@ is a grid of switches.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Any, cast
 
 import torch as th
 from gymnasium import spaces
@@ -16,7 +16,7 @@ from torch import nn
 
 from bisimgym.baselines.core.actions import action_dim
 from bisimgym.baselines.core.latents import LatentBatch, modeled
-from bisimgym.baselines.core.metric_loss import MetricLoss, ModelKind
+from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.losses.distances import PairLoss
 from bisimgym.baselines.losses.models import RewardModel, TransitionModel
@@ -55,8 +55,8 @@ class Representation(nn.Module):
         metric_weight: float = 0.5,
         self_prediction: float = 0.0,
         reward_prediction: float = 0.0,
-        reward_from: Literal["next", "embedding"] = "next",
-        model_kind: ModelKind | None = None,
+        reward_from: str = "next",
+        model_kind: str | None = None,
         seed: int = 0,
     ):
         super().__init__()
@@ -81,7 +81,7 @@ class Representation(nn.Module):
         required = None if metric is None else metric.model_kind
         if None not in (required, model_kind) and required != model_kind:
             raise ValueError(f"model_kind must be {required!r} with {type(metric).__name__}, got {model_kind!r}")
-        kind = required or model_kind or "gaussian"
+        kind: Any = required or model_kind or "gaussian"
         model_dim = latent_dim if metric is None else metric.model_dim(latent_dim)
         predicts_from_next = reward_prediction > 0 and reward_from == "next"
         self.transition: TransitionModel | None = None

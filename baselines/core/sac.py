@@ -40,6 +40,8 @@ class EncoderSACPolicy(SACPolicy):
 
     encoder: BaseFeaturesExtractor
     encoder_target: BaseFeaturesExtractor
+    critic_input: nn.Module
+    critic_input_target: nn.Module
 
     def __init__(
         self,
@@ -86,10 +88,10 @@ class EncoderSACPolicy(SACPolicy):
         self.critic = self.make_critic()
         self.critic_target = self.make_critic()
         self.critic_target.load_state_dict(self.critic.state_dict())
-        rate = lr_schedule(1)
-        self.actor.optimizer = self.optimizer_class(self.actor.parameters(), lr=rate, **self.optimizer_kwargs)
+        settings: dict[str, Any] = {"lr": lr_schedule(1), **self.optimizer_kwargs}
+        self.actor.optimizer = self.optimizer_class(self.actor.parameters(), **settings)
         trained = [*self.encoder.parameters(), *self.critic_input.parameters(), *self.critic.parameters()]
-        self.critic.optimizer = self.optimizer_class(trained, lr=rate, **self.optimizer_kwargs)
+        self.critic.optimizer = self.optimizer_class(trained, **settings)
         for target in (self.encoder_target, self.critic_input_target, self.critic_target):
             target.train(False)
             for parameter in target.parameters():
@@ -119,15 +121,15 @@ class EncoderSACPolicy(SACPolicy):
 class EncoderCnnPolicy(EncoderSACPolicy):
     """:class:`EncoderSACPolicy` for images."""
 
-    def __init__(self, *args: Any, features_extractor_class: Any = ImageExtractor, **kwargs: Any):
-        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"features_extractor_class": ImageExtractor, **kwargs})
 
 
 class EncoderMultiInputPolicy(EncoderSACPolicy):
     """:class:`EncoderSACPolicy` for dictionaries."""
 
-    def __init__(self, *args: Any, features_extractor_class: Any = DictExtractor, **kwargs: Any):
-        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"features_extractor_class": DictExtractor, **kwargs})
 
 
 class AuxiliarySAC(AuxiliaryLosses, SAC):
@@ -147,6 +149,8 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             the actor, each; ``None`` is no limit.
         **kwargs: of :class:`AuxiliaryLosses`, of which all need an encoder policy, and of SB3's SAC.
     """
+
+    policy: Any  # SB3's, or one with an encoder
 
     def __init__(
         self,
@@ -176,7 +180,7 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         batch.critic_input = self.policy.critic_input
         return batch
 
-    def encoders(self) -> tuple[nn.Module, nn.Module]:
+    def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
         return self.policy.encoder, self.policy.encoder_target
 
     def statistics(self) -> dict[str, th.Tensor]:
@@ -209,10 +213,11 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         if update_actor:
             actions_pi, log_prob = self.actor.action_log_prob(z_actor)
             log_prob = log_prob.reshape(-1, 1)
-        if self.ent_coef_optimizer is not None:
+        ent_coef: th.Tensor
+        if self.ent_coef_optimizer is not None and self.log_ent_coef is not None:
             ent_coef = th.exp(self.log_ent_coef.detach())
             if update_actor:
-                losses["ent_coef_loss"] = -(self.log_ent_coef * (log_prob + self.target_entropy).detach()).mean()
+                losses["ent_coef_loss"] = -(self.log_ent_coef * (log_prob + float(self.target_entropy)).detach()).mean()
                 self.optimize(losses["ent_coef_loss"], [self.ent_coef_optimizer])
         else:
             ent_coef = self.ent_coef_tensor
@@ -223,7 +228,8 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             next_q = th.cat(self.critic_target(next_z_target, next_actions), dim=1).amin(dim=1, keepdim=True)
             next_q = next_q - ent_coef * next_log_prob.reshape(-1, 1)
             target_q = rewards + (1 - data.dones) * self.discounts_of(data) * next_q
-        losses["critic_loss"] = 0.5 * sum(F.mse_loss(q, target_q) for q in self.critic(z, data.actions))
+        errors = [F.mse_loss(q, target_q) for q in self.critic(z, data.actions)]
+        losses["critic_loss"] = 0.5 * th.stack(errors).sum()
         losses |= auxiliary
         total = sum(auxiliary.values(), start=losses["critic_loss"])
         self.optimize(total, [self.critic.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)

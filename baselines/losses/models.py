@@ -253,7 +253,7 @@ class InverseModel(nn.Sequential):
             layers += [nn.Linear(before, after), activation()]
         super().__init__(*layers, nn.Linear(sizes[-1], action_dim))
 
-    def forward(self, z: th.Tensor, next_z: th.Tensor) -> th.Tensor:
+    def forward(self, z: th.Tensor, next_z: th.Tensor) -> th.Tensor:  # type: ignore[override]  # two inputs
         """Return ``float[B, A]`` from embeddings ``float[B, D]``; gradients flow into both."""
         return super().forward(th.cat([z, next_z], dim=1)).float()
 
