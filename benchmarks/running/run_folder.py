@@ -122,12 +122,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path} is damaged: run.json is missing (there is {', '.join(unexpected)}); move that folder away"
             )
-        run = {
-            "format": FORMAT,
-            "spec": asdict(self.spec),
-            "spec_digest": spec_digest(self.spec),
-            **environment,
-        }
+        run = {"format": FORMAT, "spec": asdict(self.spec), "spec_digest": spec_digest(self.spec), **environment}
         write_json(path, run)
         return run
 

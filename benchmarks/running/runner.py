@@ -21,12 +21,7 @@ from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make
 
 
 def plan(
-    suite: Suite,
-    tasks: Sequence[str],
-    methods: Sequence[str],
-    seeds: int,
-    preset: str,
-    variant: Mapping[str, Any],
+    suite: Suite, tasks: Sequence[str], methods: Sequence[str], seeds: int, preset: str, variant: Mapping[str, Any]
 ) -> list[Spec]:
     """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
 

@@ -28,17 +28,7 @@ import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, fidelities
-from bisimgym.benchmarks.suites.base import (
-    Measure,
-    Method,
-    Monitor,
-    Outcome,
-    Preset,
-    Spec,
-    Suite,
-    Task,
-    check_least,
-)
+from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task, check_least
 from bisimgym.benchmarks.suites.fidelity_process import (
     FIDELITY_METRICS,
     fidelity_envs,

@@ -128,13 +128,7 @@ def env_arguments(task: str, seed: int) -> dict[str, Any]:
     """Return the keyword arguments of ``bisimgym/DistractingControl-v0`` for a task of the suite."""
     name, _, noise = task.rpartition("-")
     domain, dmc_task, _ = _DOMAINS[name]
-    return {
-        "domain": domain,
-        "task": dmc_task,
-        "observation": "state",
-        "projection_seed": seed,
-        **_NOISES[noise][1],
-    }
+    return {"domain": domain, "task": dmc_task, "observation": "state", "projection_seed": seed, **_NOISES[noise][1]}
 
 
 def make_env(task: str, seed: int, **arguments: Any) -> gym.Env:

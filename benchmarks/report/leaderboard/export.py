@@ -60,9 +60,7 @@ def write_csv(runs: Sequence[RunResult], path: Path) -> None:
     measures = list(dict.fromkeys(name for run in runs for name in load_suite(run.spec.suite).measures))
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["suite", "task", "method", "variant", "preset", "seed", "score", *measures, "train_seconds"],
-        )
+        writer.writerow(["suite", "task", "method", "variant", "preset", "seed", "score", *measures, "train_seconds"])
         for run in runs:
             spec = run.spec
             variant = json.dumps(dict(spec.variant), sort_keys=True) if spec.variant else ""

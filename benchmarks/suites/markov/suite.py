@@ -17,15 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.base import (
-    Monitor,
-    Outcome,
-    Spec,
-    Suite,
-    check_columns,
-    check_least,
-    discrete_actions,
-)
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least, discrete_actions
 from bisimgym.benchmarks.suites.markov.settings import (
     MEASURES,
     METHODS,
