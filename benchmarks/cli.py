@@ -40,26 +40,9 @@ def _options(
     pass
 
 
-class Listing(StrEnum):
-    envs = "envs"
-    suites = "suites"
-    methods = "methods"
-    metrics = "metrics"
-
-
-class Topic(StrEnum):
-    envs = "envs"
-    agents = "agents"
-    metrics = "metrics"
-    distracting = "distracting"
-    langevin = "langevin"
-
-
-class Executor(StrEnum):
-    process = "process"
-    ray = "ray"
-
-
+Listing = StrEnum("Listing", ["envs", "suites", "methods", "metrics"])
+Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin"])
+Executor = StrEnum("Executor", ["process", "ray"])
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help=f"One of: {', '.join(SUITES)}.")]
 OutFolder = Annotated[Path, typer.Option(help="Where run folders are kept.")]
 
