@@ -188,17 +188,5 @@ def _external_spec(suite: Suite, task: str, name: str, seed: int, budget: int) -
     return Spec(suite.name, suite.version, task, name, EXTERNAL, seed, {}, {"budget": budget})
 
 
-def threads_per_job(jobs: int) -> int:
-    """Return how many torch threads each of ``jobs`` parallel runs gets."""
-    return max(machine.cores() // jobs, 1)
-
-
-def default_jobs(runs: int, device: str) -> int:
-    """Return how many runs go side by side: one per core, since one thread per run wastes least; one on a GPU."""
-    if device.startswith("cuda"):
-        return 1
-    return max(min(machine.cores(), runs), 1)
-
-
 def describe(spec: Spec) -> str:
     return f"{spec.task} {spec.method_folder} seed {spec.seed}"

@@ -18,18 +18,8 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least, discrete_actions
-from bisimgym.benchmarks.suites.markov.settings import (
-    MEASURES,
-    METHODS,
-    NUM_STATES,
-    PRESETS,
-    PUBLISHED,
-    TASKS,
-    TEST_LENGTH,
-    TEST_SEED,
-    TEST_SEQUENCES,
-    TRAINING_LENGTH,
-)
+from bisimgym.benchmarks.suites.markov import settings
+from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, TEST_SEQUENCES
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations, without_training
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states, frame_states, smooth_states
@@ -38,12 +28,12 @@ from bisimgym.envs.markov_signal.filters import filter_states, frame_states, smo
 @functools.cache
 def test_signals(task: str) -> tuple[np.ndarray, np.ndarray]:
     """Return ``float32[500, 500, 15]`` signals and ``int64[500, 500]`` hidden states, the same for all runs."""
-    return sample_signals(signal_law(task), TEST_SEQUENCES, TEST_LENGTH, TEST_SEED)
+    return sample_signals(signal_law(task), TEST_SEQUENCES, settings.TEST_LENGTH, settings.TEST_SEED)
 
 
 def training_signals(task: str, seed: int, sequences: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the signals that a run learns from, ``float32[N, 200, 15]``, and their states, which only name wells."""
-    return sample_signals(signal_law(task), sequences, TRAINING_LENGTH, seed)
+    return sample_signals(signal_law(task), sequences, settings.TRAINING_LENGTH, seed)
 
 
 def training_envs(task: str, seed: int) -> Any:
@@ -108,11 +98,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
     from bisimgym.baselines.langevin.training import DivergedError
 
-    settings = dict(spec.settings)
-    seen, truth = training_signals(spec.task, spec.seed, settings["sequences"])
-    model = NeuralLangevinDynamics(**settings["model"], seed=spec.seed, device=device)
-    updates = settings["fit"]["updates"]
-    every = max(updates // settings["evaluations"], 1)
+    seen, truth = training_signals(spec.task, spec.seed, spec.settings["sequences"])
+    model = NeuralLangevinDynamics(**spec.settings["model"], seed=spec.seed, device=device)
+    fitting = spec.settings["fit"]
+    updates = fitting["updates"]
+    every = max(updates // spec.settings["evaluations"], 1)
     checkpoint = Path(monitor.checkpoint, "training.pt")
     last: dict[str, float] = {}
     diverged = False
@@ -124,7 +114,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
         nonlocal diverged
         try:
-            model.fit(seen, **settings["fit"], checkpoint_path=checkpoint, checkpoint_every=every, callback=on_update)
+            model.fit(seen, **fitting, checkpoint_path=checkpoint, checkpoint_every=every, callback=on_update)
         except DivergedError:
             diverged = True
 
@@ -172,8 +162,7 @@ def _draw(model: Any, task: str, folder: Path) -> None:
         warnings.warn(f"{folder} has no pictures: {error}", RuntimeWarning, stacklevel=2)
     else:
         folder.mkdir(exist_ok=True)
-        for _ in pictures.write(figures, folder):
-            pass
+        list(pictures.write(figures, folder))
 
 
 def _reference(spec: Spec) -> Outcome:
@@ -205,8 +194,8 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
     signals, states = test_signals(spec.task)
     encoded = model.encode(seen[: analysis.NAMING_SEQUENCES]).positions
     regions = analysis.find_regions(model, encoded, spec.seed)
-    named = truth[: analysis.NAMING_SEQUENCES]
-    matching = best_permutation(regions.labels(encoded), named, regions.count, NUM_STATES)
+    wells, named = len(regions.centers), truth[: analysis.NAMING_SEQUENCES]
+    matching = best_permutation(regions.labels(encoded), named, wells, NUM_STATES)
     labels = regions.labels(model.encode(signals).positions)
     if not complete:
         return _outcome(spec.task, matched_states(labels, matching), states)
@@ -215,8 +204,8 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
     outcome = _outcome(spec.task, matched_states(labels, matching), states, sampled)
     scores = {
         **outcome.scores,
-        "wells": float(regions.count),
-        "failed": float(regions.count != NUM_STATES),
+        "wells": float(wells),
+        "failed": float(wells != NUM_STATES),
         "lag": float(accuracy_by_lag(labels, states, matching).argmax()),
         **analysis.occupancy_errors(model, regions, matching, seen, spec.task, spec.seed),
     }
@@ -227,13 +216,12 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
-    settings = spec.settings
-    if "model" not in settings:
+    if "model" not in spec.settings:
         return
-    check_least(settings, sequences=1, evaluations=1)
+    check_least(spec.settings, sequences=1, evaluations=1)
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 
-    NeuralLangevinDynamics(**settings["model"])
+    NeuralLangevinDynamics(**spec.settings["model"])
 
 
 SUITE = Suite(
@@ -247,11 +235,11 @@ SUITE = Suite(
     score_name="hidden states guessed",
     percent=True,
     x_name="updates",
-    tasks=TASKS,
-    methods=METHODS,
-    presets=PRESETS,
-    measures=MEASURES,
-    published=PUBLISHED,
+    tasks=settings.TASKS,
+    methods=settings.METHODS,
+    presets=settings.PRESETS,
+    measures=settings.MEASURES,
+    published=settings.PUBLISHED,
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,
