@@ -250,8 +250,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: give folders that `bisimgym run --out` wrote")
         finished = sorted(p.parent for p in folder.rglob("run.json") if is_finished(p.parent))
-        lost = [p.parent for p in folder.rglob("result.json") if not (p.parent / "run.json").exists()]
-        if lost:
+        if lost := [p.parent for p in folder.rglob("result.json") if not (p.parent / "run.json").exists()]:
             raise UserError(f"{lost[0]} is damaged: run.json is missing; move that folder away")
         if not finished:
             raise UserError(f"{folder} holds no finished run: run `bisimgym run SUITE --out {folder}` first")

@@ -91,11 +91,11 @@ def fidelity_envs(name: str) -> list[Callable[[], gym.Env]]:
     if name not in PROCESSES:
         raise ValueError(f"name must be one of {list(PROCESSES)}, got {name!r}")
     env_id, parts = PROCESSES[name]
-    return [functools.partial(_make, env_id, **arguments) for arguments in parts]
 
+    def make(arguments: Mapping[str, Any]) -> gym.Env:
+        return _SameStart(gym.make(env_id, **arguments))
 
-def _make(env_id: str, **arguments: Any) -> gym.Env:
-    return _SameStart(gym.make(env_id, **arguments))
+    return [functools.partial(make, arguments) for arguments in parts]
 
 
 def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, discount: float = 0.99) -> FidelityProcess:
@@ -124,8 +124,7 @@ def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, disco
         ValueError: for an unknown process or metric, or a discount out of range.
     """
     process = _process(name)
-    unknown = [metric for metric in metrics if metric not in FIDELITY_METRICS]
-    if unknown:
+    if unknown := [metric for metric in metrics if metric not in FIDELITY_METRICS]:
         raise ValueError(f"metrics must be of {list(FIDELITY_METRICS)}, got {unknown}")
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be in [0, 1), got {discount!r}")

@@ -77,12 +77,14 @@ def learning_curves(suite: Suite, rows: Sequence[Row]) -> Chart | None:
 
 def _points(suite: Suite, curve: Sequence[Any]) -> dict[float, float]:
     """Return score by x. Curves carry no digest, so whatever is no point is left out."""
-    points = {}
-    for row in curve:
-        x, y = (row.get(suite.x_name), row.get("score")) if isinstance(row, Mapping) else (None, None)
-        if all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in (x, y)) and x >= 0:
-            points[x] = y
-    return dict(sorted(points.items()))
+    rows = [row for row in curve if isinstance(row, Mapping)]
+    points: list[tuple[Any, Any]] = [(row.get(suite.x_name), row.get("score")) for row in rows]
+    finite = {
+        x: y
+        for x, y in points
+        if all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in (x, y)) and x >= 0
+    }
+    return dict(sorted(finite.items()))
 
 
 def _series(row: Row, curves: Sequence[Mapping[float, float]], place: Any) -> Series:

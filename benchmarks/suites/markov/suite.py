@@ -95,6 +95,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """Train one model, from its checkpoint if there is one, and score it; or compute a reference."""
     if "model" not in spec.settings:
         return without_training(monitor, "updates", lambda: _reference(spec))
+    import torch as th
+
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
     from bisimgym.baselines.langevin.training import DivergedError
 
@@ -134,7 +136,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     outcome = train_with_evaluations(
         monitor,
         "updates",
-        done=from_checkpoint(checkpoint, _finished_updates) or 0,
+        done=from_checkpoint(checkpoint, lambda file: len(th.load(file, weights_only=True)["records"])) or 0,
         total=updates,
         every=every,
         train=fit,
@@ -145,12 +147,6 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         model.save(checkpoint.with_name("model.pt"))
         _draw(model, spec.task, monitor.pictures)
     return outcome
-
-
-def _finished_updates(checkpoint: Path) -> int:
-    import torch as th
-
-    return len(th.load(checkpoint, weights_only=True)["records"])
 
 
 def _draw(model: Any, task: str, folder: Path) -> None:
