@@ -111,19 +111,15 @@ def trainable(algorithm: type[OffPolicyAlgorithm], policy: Any, space: spaces.Bo
 def stock(algorithm: str, name: str, **policy_arguments: Any) -> Any:
     """Return SB3's DQN or SAC on images of :data:`IMAGES`, with the network that ours has."""
     kwargs = {"features_extractor_class": ImageExtractor, **policy_arguments}
-    algorithms: dict[str, type[OffPolicyAlgorithm]] = {"DQN": DQN, "SAC": SAC}
-    return trainable(algorithms[algorithm], "CnnPolicy", images(name), policy_kwargs=kwargs)
+    return trainable(DQN if algorithm == "DQN" else SAC, "CnnPolicy", images(name), policy_kwargs=kwargs)
 
 
 def ours(algorithm: str, name: str, precision: str) -> Any:
     """Return the parent of the methods here on the same images, with the replay that methods have."""
-    classes: dict[str, tuple[type, type]] = {
-        "DQN": (AuxiliaryDQN, EncoderDQNCnnPolicy),
-        "SAC": (AuxiliarySAC, EncoderCnnPolicy),
-    }
-    algorithm_class, policy = classes[algorithm]
-    replay = {"replay_buffer_class": FrameReplayBuffer}
-    return trainable(algorithm_class, policy, images(name), precision=precision, **replay)
+    parent: tuple[type, type] = (AuxiliarySAC, EncoderCnnPolicy)
+    if algorithm == "DQN":
+        parent = AuxiliaryDQN, EncoderDQNCnnPolicy
+    return trainable(*parent, images(name), precision=precision, replay_buffer_class=FrameReplayBuffer)
 
 
 def parents(algorithm: str, name: str, batch_size: int, threads: int, seconds: float) -> Iterator[Figures]:
