@@ -13,7 +13,6 @@ from typing import Any
 
 from bisimgym.benchmarks.errors import UserError
 
-GROUP = "bisimgym.agents"
 _FORMS = "give package.module:factory, sb3:ALGO:FILE.zip, or a name of the entry-point group 'bisimgym.agents'"
 
 
@@ -33,7 +32,7 @@ def resolve_agent(spec: str) -> Any:
         return _load_sb3(spec)
     if ":" in spec:
         return _call(_import_factory(spec), spec)
-    entries = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    entries = {entry.name: entry for entry in importlib.metadata.entry_points(group="bisimgym.agents")}
     if spec not in entries:
         known = f"; installed agents: {', '.join(sorted(entries))}" if entries else "; no agents are installed"
         raise UserError(f"agent {spec!r} is not known{known}: {_FORMS}")

@@ -40,26 +40,9 @@ def _options(
     pass
 
 
-class Listing(StrEnum):
-    envs = "envs"
-    suites = "suites"
-    methods = "methods"
-    metrics = "metrics"
-
-
-class Topic(StrEnum):
-    envs = "envs"
-    agents = "agents"
-    metrics = "metrics"
-    distracting = "distracting"
-    langevin = "langevin"
-
-
-class Executor(StrEnum):
-    process = "process"
-    ray = "ray"
-
-
+Listing = StrEnum("Listing", ["envs", "suites", "methods", "metrics"])
+Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin"])
+Executor = StrEnum("Executor", ["process", "ray"])
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help=f"One of: {', '.join(SUITES)}.")]
 OutFolder = Annotated[Path, typer.Option(help="Where run folders are kept.")]
 
@@ -97,7 +80,7 @@ def run(
     Finished runs are skipped and runs that were cut off are resumed: give the same command again at any time.
     """
     from bisimgym.benchmarks.report import summary, tables
-    from bisimgym.benchmarks.running import runner
+    from bisimgym.benchmarks.running import machine, runner
     from bisimgym.benchmarks.running.bars import run_with_bars
     from bisimgym.benchmarks.running.run_folder import make_folder
 
@@ -108,8 +91,9 @@ def run(
     for option, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1, got {value}")
-    jobs = min(jobs or runner.default_jobs(len(specs), device), len(specs))
-    threads = threads or runner.threads_per_job(jobs)
+    # One run per core, since one thread per run wastes least; one run on a GPU.
+    jobs = min(jobs or (1 if device == "cuda" else machine.cores()), len(specs))
+    threads = threads or max(machine.cores() // jobs, 1)
     results, failures = run_with_bars(out, specs, device, jobs, threads, on_ray=executor is Executor.ray)
     console = Console()
     if results:

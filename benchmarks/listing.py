@@ -38,14 +38,13 @@ def env_title(env_id: str) -> str:
 
 def envs() -> Lines:
     """Return the environments; those that miss a package say which."""
-    return [(env_id, _title_or_what_is_missing(env_id)) for env_id in IDS]
-
-
-def _title_or_what_is_missing(env_id: str) -> str:
-    try:
-        return env_title(env_id)
-    except ImportError as error:
-        return f"({error})"
+    lines = []
+    for env_id in IDS:
+        try:
+            lines.append((env_id, env_title(env_id)))
+        except ImportError as error:
+            lines.append((env_id, f"({error})"))
+    return lines
 
 
 def suites() -> Lines:

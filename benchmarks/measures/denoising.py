@@ -8,9 +8,8 @@ of the environment that is given.
 from __future__ import annotations
 
 import copy
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,19 +111,29 @@ def denoising_factor(
     anchors = _Reservoir(max_anchors, anchor_rng)
     act = _acting(policy, env.action_space, action_rng)
     for episode in tqdm(range(episodes), "episodes", leave=False, disable=not progress):
-        _visit(env, sampler, act, episode, int(seed) if episode == 0 else None, anchors)
+        observation, _ = env.reset(seed=int(seed) if episode == 0 else None)
+        first, ended = True, False
+        while not ended:
+            if anchors.takes_next():
+                anchors.put((np.array(observation), sampler.clean_state(), episode))
+            observation, _, terminated, truncated, _ = env.step(act(observation, first))
+            first, ended = False, terminated or truncated
     count = len(anchors.items)
     if count < 2:
         raise ValueError(f"the denoising factor needs at least 2 anchors, but {episodes} episodes gave {count}")
     observations, states, episode_of = zip(*anchors.items, strict=True)
 
+    shape = (positives, *observations[0].shape)
     blocks = [slice(start, min(start + block, count)) for start in range(0, count, block)]
     embedding = np.concatenate([encode(np.stack(observations[rows])) for rows in blocks])
     partner = negative_rng.integers(count, size=(count, negatives))
     positive, negative = np.empty((count, positives)), np.empty((count, negatives))
     for rows in tqdm(blocks, "blocks of anchors", leave=False, disable=not progress):
-        fresh = encode(_drawn(sampler, states[rows], (positives, *observations[0].shape), positive_rng))
-        anchor = embedding[rows, None]
+        drawn = [sampler.redistract(state, positives, positive_rng) for state in states[rows]]
+        for new in drawn:
+            if new.shape != shape:
+                raise ValueError(f"redistract of {sampler} must return an array of shape {shape}, got {new.shape}")
+        fresh, anchor = encode(np.concatenate(drawn)), embedding[rows, None]
         positive[rows] = np.linalg.norm(fresh.reshape(-1, positives, embedding.shape[1]) - anchor, axis=2)
         negative[rows] = np.linalg.norm(embedding[partner[rows]] - anchor, axis=2)
     mean_positive, mean_negative = float(positive.mean()), float(negative.mean())
@@ -146,10 +155,7 @@ def _factor(positive: Any, negative: Any) -> Any:
 def _jackknife(positive: np.ndarray, negative: np.ndarray, episode: np.ndarray, partner: np.ndarray) -> float:
     """Return the standard error of the factor from leaving out one episode at a time.
 
-    Args:
-        positive: ``float[N, P]`` distances.
-        negative: ``float[N, K]`` distances to the anchors ``partner``, ``int[N, K]``.
-        episode: ``int[N]``, of each anchor.
+    ``negative``, ``float[N, K]``, are distances to the anchors ``partner``, ``int[N, K]``; ``episode`` is ``int[N]``.
     """
     groups, group = np.unique(episode, return_inverse=True)
     size = len(groups)
@@ -181,16 +187,18 @@ class _Reservoir:
 
     def __init__(self, capacity: int | None, rng: np.random.Generator):
         self.items: list[Any] = []
-        self._capacity, self._rng, self._seen = capacity, rng, 0
+        self._capacity, self._rng, self._seen, self._slot = capacity, rng, 0, 0
 
-    def offer(self, make: Callable[[], Any]) -> None:
-        """Take the stream's next item or not; it is made only if it is taken."""
+    def takes_next(self) -> bool:
+        """Return whether the stream's next item has a place, which :meth:`put` fills."""
         self._seen += 1
-        slot = len(self.items)
-        if slot == self._capacity:
-            slot = int(self._rng.integers(self._seen))
-        if self._capacity is None or slot < self._capacity:
-            self.items[slot : slot + 1] = [make()]
+        self._slot = len(self.items)
+        if self._slot == self._capacity:
+            self._slot = int(self._rng.integers(self._seen))
+        return self._capacity is None or self._slot < self._capacity
+
+    def put(self, item: Any) -> None:
+        self.items[self._slot : self._slot + 1] = [item]
 
 
 class _Encoder:
@@ -267,35 +275,3 @@ def _acting(policy: Any, space: gym.Space, rng: np.random.Generator) -> Callable
         return action[0]
 
     return act
-
-
-def _visit(
-    env: gym.Env,
-    sampler: Redistractable,
-    act: Callable[[np.ndarray, bool], Any],
-    episode: int,
-    seed: int | None,
-    anchors: _Reservoir,
-) -> None:
-    """Play an episode and offer each observation that is acted on, with its clean state and the episode's number."""
-    observation, _ = env.reset(seed=seed)
-    first, ended = True, False
-    while not ended:
-        anchors.offer(functools.partial(_anchor, sampler, observation, episode))
-        observation, _, terminated, truncated, _ = env.step(act(observation, first))
-        first, ended = False, terminated or truncated
-
-
-def _anchor(sampler: Redistractable, observation: Any, episode: int) -> tuple[np.ndarray, Any, int]:
-    return np.array(observation), sampler.clean_state(), episode
-
-
-def _drawn(
-    sampler: Redistractable, states: Sequence[Any], shape: tuple[int, ...], rng: np.random.Generator
-) -> np.ndarray:
-    """Return ``[len(states) * count, *observation]``, for a shape ``(count, *observation)`` of each state's."""
-    drawn = [sampler.redistract(state, shape[0], rng) for state in states]
-    for observations in drawn:
-        if observations.shape != shape:
-            raise ValueError(f"redistract of {sampler} must return an array of shape {shape}, got {observations.shape}")
-    return np.concatenate(drawn)

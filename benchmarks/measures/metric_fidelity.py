@@ -139,11 +139,7 @@ def _checked_exact(exact: np.ndarray) -> np.ndarray:
 
 
 def embeddings(embed: Any, observations: np.ndarray | Mapping[str, np.ndarray], count: int) -> np.ndarray:
-    """Return the embeddings of ``count`` observations, ``float[N, D]``, computed in blocks.
-
-    Args:
-        embed, observations: as of :func:`fidelity`.
-        count: N.
+    """Return the embeddings of N = ``count`` observations, ``float[N, D]``, computed in blocks, as of :func:`fidelity`.
 
     Raises:
         ValueError: for observations of another number, or embeddings of another shape or not finite.

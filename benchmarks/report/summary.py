@@ -88,19 +88,8 @@ def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
         for (p_task, p_method, measure), value in load_suite(suite).published.items()
         if (p_task, p_method) == (task, runs[0].spec.method) and preset != EXTERNAL
     }
-    return Row(
-        suite,
-        task,
-        method,
-        preset,
-        runs,
-        float(aggregates.mean(scores)),
-        float(aggregates.interquartile_mean(scores)),
-        interval,
-        std,
-        measures,
-        published,
-    )
+    mean, middle = float(aggregates.mean(scores)), float(aggregates.interquartile_mean(scores))
+    return Row(suite, task, method, preset, runs, mean, middle, interval, std, measures, published)
 
 
 def number(suite: Suite, value: float, measure: str = "score") -> str:

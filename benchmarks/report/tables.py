@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bisimgym.benchmarks.report.summary import STATISTICS, Row, number, published_text, unit
 from bisimgym.benchmarks.suites import load_suite
-from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
+from bisimgym.benchmarks.suites.base import EXTERNAL
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -36,16 +36,12 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                 row.method,
                 str(len(row.runs)),
                 number(suite, row.mean) + interval,
-                *(_number_or_nothing(suite, statistic.value(row)) for statistic in statistics),
+                *("" if (v := statistic.value(row)) is None else number(suite, v) for statistic in statistics),
                 *(number(suite, row.measures[name], name) if name in row.measures else "" for name in shown),
                 published,
             ]
         )
     return [*heads, "published"], cells
-
-
-def _number_or_nothing(suite: Suite, value: float | None) -> str:
-    return "" if value is None else number(suite, value)
 
 
 def terminal_tables(rows: Sequence[Row]) -> Iterator[Table]:
@@ -118,21 +114,21 @@ def measures_table(rows: Sequence[Row]) -> str:
     """
     suite = load_suite(rows[0].suite)
     learners = [row for row in rows if row.preset != EXTERNAL and suite.methods[row.runs[0].spec.method].trains]
+
+    def standard_first(row: Row) -> tuple[int, bool, str]:
+        spec = row.runs[0].spec
+        return list(suite.methods).index(spec.method), bool(spec.variant), row.method
+
     texts = []
     for (task, preset), group in groupby(
         sorted(learners, key=_task_and_preset), key=lambda row: (row.task, row.preset)
     ):
-        columns = sorted(group, key=_standard_first)
+        columns = sorted(group, key=standard_first)
         names = [name for name in suite.measures if any(name in row.measures for row in columns)]
         heads = ["measure", *(f"{row.method} ({len(row.runs)})" for row in columns)]
         lines = [[suite.measures[name].title, *(_measured(row, name) for row in columns)] for name in names]
         texts.append(f"**{task}, {preset}** (seeds in parentheses)\n\n{pipe_table(heads, lines)}")
     return "\n".join(texts)
-
-
-def _standard_first(row: Row) -> tuple[int, bool, str]:
-    spec = row.runs[0].spec
-    return list(load_suite(row.suite).methods).index(spec.method), bool(spec.variant), row.method
 
 
 def _measured(row: Row, name: str) -> str:

@@ -17,24 +17,16 @@ from bisimgym.benchmarks.running import executors, runner
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import Spec
 
-#: How often a run reports to a log file, where bars have no place.
-_SECONDS_BETWEEN_LINES = 30.0
-
 
 def run_with_bars(
     out: Path, specs: Sequence[Spec], device: str, jobs: int, threads: int, on_ray: bool
 ) -> tuple[list[RunResult], list[Exception]]:
     """Do all runs and return the results and the errors. A SIGTERM acts as Ctrl-C: workers end with their parent.
 
-    Args:
-        out: folder of the runs.
-        specs: of the runs.
-        device: "cpu" or "cuda".
-        jobs: runs side by side in worker processes; 1 is this process.
-        threads: torch threads of each run.
-        on_ray: whether a Ray cluster does them instead.
+    Runs go in ``jobs`` worker processes side by side, or in this process if that is 1; or on a Ray cluster. Each has so
+    many torch threads.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results: list[RunResult] = []
     failures: list[Exception] = []
     with _Bars(specs) as bars:
@@ -51,10 +43,6 @@ def run_with_bars(
             else:
                 results.append(result)
     return results, failures
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 class _Bars(Progress):
@@ -78,7 +66,8 @@ class _Bars(Progress):
     def on_progress(self, index: int, done: int, total: int) -> None:
         if index in self.ended:  # late: worker processes report through a queue
             return
-        if self.disable and time.monotonic() - self.last_line[index] > _SECONDS_BETWEEN_LINES:
+        # A log file, where bars have no place, gets a line of each run every half a minute.
+        if self.disable and time.monotonic() - self.last_line[index] > 30:
             self.last_line[index] = time.monotonic()
             print(f"{self.names[index]}: {done}/{total}", file=sys.stderr, flush=True)
         if index not in self.bars:

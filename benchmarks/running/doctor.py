@@ -23,13 +23,14 @@ _EXTRAS = {
 
 def report(console: Console) -> list[str]:
     """Print what is installed and what it runs on; return the problems found."""
-    problems = known_bad_pairs(_installed())
+    distributions = importlib.metadata.distributions()
+    installed = {(d.name or "").lower().replace("_", "-"): d.version for d in distributions}
+    problems = known_bad_pairs(installed)
     console.print(f"bisimgym {importlib.metadata.version('bisimgym')}, Python {platform.python_version()}")
     console.print(f"{platform.system()} {platform.machine()}, {machine.processor()}, {machine.cores()} cores\n")
     for extra, packages in _EXTRAS.items():
         for name in packages:
-            version = _version(name)
-            note = version or f'not installed: pip install "bisimgym[{extra}]"'
+            note = installed.get(name.replace("_", "-")) or f'not installed: pip install "bisimgym[{extra}]"'
             console.print(f"  {name:<18} {note}")
     console.print()
     for line in _torch_lines():
@@ -61,17 +62,6 @@ def known_bad_pairs(installed: dict[str, str]) -> list[str]:
     if int(installed.get("numpy", "2").split(".")[0]) < 2:
         problems.append('numpy 1 is not supported: pip install "numpy>=2,<3"')
     return problems
-
-
-def _installed() -> dict[str, str]:
-    return {(d.name or "").lower().replace("_", "-"): d.version for d in importlib.metadata.distributions()}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _torch_lines() -> list[str]:

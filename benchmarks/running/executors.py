@@ -29,8 +29,6 @@ def run_here(
     for index, spec in enumerate(specs):
         try:
             yield index, run_one(out, spec, device, threads, lambda done, total, i=index: on_progress(i, done, total))
-        except UserError as error:
-            yield index, error
         except Exception as error:
             yield index, _failure(out, spec, error)
 
@@ -63,7 +61,7 @@ def run_in_processes(
             if error is None:
                 yield index, read_run(out / specs[index].folder)
             else:
-                yield index, error if isinstance(error, UserError) else _failure(out, specs[index], error)
+                yield index, _failure(out, specs[index], error)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
@@ -100,16 +98,16 @@ def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> I
             try:
                 ray.get(done)
                 yield index, read_run(out / specs[index].folder)
-            except UserError as error:
-                yield index, error
             except Exception as error:
-                cause = getattr(error, "cause", None) or error
-                yield index, cause if isinstance(cause, UserError) else _failure(out, specs[index], cause)
+                yield index, _failure(out, specs[index], getattr(error, "cause", None) or error)
     finally:
         ray.shutdown()
 
 
 def _failure(out: Path, spec: Spec, error: BaseException) -> Exception:
+    """Return the error of a run: as it is if it is the user's, else with the name of the run and where to read on."""
+    if isinstance(error, UserError):
+        return error
     log = out / spec.folder / "error.log"
     where = f" (traceback in {log})" if log.exists() else ""
     return RuntimeError(f"{describe(spec)} failed: {type(error).__name__}: {error}{where}")

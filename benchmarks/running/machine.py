@@ -48,12 +48,9 @@ def host() -> dict[str, object]:
 
 
 def describe_machine(device: str, threads: int, precision: str | None) -> dict[str, object]:
-    """Return the machine's description for ``run.json``.
+    """Return the machine's description for ``run.json``, with a run's torch threads.
 
-    Args:
-        device: "cpu", "cuda" or "auto".
-        threads: torch threads of the run.
-        precision: as asked for, stored as it resolves on this device; None for methods without a network.
+    The precision is stored as it resolves on the device ("cpu", "cuda" or "auto"); None is for methods without network.
     """
     import torch as th
     from stable_baselines3.common.utils import get_device

@@ -25,6 +25,11 @@ from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import Outcome, Spec
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; runs of one folder must then not overlap
+    fcntl = None  # type: ignore[assignment]
+
 FORMAT = 1
 
 
@@ -68,18 +73,13 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(_layout(value) + "\n", encoding="utf-8")
 
 
-def _layout(value: Any) -> str:
+def _layout(value: Any, depth: int = 0) -> str:
     """Return JSON with one line per key at the top two levels, so that columns of outcomes stay on one line."""
-    if not isinstance(value, dict):
+    if depth == 2 or not isinstance(value, dict) or not (value or depth == 0):
         return json.dumps(value, allow_nan=False)
-    lines = []
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            inner = ",\n".join(f"    {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in item.items())
-            lines.append(f"  {json.dumps(key)}: {{\n{inner}\n  }}")
-        else:
-            lines.append(f"  {json.dumps(key)}: {json.dumps(item, allow_nan=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}"
+    space = "  " * depth
+    lines = [f"{space}  {json.dumps(key)}: {_layout(item, depth + 1)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(lines) + f"\n{space}}}"
 
 
 class RunFolder:
@@ -97,7 +97,13 @@ class RunFolder:
         """Hold the folder: two processes must not write one run. The lock falls with the process that holds it."""
         make_folder(self.path)
         with (self.path / ".lock").open("w") as file:
-            _lock_file(file, self.path)
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UserError(
+                        f"another process is running {self.path}: wait for it, or use another --out"
+                    ) from None
             yield
         (self.path / ".lock").unlink(missing_ok=True)
 
@@ -111,7 +117,7 @@ class RunFolder:
         if path.exists():
             run = _read_json(path)
             _check_spec(path, run)
-            if run["spec_digest"] != spec_digest(self.spec):
+            if run["spec_digest"] != digest(asdict(self.spec)):
                 raise UserError(
                     f"{self.path} holds a run with other settings ({_difference(run['spec'], asdict(self.spec))}): "
                     "use another --out, or move that folder away"
@@ -122,12 +128,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path} is damaged: run.json is missing (there is {', '.join(unexpected)}); move that folder away"
             )
-        run = {
-            "format": FORMAT,
-            "spec": asdict(self.spec),
-            "spec_digest": spec_digest(self.spec),
-            **environment,
-        }
+        run = {"format": FORMAT, "spec": asdict(self.spec), "spec_digest": digest(asdict(self.spec)), **environment}
         write_json(path, run)
         return run
 
@@ -160,20 +161,15 @@ class RunFolder:
 
     def finish(self, outcome: Outcome, lower_is_better: bool, extra: Mapping[str, Any]) -> RunResult:
         """Write ``result.json``: the run is done."""
-        spec = self.spec
+        spec = asdict(self.spec)
         result = {
             "format": FORMAT,
-            "suite": spec.suite,
-            "task": spec.task,
-            "method": spec.method,
-            "variant": dict(spec.variant),
-            "preset": spec.preset,
-            "seed": spec.seed,
+            **{key: spec[key] for key in ("suite", "task", "method", "variant", "preset", "seed")},
             "score": outcome.score,
             "lower_is_better": lower_is_better,
             "scores": dict(outcome.scores),
             "outcomes": dict(outcome.outcomes),
-            "spec_digest": spec_digest(spec),
+            "spec_digest": digest(spec),
             **extra,
         }
         write_json(self.path / "result.json", {**result, "digest": digest(result)})
@@ -189,10 +185,6 @@ def make_folder(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
-
-
-def spec_digest(spec: Spec) -> str:
-    return digest(asdict(spec))
 
 
 def is_finished(path: Path) -> bool:
@@ -217,7 +209,7 @@ def read_run(path: Path) -> RunResult:
     if result.get("spec_digest") != run["spec_digest"]:
         raise UserError(f"{path}: result.json and run.json belong to different runs; move the folder away")
     spec = Spec(**run["spec"])
-    _check_comparable(path, spec)
+    _check_comparable(path / "run.json", spec)
     try:
         stored = {"score": result["score"], **result["scores"]}
         again = load_suite(spec.suite).rescore(spec.task, spec.seed, result["outcomes"])
@@ -236,13 +228,13 @@ def read_run(path: Path) -> RunResult:
 def _check_comparable(path: Path, spec: Spec) -> None:
     """Refuse runs that this version of the suites cannot stand beside its own."""
     if spec.suite not in SUITES:
-        raise UserError(f"{path / 'run.json'} is of suite {spec.suite!r}, which this version of bisimgym does not know")
+        raise UserError(f"{path} is of suite {spec.suite!r}, which this version of bisimgym does not know")
     suite = load_suite(spec.suite)
     if spec.task not in suite.tasks:
-        raise UserError(f"{path / 'run.json'} is of task {spec.task!r}, which suite {spec.suite!r} does not have")
+        raise UserError(f"{path} is of task {spec.task!r}, which suite {spec.suite!r} does not have")
     if spec.version != suite.version:
         raise UserError(
-            f"{path / 'run.json'} is of version {spec.version} of suite {spec.suite!r}; this bisimgym has version "
+            f"{path} is of version {spec.version} of suite {spec.suite!r}; this bisimgym has version "
             f"{suite.version}, and the two are not comparable: run again, or leave the folder out"
         )
 
@@ -257,10 +249,8 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: give folders that `bisimgym run --out` wrote")
-        found = sorted(p.parent for p in folder.rglob("run.json"))
-        finished = [path for path in found if is_finished(path)]
-        lost = [p.parent for p in folder.rglob("result.json") if not (p.parent / "run.json").exists()]
-        if lost:
+        finished = sorted(p.parent for p in folder.rglob("run.json") if is_finished(p.parent))
+        if lost := [p.parent for p in folder.rglob("result.json") if not (p.parent / "run.json").exists()]:
             raise UserError(f"{lost[0]} is damaged: run.json is missing; move that folder away")
         if not finished:
             raise UserError(f"{folder} holds no finished run: run `bisimgym run SUITE --out {folder}` first")
@@ -295,7 +285,7 @@ def _no_constant(name: str) -> None:
 
 def _check_spec(path: Path, run: Mapping[str, Any]) -> None:
     try:
-        matches = spec_digest(Spec(**run["spec"])) == run["spec_digest"]
+        matches = digest(asdict(Spec(**run["spec"]))) == run["spec_digest"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged (spec: {error}): restore it or move the folder away") from None
     if not matches:
@@ -320,14 +310,3 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         old, new = old["settings"], new["settings"]
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return "; ".join(f"{key} {old.get(key)!r} there, {new.get(key)!r} here" for key in changed)
-
-
-def _lock_file(file: Any, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks; runs of one folder must then not overlap
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"another process is running {path}: wait for it, or use another --out") from None

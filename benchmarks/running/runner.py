@@ -21,12 +21,7 @@ from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make
 
 
 def plan(
-    suite: Suite,
-    tasks: Sequence[str],
-    methods: Sequence[str],
-    seeds: int,
-    preset: str,
-    variant: Mapping[str, Any],
+    suite: Suite, tasks: Sequence[str], methods: Sequence[str], seeds: int, preset: str, variant: Mapping[str, Any]
 ) -> list[Spec]:
     """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
 
@@ -191,18 +186,6 @@ def check_free(suite: Suite, task: str, name: str, seed: int, budget: int, out: 
 
 def _external_spec(suite: Suite, task: str, name: str, seed: int, budget: int) -> Spec:
     return Spec(suite.name, suite.version, task, name, EXTERNAL, seed, {}, {"budget": budget})
-
-
-def threads_per_job(jobs: int) -> int:
-    """Return how many torch threads each of ``jobs`` parallel runs gets."""
-    return max(machine.cores() // jobs, 1)
-
-
-def default_jobs(runs: int, device: str) -> int:
-    """Return how many runs go side by side: one per core, since one thread per run wastes least; one on a GPU."""
-    if device.startswith("cuda"):
-        return 1
-    return max(min(machine.cores(), runs), 1)
 
 
 def describe(spec: Spec) -> str:

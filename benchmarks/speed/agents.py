@@ -52,9 +52,6 @@ METHODS: dict[str, dict[str, type]] = {
     parent: {name: learner for name, learner in learners.items() if learner is not _PARENTS[parent]}
     for parent, learners in (("SAC", SAC_LEARNERS), ("DQN", DQN_LEARNERS))
 }
-#: As cart and pole among 32 dimensions of noise.
-STATE_SIZE = 37
-METHOD_BATCH = 128
 #: Updates that are timed at once: of states so many that a turn takes as long as one update on images.
 _UPDATES = {"states": 10, "pictures": 1}
 _STORED = 300
@@ -103,11 +100,6 @@ def images(name: str) -> spaces.Box:
     return spaces.Box(0, 255, IMAGES[name], np.uint8)
 
 
-def states() -> spaces.Box:
-    """Return a space of vectors."""
-    return spaces.Box(-np.inf, np.inf, (STATE_SIZE,), np.float32)
-
-
 def trainable(algorithm: type[OffPolicyAlgorithm], policy: Any, space: spaces.Box, **arguments: Any) -> Any:
     """Return a model with some transitions in its replay: ``model.train(updates, batch_size)`` is what is timed."""
     actions = spaces.Discrete(4) if issubclass(algorithm, DQN) else spaces.Box(-1, 1, (1,))
@@ -119,19 +111,15 @@ def trainable(algorithm: type[OffPolicyAlgorithm], policy: Any, space: spaces.Bo
 def stock(algorithm: str, name: str, **policy_arguments: Any) -> Any:
     """Return SB3's DQN or SAC on images of :data:`IMAGES`, with the network that ours has."""
     kwargs = {"features_extractor_class": ImageExtractor, **policy_arguments}
-    algorithms: dict[str, type[OffPolicyAlgorithm]] = {"DQN": DQN, "SAC": SAC}
-    return trainable(algorithms[algorithm], "CnnPolicy", images(name), policy_kwargs=kwargs)
+    return trainable(DQN if algorithm == "DQN" else SAC, "CnnPolicy", images(name), policy_kwargs=kwargs)
 
 
 def ours(algorithm: str, name: str, precision: str) -> Any:
     """Return the parent of the methods here on the same images, with the replay that methods have."""
-    classes: dict[str, tuple[type, type]] = {
-        "DQN": (AuxiliaryDQN, EncoderDQNCnnPolicy),
-        "SAC": (AuxiliarySAC, EncoderCnnPolicy),
-    }
-    algorithm_class, policy = classes[algorithm]
-    replay = {"replay_buffer_class": FrameReplayBuffer}
-    return trainable(algorithm_class, policy, images(name), precision=precision, **replay)
+    parent: tuple[type, type] = (AuxiliarySAC, EncoderCnnPolicy)
+    if algorithm == "DQN":
+        parent = AuxiliaryDQN, EncoderDQNCnnPolicy
+    return trainable(*parent, images(name), precision=precision, replay_buffer_class=FrameReplayBuffer)
 
 
 def parents(algorithm: str, name: str, batch_size: int, threads: int, seconds: float) -> Iterator[Figures]:
@@ -154,21 +142,19 @@ def parents(algorithm: str, name: str, batch_size: int, threads: int, seconds: f
 
 
 def methods(
-    parent: str, observations: str, threads: int, seconds: float, batch_size: int = METHOD_BATCH, names: Sequence = ()
+    parent: str, observations: str, threads: int, seconds: float, batch_size: int = 128, names: Sequence = ()
 ) -> Iterator[Figures]:
     """Measure an update of each method beside its parent without metric and predictions, of the same network.
 
-    Args:
-        parent: a key of :data:`METHODS`.
-        observations: "pictures" (images of Nav2D) or "states".
-        threads: of torch.
-        seconds: time for all together.
-        batch_size: of an update.
-        names: of the methods; empty means all.
+    Observations are "pictures" (images of Nav2D) or "states"; no names of methods mean all of :data:`METHODS`.
     """
-    policy, space = ("CnnPolicy", images("nav2d")) if observations == "pictures" else ("MlpPolicy", states())
+    policy, space = "CnnPolicy", images("nav2d")
+    if observations == "states":  # as many as of cart and pole among 32 dimensions of noise
+        policy, space = "MlpPolicy", spaces.Box(-np.inf, np.inf, (37,), np.float32)
     learners = {name: trainable(METHODS[parent][name], policy, space) for name in names or METHODS[parent]}
-    networks = {name: _network(model) for name, model in learners.items()}
+    # What makes the encoder of a learner.
+    arguments = {name: model.policy.features_extractor_kwargs for name, model in learners.items()}
+    networks = {name: tuple((key, of[key]) for key in ("features_dim", "norm")) for name, of in arguments.items()}
     plain = {n: trainable(_PARENTS[parent], policy, space, **dict(n)) for n in networks.values()}
     updates = _UPDATES[observations]
     models = {**{str(network): model for network, model in plain.items()}, **learners}
@@ -190,11 +176,6 @@ def methods(
         }
 
 
-def _network(model: Any) -> tuple[tuple[str, Any], ...]:
-    """Return what makes the encoder of a learner."""
-    return tuple((key, model.policy.features_extractor_kwargs[key]) for key in ("features_dim", "norm"))
-
-
 def encoder_work(model: Any, batch_size: int) -> int:
     """Return an update's work in encoders, in forward passes of a batch: 3 for a pass that is differentiated too."""
     encoders = [*model.encoders(), getattr(model.representation.metric, "base_encoder", None)]
@@ -211,13 +192,7 @@ def encoder_work(model: Any, batch_size: int) -> int:
 
 
 def replays(env_id: str, count: int, num_envs: int = 8) -> Iterator[Figures]:
-    """Measure the bytes of a replay of images that random actions have filled, beside SB3's.
-
-    Args:
-        env_id: of an environment with images.
-        count: transitions.
-        num_envs: environments side by side.
-    """
+    """Measure the bytes of a replay of ``count`` images that random actions have filled, beside SB3's."""
     with closing(SB3VecEnv(gym.make_vec(env_id, num_envs=num_envs))) as env:
         model = MetricDQN("CnnPolicy", env, buffer_size=count, learning_starts=count, seed=0, device="cpu")
         model.learn(count)
@@ -244,11 +219,8 @@ def suite(
 ) -> Iterator[Figures]:
     """Measure steps and updates of the suite ``noisy-states`` per second, and its environments alone.
 
-    Args:
-        threads: of torch.
-        seconds: time for all together.
-        names: methods of the suite, "sac" among them.
-        vector_steps: steps of all environments in a turn; ``None`` is an episode, whose end and reset count with it.
+    Of ``names``, methods of the suite, "sac" must be one. A turn takes ``vector_steps`` steps of all environments;
+    ``None`` is an episode, whose end and reset count with it.
     """
     make_env = functools.partial(noisy_states.make_env, SUITE_TASK, 1)
     with closing(DummyVecEnv([make_env] * noisy_states.NUM_ENVS)) as env:

@@ -76,10 +76,6 @@ class _Clip:
     action_repeat: int
     states: Sequence[Any]  # mujoco.MjData
 
-    @property
-    def model(self) -> Any:
-        return self.scene.model
-
     def episode(self) -> SceneEpisode:
         return SceneEpisode(self.scene, self.states[0], np.random.SeedSequence(0), 0)
 
@@ -96,10 +92,10 @@ class _Clip:
         if name == "raycast":
             from bisimgym.envs.rendering.raycast import RaycastRenderer
 
-            return RaycastRenderer(self.model, _SIZE, _SIZE)
+            return RaycastRenderer(self.scene.model, _SIZE, _SIZE)
         from bisimgym.envs.rendering.opengl import OpenGLRenderer
 
-        return OpenGLRenderer(self.model, _SIZE, _SIZE, quality="fast" if name == "opengl-fast" else "standard")
+        return OpenGLRenderer(self.scene.model, _SIZE, _SIZE, quality="fast" if name == "opengl-fast" else "standard")
 
 
 def _clip(task: str, settings: Distraction) -> _Clip:
@@ -226,8 +222,7 @@ def samplers(seconds: float) -> Iterator[Figures]:
             env.step(env.action_space.sample())
         state = env.clean_state()
         # The same draws each time, so that videos are drawn by formula in the first turn only.
-        sampling = functools.partial(_redistract, env, state)
-        ms = medians({"ms": sampling}, seconds, work=1e-3)
+        ms = medians({"ms": functools.partial(_redistract, env, state)}, seconds, work=1e-3)
         yield {"task": _SAMPLER_TASK, "what": what, "count": _OBSERVATIONS, **ms}
 
 

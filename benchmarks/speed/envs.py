@@ -39,7 +39,8 @@ def parts(seconds: float, env_ids: Sequence[str] = (), sizes: Sequence[int] = ()
         if env_id not in IDS:
             raise unknown("environment", env_id, IDS)
     for env_id in env_ids or [env_id for env_id in IDS if not _has_workers(env_id)]:
-        yield Part("environments", environment, (env_id, seconds, sizes or _standard_sizes(env_id)))
+        standard = WORKER_VECTOR_SIZES if _has_workers(env_id) else VECTOR_SIZES
+        yield Part("environments", environment, (env_id, seconds, sizes or standard))
     if not env_ids:
         yield Part("bounds", signals, (seconds,))
         yield Part("bounds", lqr_steps, (seconds,))
@@ -49,10 +50,6 @@ def parts(seconds: float, env_ids: Sequence[str] = (), sizes: Sequence[int] = ()
 def _has_workers(env_id: str) -> bool:
     """Return whether vectors of an environment are worker processes, without loading what it needs."""
     return ".distracting_control" in str(gym.spec(env_id).vector_entry_point)
-
-
-def _standard_sizes(env_id: str) -> tuple[int, ...]:
-    return WORKER_VECTOR_SIZES if _has_workers(env_id) else VECTOR_SIZES
 
 
 def environment(env_id: str, seconds: float, sizes: Sequence[int]) -> Iterator[Figures]:

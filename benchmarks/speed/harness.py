@@ -23,7 +23,6 @@ from rich.console import Console
 from bisimgym.benchmarks.report.tables import FigureTable
 from bisimgym.benchmarks.running import machine
 
-TOPICS = ("envs", "agents", "metrics", "distracting", "langevin")
 Figures = dict[str, Any]
 
 
@@ -55,8 +54,12 @@ def measure(parts: Sequence[Part], console: Console) -> Figures:
     with console.status("") as status:
         for number, part in enumerate(parts, start=1):
             status.update(f"measuring: {part.name} ({number} of {len(parts)})")
-            run = in_fresh_process if part.fresh else _here
-            figures.setdefault(part.name, []).extend(run(part.rows, *part.arguments))
+            rows = figures.setdefault(part.name, [])
+            if part.fresh:
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    rows += pool.apply(_rows, (part,))
+            else:
+                rows += _rows(part)
     figures["load_after"] = os.getloadavg()[0]
     return figures
 
@@ -71,12 +74,9 @@ def show(topic: str, figures: Figures, console: Console) -> None:
 
 
 def parts(topic: str, seconds: float, **options: Any) -> list[Part]:
-    """Return what a topic measures, with the standard sizes.
+    """Return what a topic measures, with the standard sizes: ``seconds`` for each comparison, a single turn with 0.
 
-    Args:
-        topic: one of :data:`TOPICS`.
-        seconds: time for each comparison; 0 takes a single turn.
-        **options: of the topic's ``parts``.
+    The options are those of the topic's ``parts``.
     """
     return list(_topic(topic).parts(seconds, **options))
 
@@ -99,14 +99,8 @@ def _tables(topic: str, figures: Figures) -> Iterator[FigureTable]:
     return (table for table in _topic(topic).tables(figures) if table.lines)
 
 
-def _here(function: Callable[..., Iterable[Figures]], *arguments: Any) -> list[Figures]:
-    return list(function(*arguments))
-
-
-def in_fresh_process(function: Callable[..., Iterable[Figures]], *arguments: Any) -> list[Figures]:
-    """Return what a function returns in a process that has done nothing before."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_here, (function, *arguments))
+def _rows(part: Part) -> list[Figures]:
+    return list(part.rows(*part.arguments))
 
 
 @contextmanager
@@ -220,12 +214,8 @@ def table(
 ) -> FigureTable:
     """Return a table with a line per row.
 
-    Args:
-        title: of the table.
-        heads: of the columns, with `` | `` between them.
-        line: formats of the cells, likewise: ``"{method} | {ms[stock]:.3g}"``. What a row lacks, or is None, is empty.
-        rows: the figures.
-        texts, marker: of :class:`FigureTable`.
+    Heads and formats of cells have `` | `` between them: ``"{method} | {ms[stock]:.3g}"``. What a row lacks, or is
+    None, is empty.
     """
     formats = line.split(" | ")
     return FigureTable(title, heads.split(" | "), [[_cell(f, row) for f in formats] for row in rows], texts, marker)

@@ -5,6 +5,7 @@ Where the reference would take hours, a part of it is timed and the rest compute
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -23,7 +24,6 @@ from bisimgym.envs.toy_mdps import garnet, grid_world
 
 DISCOUNT, TOLERANCE = 0.99, 1e-6
 _QUIET: dict[str, Any] = {"tolerance": TOLERANCE, "progress": False}
-_TRAJECTORY_DISCOUNT = 0.999
 _PAIRS, _LOOPED_PAIRS, _PROGRAMS = 40, 6, 100
 
 
@@ -77,24 +77,22 @@ def trajectory_chain(actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(next_states.reshape(-1, 1), 2, axis=1), np.eye(2)[actions.ravel()]
 
 
-def class_distances(transition: np.ndarray, policy: np.ndarray, discount: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the PSM of a deterministic chain as classes ``int64[S]`` and distances between classes."""
-    classes, first = metrics.equivalence_classes(transition, policy)
-    return classes, metrics.policy_similarity(transition, policy, discount, rows=first, columns=first, **_QUIET)
-
-
 def trajectories(seconds: float, scale: float) -> Iterator[Figures]:
     """Measure the PSM between the trajectories of all jumping tasks."""
-    tasks, discount = max(2, int(len(ALL_TASKS) * scale)), _TRAJECTORY_DISCOUNT
+    tasks, discount = max(2, int(len(ALL_TASKS) * scale)), 0.999
     actions = jumping_actions(tasks)
     transition, policy = trajectory_chain(actions)
     pairs = np.random.default_rng(0).integers(tasks, size=(_PAIRS, 2))
     costs = [metrics.policy_cost(actions[i], actions[j]) for i, j in pairs]
     lists = [cost.tolist() for cost in costs[:_LOOPED_PAIRS]]
 
+    def as_classes() -> np.ndarray:
+        _, first = metrics.equivalence_classes(transition, policy)
+        return metrics.policy_similarity(transition, policy, discount, rows=first, columns=first, **_QUIET)
+
     took = medians(
         {
-            "as classes": lambda: class_distances(transition, policy, discount),
+            "as classes": as_classes,
             "in full": lambda: metrics.policy_similarity(transition, policy, discount, **_QUIET),
             "arrays": lambda: [reference.trajectory_arrays(cost, discount) for cost in costs],
             "loops": lambda: [reference.trajectory_loops(cost, discount) for cost in lists],
@@ -121,19 +119,16 @@ def deterministic(seconds: float, scale: float) -> Iterator[Figures]:
         "jumping tasks": tasks,
     }
     for name, mdp in processes.items():
-        yield _bisimulation(name, mdp, seconds)
-
-
-def _bisimulation(name: str, mdp: FiniteMDP, seconds: float) -> Figures:
-    costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
-    distance = np.zeros(costs.shape[1:])
-    return _beside_sweeps(
-        f"bisimulation, {name}, S = {mdp.num_states}, A = {mdp.num_actions}",
-        lambda: metrics.bisimulation(mdp.transition, mdp.reward, DISCOUNT, **_QUIET),
-        lambda: reference.deterministic_sweep(distance, mdp.transition, costs, DISCOUNT),
-        costs.max(),
-        seconds,
-    )
+        costs = np.abs(mdp.reward.T[:, :, None] - mdp.reward.T[:, None, :])
+        yield _beside_sweeps(
+            f"bisimulation, {name}, S = {mdp.num_states}, A = {mdp.num_actions}",
+            functools.partial(metrics.bisimulation, mdp.transition, mdp.reward, DISCOUNT, **_QUIET),
+            functools.partial(
+                reference.deterministic_sweep, np.zeros(costs.shape[1:]), mdp.transition, costs, DISCOUNT
+            ),
+            costs.max(),
+            seconds,
+        )
 
 
 def weighted(seconds: float, scale: float) -> Iterator[Figures]:

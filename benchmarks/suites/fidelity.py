@@ -28,24 +28,9 @@ import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, fidelities
-from bisimgym.benchmarks.suites.base import (
-    Measure,
-    Method,
-    Monitor,
-    Outcome,
-    Preset,
-    Spec,
-    Suite,
-    Task,
-    check_least,
-)
-from bisimgym.benchmarks.suites.fidelity_process import (
-    FIDELITY_METRICS,
-    fidelity_envs,
-    fidelity_metrics,
-    fidelity_process,
-    fidelity_transitions,
-)
+from bisimgym.benchmarks.suites import fidelity_process as processes
+from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task, check_least
+from bisimgym.benchmarks.suites.fidelity_process import FIDELITY_METRICS, fidelity_envs
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 
 #: The metric that all methods are scored against.
@@ -63,8 +48,6 @@ CLAIMS = {
 #: Of exact metrics and losses alike.
 DISCOUNT = 0.99
 NUM_ENVS = 8
-#: Updates between two reports of progress.
-_CHUNK = 50
 #: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 
@@ -180,12 +163,9 @@ def training_envs(task: str, seed: int) -> Any:
 def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     """Score the distances of an agent's embeddings.
 
-    Args:
-        agent: with ``embed(observation)``, from ``uint8[B, H, W, C]`` to ``float[B, D]``. Embeddings are compared by
-            its ``distance(x, y)``, from two ``float[P, D]`` to ``float[P]``, if it has one, else by their Euclidean
-            distance.
-        task: of the suite.
-        seed: of the run; nothing depends on it.
+    The agent has ``embed(observation)``, from ``uint8[B, H, W, C]`` to ``float[B, D]``. Embeddings are compared by its
+    ``distance(x, y)``, from two ``float[P, D]`` to ``float[P]``, if it has one, else by their Euclidean distance.
+    Nothing depends on the seed.
 
     Raises:
         UserError: for an agent without ``embed``.
@@ -203,7 +183,7 @@ def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
 
     from bisimgym.baselines.core.latents import effective_rank
 
-    process = fidelity_process(task, discount=DISCOUNT)
+    process = processes.fidelity_process(task, discount=DISCOUNT)
     z = embeddings(agent, process.observations, len(process.observations))
     found = fidelities(lambda rows: rows, z, process.distances, getattr(agent, "distance", euclidean))
     columns = {name: [getattr(values, name) for values in found.values()] for name in _COLUMNS}
@@ -230,13 +210,10 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     Raises:
         ValueError: if the outcomes are not those of this task, one row for each of its metrics.
     """
-    metrics = list(fidelity_metrics(task))
+    metrics = list(processes.fidelity_metrics(task))
     if outcomes["metric"] != metrics or any(len(outcomes[name]) != len(metrics) for name in ("claimed", *_COLUMNS)):
         raise ValueError(f"outcomes of {task} have one row for each of {metrics}, got {outcomes['metric']}")
     return _scores(outcomes)
-
-
-_ENCODERS = ("mlp", "convolutions")
 
 
 def _make(spec: Spec, device: str) -> Any:
@@ -271,10 +248,10 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     every = max(total // evaluations, 1) if total else 1
 
     def fit(reached: Reached) -> None:
-        data = fidelity_transitions(spec.task)
+        data = processes.fidelity_transitions(spec.task)
         data = data._replace(rewards=data.rewards / np.abs(data.rewards).max())
         while model.num_updates < total:
-            steps = min(_CHUNK, every - model.num_updates % every, total - model.num_updates)
+            steps = min(50, every - model.num_updates % every, total - model.num_updates)  # progress every 50 updates
             model.fit(data, steps, spec.settings["batch_size"])
             reached(model.num_updates)
 
@@ -295,8 +272,8 @@ def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
     check_least(settings, updates=1, evaluations=1, batch_size=2, features_dim=1)
-    if settings["encoder"] not in _ENCODERS:
-        raise ValueError(f"encoder must be one of {list(_ENCODERS)}, got {settings['encoder']!r}")
+    if settings["encoder"] not in ("mlp", "convolutions"):
+        raise ValueError(f"encoder must be one of ['mlp', 'convolutions'], got {settings['encoder']!r}")
     if spec.variant:  # the suite's own settings are sound, and making networks takes time
         _make(spec, "cpu")
 

@@ -33,7 +33,7 @@ FIDELITY_METRICS = (
     "recursive-similarity",
 )
 #: Environments of each process: an id, and the arguments of each of its parts.
-_PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, Any]]]] = {
+PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, Any]]]] = {
     "nav2d-8x8": ("bisimgym/Nav2D-v0", [{"size": 8, "num_obstacles": 5, "min_goal_distance": 6}]),
     "nav2d-20x20": ("bisimgym/Nav2D-v0", [{}]),
     "jumping-25": ("bisimgym/JumpingTask-v0", [{"obstacle_position": 25, "floor_height": 10}]),
@@ -42,8 +42,6 @@ _PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, Any]]]] = {
         [{"obstacle_position": position, "floor_height": 10} for position in (25, 45)],
     ),
 }
-#: Of the layouts.
-_SEED = 0
 
 
 class FidelityProcess(NamedTuple):
@@ -75,37 +73,29 @@ class _Process:
     next_observations: np.ndarray
 
 
-def fidelity_processes() -> tuple[str, ...]:
-    """Return the names of the processes that :func:`fidelity_process` knows."""
-    return tuple(_PROCESSES)
-
-
 class _SameStart(gym.Wrapper):
     """Starts every episode in the same layout, at the same place, whatever the seed."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        return self.env.reset(seed=_SEED, options=options)
+        return self.env.reset(seed=0, options=options)
 
 
 def fidelity_envs(name: str) -> list[Callable[[], gym.Env]]:
-    """Return functions that make the environments of a process, one for each of its parts.
+    """Return functions that make the environments of one of :data:`PROCESSES`, one for each of its parts.
 
     Agents that learn in them come to see the states of :func:`fidelity_process` and no others.
-
-    Args:
-        name: one of :func:`fidelity_processes`.
 
     Raises:
         ValueError: for an unknown process.
     """
-    if name not in _PROCESSES:
-        raise ValueError(f"name must be one of {list(_PROCESSES)}, got {name!r}")
-    env_id, parts = _PROCESSES[name]
-    return [functools.partial(_make, env_id, **arguments) for arguments in parts]
+    if name not in PROCESSES:
+        raise ValueError(f"name must be one of {list(PROCESSES)}, got {name!r}")
+    env_id, parts = PROCESSES[name]
 
+    def make(arguments: Mapping[str, Any]) -> gym.Env:
+        return _SameStart(gym.make(env_id, **arguments))
 
-def _make(env_id: str, **arguments: Any) -> gym.Env:
-    return _SameStart(gym.make(env_id, **arguments))
+    return [functools.partial(make, arguments) for arguments in parts]
 
 
 def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, discount: float = 0.99) -> FidelityProcess:
@@ -124,9 +114,8 @@ def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, disco
     Distances are rounded to six digits behind the point, far above the error of the solver: ties are ties.
 
     Args:
-        name: one of :func:`fidelity_processes`: "nav2d-8x8" and "nav2d-20x20" are layouts of Nav2D, the second as
-            registered, and "jumping-25" and "jumping-25-45" a jumping task with its obstacle there, and two side by
-            side.
+        name: one of :data:`PROCESSES`: "nav2d-8x8" and "nav2d-20x20" are layouts of Nav2D, the second as registered,
+            and "jumping-25" and "jumping-25-45" a jumping task with its obstacle there, and two side by side.
         metrics: which to solve for; those that are not defined are left out. The slowest, "bisimulation-random", takes
             about half a minute on "nav2d-20x20" and seconds or less elsewhere.
         discount: in [0, 1).
@@ -135,8 +124,7 @@ def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, disco
         ValueError: for an unknown process or metric, or a discount out of range.
     """
     process = _process(name)
-    unknown = [metric for metric in metrics if metric not in FIDELITY_METRICS]
-    if unknown:
+    if unknown := [metric for metric in metrics if metric not in FIDELITY_METRICS]:
         raise ValueError(f"metrics must be of {list(FIDELITY_METRICS)}, got {unknown}")
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be in [0, 1), got {discount!r}")
@@ -150,14 +138,11 @@ def fidelity_metrics(name: str) -> tuple[str, ...]:
 
 
 def fidelity_transitions(name: str) -> Transitions:
-    """Return every transition of a process, once: the data of a uniformly random policy that starts anywhere.
+    """Return every transition of one of :data:`PROCESSES`, once: the data of a random policy that starts anywhere.
 
     Each of the ``N`` observations of :func:`fidelity_process` has a row for each action, in that order. Rows of the E
     images at which episodes can end follow: every action leads back to them, without reward, as the exact metrics
     have it. Losses that take no notice of an episode's end need them to know how far ends are from other states.
-
-    Args:
-        name: one of :func:`fidelity_processes`.
 
     Returns:
         Of ``(N + E) * A`` rows: observations ``uint8[H, W, C]``, actions ``int64``, rewards ``float64`` as the

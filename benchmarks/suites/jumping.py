@@ -64,21 +64,14 @@ def _alignment(**settings: Any) -> dict[str, Any]:
 
 METHODS = {
     "dropout-l2": _method(
-        "Imitation with dropout and an l2 penalty: the baseline",
-        learning_rate=4e-3,
-        l2_coefficient=4.3e-4,
-        dropout=0.3,
+        "Imitation with dropout and an l2 penalty: the baseline", learning_rate=4e-3, l2_coefficient=4.3e-4, dropout=0.3
     ),
     "pse": _method(
         "Policy similarity embeddings: contrastive embeddings of the policy similarity metric",
         learning_rate=3.2e-3,
         l2_coefficient=1e-5,
         alignment=_alignment(weight=10.0, temperature=1.0),
-        colors={
-            "learning_rate": 6e-3,
-            "l2_coefficient": 7e-5,
-            "alignment": {"weight": 5.0, "temperature": 0.5},
-        },
+        colors={"learning_rate": 6e-3, "l2_coefficient": 7e-5, "alignment": {"weight": 5.0, "temperature": 0.5}},
     ),
     "randconv": _method(
         "Imitation from randomly filtered images",

@@ -19,13 +19,10 @@ def transfer_solved(tasks: Sequence[tuple[int, int, str]], trained: np.ndarray, 
     """Return which tasks bisimulation transfer solves, ``bool[N]``.
 
     In each state of the oracle's trajectories one acts as is optimal in the nearest of all states of the training
-    tasks; a task is solved if that is the oracle's action until the outcome is settled. The metric sees states, rewards
-    and dynamics of training and unseen tasks alike; no image enters.
+    tasks; a task is solved if that is the oracle's action until the outcome is settled. The metric, with a discount in
+    [0, 1), sees states, rewards and dynamics of training and unseen tasks alike; no image enters.
 
-    Args:
-        tasks: (obstacle position, floor height, color) of N tasks.
-        trained: ``bool[N]``, which are training tasks.
-        discount: of the metric, in [0, 1).
+    Tasks are N times (obstacle position, floor height, color); ``trained``, ``bool[N]``, are those for training.
     """
     union = jumping_union(tasks)
     policy = union.optimal_policy(discount=1.0)

@@ -128,13 +128,7 @@ def env_arguments(task: str, seed: int) -> dict[str, Any]:
     """Return the keyword arguments of ``bisimgym/DistractingControl-v0`` for a task of the suite."""
     name, _, noise = task.rpartition("-")
     domain, dmc_task, _ = _DOMAINS[name]
-    return {
-        "domain": domain,
-        "task": dmc_task,
-        "observation": "state",
-        "projection_seed": seed,
-        **_NOISES[noise][1],
-    }
+    return {"domain": domain, "task": dmc_task, "observation": "state", "projection_seed": seed, **_NOISES[noise][1]}
 
 
 def make_env(task: str, seed: int, **arguments: Any) -> gym.Env:
@@ -157,13 +151,9 @@ def steps_per_episode(task: str) -> int:
 
 
 def episode_returns(agent: Any, task: str, seed: int, start: int, **arguments: Any) -> np.ndarray:
-    """Return ``float64[10]``: what the deterministic agent earns in ten episodes.
+    """Return ``float64[10]``: what the deterministic agent earns in ten episodes, whose seeds count from ``start``.
 
-    Args:
-        agent: follows the agent protocol, batched over ten environments.
-        task, seed: of the run.
-        start: seed of the episodes.
-        **arguments: of the environments, to change the noise.
+    The agent acts in ten environments at once; further arguments are theirs, to change the noise.
     """
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -217,13 +207,7 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
 
 
 def make_learner(spec: Spec, device: str, env: Any) -> Any:
-    """Return the untrained agent of a run.
-
-    Args:
-        spec: of the run.
-        device: of the networks.
-        env: ten environments of the task, as SB3 takes them.
-    """
+    """Return the untrained agent of a run, in ten environments of the task, as SB3 takes them."""
     from bisimgym.baselines.learners import SAC_LEARNERS
 
     settings = dict(spec.settings)

@@ -39,13 +39,7 @@ NUM_ENVS = 8
 LAYOUTS = 200
 
 _LAYOUTS: dict[str, dict[str, Any]] = {
-    "nav2d-8x8": {
-        "size": 8,
-        "num_obstacles": 5,
-        "obstacle_size": 1,
-        "min_goal_distance": 4,
-        "max_episode_steps": 30,
-    },
+    "nav2d-8x8": {"size": 8, "num_obstacles": 5, "obstacle_size": 1, "min_goal_distance": 4, "max_episode_steps": 30},
     "nav2d-20x20": {},  # as registered
 }
 _GRIDS = {"jumping-wide": "wide", "jumping-narrow": "narrow"}

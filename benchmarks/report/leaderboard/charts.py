@@ -78,12 +78,13 @@ def learning_curves(suite: Suite, rows: Sequence[Row]) -> Chart | None:
 def _points(suite: Suite, curve: Sequence[Any]) -> dict[float, float]:
     """Return score by x. Curves carry no digest, so whatever is no point is left out."""
     rows = [row for row in curve if isinstance(row, Mapping)]
-    points = {row[suite.x_name]: row["score"] for row in rows if _finite(row.get(suite.x_name), row.get("score"))}
-    return dict(sorted((x, y) for x, y in points.items() if x >= 0))
-
-
-def _finite(*values: Any) -> bool:
-    return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    points: list[tuple[Any, Any]] = [(row.get(suite.x_name), row.get("score")) for row in rows]
+    finite = {
+        x: y
+        for x, y in points
+        if all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in (x, y)) and x >= 0
+    }
+    return dict(sorted(finite.items()))
 
 
 def _series(row: Row, curves: Sequence[Mapping[float, float]], place: Any) -> Series:

@@ -12,16 +12,9 @@ from typing import Any
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites import load_suite
 
-FILES = ("run.json", "result.json", "curve.jsonl")
-
 
 def copy_runs(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path) -> dict[Path, dict[str, str]]:
-    """Copy every run's raw files into the site.
-
-    Args:
-        runs: whose files.
-        folders: a folder below the site for each ``RunResult.path``.
-        site: the site's root.
+    """Copy every run's raw files into the site, where ``folders`` has a folder for each ``RunResult.path``.
 
     Returns:
         By ``RunResult.path``: the address of each file by its name, relative to the site's root.
@@ -30,21 +23,18 @@ def copy_runs(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path
     for run in runs:
         folder = folders[run.path]
         (site / folder).mkdir(parents=True)
-        links[run.path] = {name: f"{folder}/{name}" for name in FILES if (run.path / name).is_file()}
+        links[run.path] = {
+            name: f"{folder}/{name}"
+            for name in ("run.json", "result.json", "curve.jsonl")
+            if (run.path / name).is_file()
+        }
         for name, address in links[run.path].items():
             shutil.copyfile(run.path / name, site / address)
     return links
 
 
 def copy_pictures(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path) -> dict[Path, dict[str, str]]:
-    """Copy every run's pictures into the site.
-
-    Args:
-        runs, folders, site: as for :func:`copy_runs`, after it.
-
-    Returns:
-        By ``RunResult.path``, of runs that have any: the address of each picture by its title.
-    """
+    """Copy every run's pictures beside its raw files; return, of runs that have any, the addresses by their titles."""
     pictures: dict[Path, dict[str, str]] = {}
     for run in runs:
         for n, file in enumerate(run.pictures, start=1):
@@ -60,9 +50,7 @@ def write_csv(runs: Sequence[RunResult], path: Path) -> None:
     measures = list(dict.fromkeys(name for run in runs for name in load_suite(run.spec.suite).measures))
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["suite", "task", "method", "variant", "preset", "seed", "score", *measures, "train_seconds"],
-        )
+        writer.writerow(["suite", "task", "method", "variant", "preset", "seed", "score", *measures, "train_seconds"])
         for run in runs:
             spec = run.spec
             variant = json.dumps(dict(spec.variant), sort_keys=True) if spec.variant else ""

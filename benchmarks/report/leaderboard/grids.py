@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bisimgym.benchmarks.report.summary import Row
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import Suite
-
-# Axes beyond this are damage, not a task grid.
-_LARGEST = 200
 
 
 @dataclass(frozen=True)
@@ -45,16 +42,11 @@ class Grid:
 
     @property
     def xs(self) -> range:
-        return _range(cell.x for cell in self.cells)
+        return range(min(cell.x for cell in self.cells), max(cell.x for cell in self.cells) + 1)
 
     @property
     def ys(self) -> range:
-        return _range(cell.y for cell in self.cells)
-
-
-def _range(values: Iterable[int]) -> range:
-    chosen = set(values)
-    return range(min(chosen), max(chosen) + 1)
+        return range(min(cell.y for cell in self.cells), max(cell.y for cell in self.cells) + 1)
 
 
 @dataclass(frozen=True)
@@ -119,8 +111,5 @@ def _on_grid(run: RunResult, axes: tuple[str, str, str]) -> bool:
     columns = _columns(run, axes)
     if not all(isinstance(column, list) and column and len(column) == len(columns[0]) for column in columns):
         return False
-    return all(_axis(column) for column in columns[:2])
-
-
-def _axis(column: list[Any]) -> bool:
-    return all(type(value) is int for value in column) and max(column) - min(column) < _LARGEST
+    # Axes beyond 200 are damage, not a task grid.
+    return all(all(type(v) is int for v in axis) and max(axis) - min(axis) < 200 for axis in columns[:2])

@@ -132,7 +132,12 @@ def _write(runs: Sequence[RunResult], site: Path) -> None:
     for row in summarize(runs):
         by_suite[row.suite].append(row)
     environment = _environment(addresses, links, pictures)
-    styles = {name: _styles(load_suite(name), rows) for name, rows in by_suite.items()}
+    # The number of each method's line style is the same on every page: the suite's methods first.
+    styles = {}
+    for name, rows in by_suite.items():
+        methods = {row.method for row in rows}
+        own = [method for method in load_suite(name).methods if method in methods]
+        styles[name] = {method: i for i, method in enumerate([*own, *sorted(methods - set(own))])}
     suites = [
         {"suite": (suite := load_suite(name)), "sections": views.sections(suite, rows), "styles": styles[name]}
         for name, rows in by_suite.items()
@@ -156,10 +161,9 @@ def _method_context(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
     settings, heads = views.setting_columns(runs)
     made_with: dict[str, list[RunResult]] = defaultdict(list)
     for run in runs:
-        parts = {name: run.run.get(name) for name in ("machine", "versions")}
-        texts = {
-            key: value for part in parts.values() if isinstance(part, dict) for key, value in views.flat(part).items()
-        }
+        texts: dict[str, str] = {}
+        for part in (run.run.get("machine"), run.run.get("versions")):
+            texts |= views.flat(part) if isinstance(part, dict) else {}
         made_with[json.dumps(texts)].append(run)
     return {
         "suite": suite,
@@ -168,18 +172,10 @@ def _method_context(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
         "sections": views.sections(suite, rows),
         "settings": settings,
         "setting_heads": heads,
-        "made_with": [(json.loads(texts), users) for texts, users in made_with.items()],
+        "made_with": [(json.loads(text), users) for text, users in made_with.items()],
         "commands": views.reproduce(rows),
         "measures": [name for name in suite.measures if any(name in row.measures for row in rows)],
     }
-
-
-def _styles(suite: Suite, rows: Sequence[Row]) -> dict[str, int]:
-    """Return the number of each method's line style, the same on every page: the suite's methods first."""
-    present = sorted({row.method for row in rows})
-    ordered = [name for name in suite.methods if name in present]
-    ordered += [name for name in present if name not in suite.methods]
-    return {method: i for i, method in enumerate(ordered)}
 
 
 def _environment(

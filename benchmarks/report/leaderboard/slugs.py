@@ -6,8 +6,6 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-_LONGEST = 60
-
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
     """Return a file name for each name: lower-case letters, digits and ``._-`` only, no two alike on any file system.
@@ -29,5 +27,5 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 
 
 def _safe(name: str) -> str:
-    slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:_LONGEST].strip("-.")
+    slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:60].strip("-.")
     return f"x-{slug}".rstrip("-") if slug in {"", "index"} else slug

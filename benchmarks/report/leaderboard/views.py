@@ -11,7 +11,7 @@ from typing import Any
 
 from bisimgym.benchmarks.report.summary import Row, number, published_text
 from bisimgym.benchmarks.running.run_folder import RunResult
-from bisimgym.benchmarks.suites.base import EXTERNAL, Published, Suite
+from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
 
 
 @dataclass(frozen=True)
@@ -112,20 +112,20 @@ def _cell(suite: Suite, row: Row, longest: float, best: bool) -> Cell:
 
 def _notes(suite: Suite, row: Row) -> list[Note]:
     notes = []
-    reference = "paper (standard settings)" if row.runs[0].spec.variant else "paper"
-    if "score" in row.published:
-        notes.append(_note(suite, reference, "", row.published["score"], "score"))
-    for name, measure in suite.measures.items():
-        if name in row.measures and (name in row.published or name == suite.published_measure):
-            ours = number(suite, row.measures[name], name)
-            notes.append(_note(suite, measure.title, ours, row.published.get(name), name))
+    for name in ("score", *suite.measures):
+        published = row.published.get(name)
+        if name == "score":
+            label, ours = "paper (standard settings)" if row.runs[0].spec.variant else "paper", ""
+        elif name in row.measures:
+            label, ours = suite.measures[name].title, number(suite, row.measures[name], name)
+        else:
+            continue
+        if published is not None:
+            text = published_text(suite, published, name)
+            notes.append(Note(label, ours, text, f"{published.spread_name}; {published.source}"))
+        elif name == suite.published_measure:
+            notes.append(Note(label, ours, "", ""))
     return notes
-
-
-def _note(suite: Suite, label: str, ours: str, published: Published | None, name: str) -> Note:
-    if published is None:
-        return Note(label, ours, "", "")
-    return Note(label, ours, published_text(suite, published, name), f"{published.spread_name}; {published.source}")
 
 
 def first_with_pictures(rows: Iterable[Row], pictures: Mapping[Path, Any]) -> list[tuple[Row, RunResult]]:
@@ -216,9 +216,8 @@ def machine_text(run: RunResult) -> str:
         return ""
     threads = machine.get("threads")
     counted = f"{threads} thread{'' if threads == 1 else 's'}" if threads is not None else None
-    return ", ".join(
-        str(part) for part in (machine.get("device"), machine.get("precision"), counted) if part is not None
-    )
+    parts = (machine.get("device"), machine.get("precision"), counted)
+    return ", ".join(str(part) for part in parts if part is not None)
 
 
 def finished(run: RunResult) -> str:

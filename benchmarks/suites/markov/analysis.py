@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
@@ -37,9 +36,8 @@ STATIONARITY = 0.1
 SAMPLER, CELLS = {"num_chains": 1000, "warm_up": 500, "num_steps": 2000}, 300
 
 
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """What divides latent space into states.
+class Regions(NamedTuple):
+    """What divides latent space into K states.
 
     Attributes:
         centers: ``float64[K, d]``, minima of the energy, or centers of clusters.
@@ -51,19 +49,11 @@ class Regions:
     labels: Callable[[np.ndarray], np.ndarray]
     wells: Wells | None
 
-    @property
-    def count(self) -> int:
-        return len(self.centers)
-
 
 def find_regions(model: Any, encoded: np.ndarray, seed: int) -> Regions:
-    """Return the wells of a model's energy that hold encoded paths.
+    """Return the wells of a model's energy that hold encoded paths ``float[..., d]``.
 
-    Args:
-        model: a :class:`~bisimgym.baselines.langevin.model.NeuralLangevinDynamics`. Without an energy it has three
-            clusters instead, whose number is given and not found.
-        encoded: ``float[..., d]``.
-        seed: of the clusters.
+    A model without an energy has three clusters instead, whose number is given and not found.
     """
     energy = model.energy
     if energy is None:
@@ -82,22 +72,17 @@ def occupancy_errors(
 ) -> dict[str, float]:
     """Return the l1 errors of all estimates of how much time is spent in each state, but that of encoded signals.
 
-    Args:
-        model: trained on the signals.
-        regions: found on the first of them.
-        matching: of regions with states.
-        signals: ``float[N, T, D]``, training signals.
-        task: of the suite.
-        seed: of samples.
+    The model was trained on the signals ``float[N, T, D]``, and the regions, which ``matching`` matches with states,
+    were found on the first of them.
     """
     stationary = signal_law(task).stationary
     encoded = model.encode(signals[:NAMING_SEQUENCES]).positions.reshape(-1, model.latent_dim)
 
     def chain(of: Any, cut: Regions) -> np.ndarray:
         paths = of.sample(CHAINS, CHAIN_LENGTH, seed=seed).positions[:, CHAIN_WARM_UP::CHAIN_STRIDE]
-        return empirical_weights(cut.labels(paths), cut.count)
+        return empirical_weights(cut.labels(paths), len(cut.centers))
 
-    if regions.count == 0:
+    if len(regions.centers) == 0:
         return {}
     weights = {"chain": chain(model, regions)}
     wells = regions.wells
@@ -119,11 +104,12 @@ def occupancy_errors(
         refitted = _refitted(model, paths, stationarity)
         errors[f"{kind}_beta"] = refitted.beta
         recut = find_regions(refitted, encoded[None], seed)
-        if recut.wells is None or recut.count == 0:
+        if recut.wells is None or len(recut.centers) == 0:
             continue
         # The refit moves wells: they are those of the states whose frames flow into them.
         after = recut.labels(encoded)
-        rematching = best_permutation(after[None, known], before[None, known], recut.count, regions.count)
+        counts = len(recut.centers), len(regions.centers)
+        rematching = best_permutation(after[None, known], before[None, known], *counts)
         rematching = np.where(matching >= 0, np.append(rematching, -1)[matching], -1)
         found = {
             "order2": laplace_weights(recut.wells, refitted.beta),

@@ -16,12 +16,7 @@ _TOLERANCE, _ITERATIONS = 1e-5, 100
 
 
 class KMeansStates:
-    """Clusters of frames, found by k-means: the best of ten starts (k-means++).
-
-    Args:
-        frames: ``float[..., D]``, at least ``num_states`` of them.
-        num_states: K.
-        seed: of the starts.
+    """K clusters of frames ``float[..., D]``, found by k-means: the best of ten starts (k-means++).
 
     Attributes:
         centers: ``float64[K, D]``.
@@ -44,15 +39,8 @@ def fitted_law(signals: np.ndarray, num_states: int, seed: int) -> SignalLaw:
     """Return the hidden Markov model, with a full covariance per state, that EM (Baum and Welch) fits to signals.
 
     EM starts from the clusters of :class:`KMeansStates` and how often they follow each other: from random transitions
-    it takes ten times as many iterations.
-
-    Args:
-        signals: ``float[N, T, D]``.
-        num_states: K.
-        seed: of the clusters.
-
-    Returns:
-        The law, which the classifiers of :mod:`~bisimgym.envs.markov_signal.filters` take.
+    it takes ten times as many iterations. Signals are ``float[N, T, D]``; the classifiers of
+    :mod:`~bisimgym.envs.markov_signal.filters` take the law.
     """
     clusters = KMeansStates(signals, num_states, seed)
     labels = clusters.states(signals)

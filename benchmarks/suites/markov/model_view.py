@@ -72,6 +72,7 @@ class ModelView:
         filtered: ``int64[N, T]``, those of the exact filter.
         centers: ``float64[K, d]``, minima, or centers of clusters.
         center_states: ``int64[K]``, the state of each, -1 for none.
+        names: of the centers: the letter of the state, or "?".
         wells: of the energy, or None.
         paths: minimum-energy paths of neighboring wells (i, j), i < j.
         floor: the lowest energy of minima and encoded frames, in units of E; nan without an energy.
@@ -86,15 +87,11 @@ class ModelView:
     filtered: np.ndarray
     centers: np.ndarray
     center_states: np.ndarray
+    names: list[str]
     wells: Wells | None
     paths: Mapping[tuple[int, int], MinimumEnergyPath]
     floor: float
     plane: Chart
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the centers: the letter of the state, or "?"."""
-        return _names(self.center_states)
 
     @property
     def colors(self) -> list[str]:
@@ -108,20 +105,11 @@ class ModelView:
         return beta * (_energies(self.model, points) - self.floor)
 
 
-def _names(center_states: np.ndarray) -> list[str]:
-    return ["?" if state < 0 else NAMES[state] for state in center_states]
-
-
 def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> ModelView:
     """Encode test signals of a task, and find wells and the paths between them.
 
-    Args:
-        model: trained on signals of the task.
-        task: "uniform" or "skewed".
-        seed: of the signals, at least 0.
-
     Raises:
-        UserError: for another task, or a seed below 0.
+        UserError: for a task that is not of the suite, or a seed below 0.
         ValueError: for a model of signals with another number of channels or of a single latent dimension; or, in more
             than two dimensions, fewer than three wells, or three on a line.
     """
@@ -145,6 +133,8 @@ def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) 
     labels = regions.labels(encoded)
     matching = best_permutation(labels, states, len(centers), NUM_STATES)
     center_states = matched_states(np.arange(len(centers)), matching)
+    names = ["?" if state < 0 else NAMES[state] for state in center_states]
+    shares = np.ones(len(centers)) if wells is None else wells.shares
     return ModelView(
         model=model,
         task=task,
@@ -154,12 +144,11 @@ def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) 
         filtered=filter_states(law, signals),
         centers=centers,
         center_states=center_states,
+        names=names,
         wells=wells,
-        paths={} if wells is None else _neighbors(model, wells),
+        paths={} if wells is None else _direct_paths(model, wells),
         floor=np.nan if wells is None else float(_energies(model, np.concatenate([centers, flat])).min()),
-        plane=plane_through(
-            centers, np.ones(len(centers)) if wells is None else wells.shares, _names(center_states), model.latent_dim
-        ),
+        plane=plane_through(centers, shares, names, model.latent_dim),
     )
 
 
@@ -169,7 +158,7 @@ def _energies(model: Any, points: np.ndarray) -> np.ndarray:
     return th.cat([energy(block) for block in flat.split(2**14)]).numpy().reshape(points.shape[:-1])
 
 
-def _neighbors(model: Any, wells: Wells) -> dict[tuple[int, int], MinimumEnergyPath]:
+def _direct_paths(model: Any, wells: Wells) -> dict[tuple[int, int], MinimumEnergyPath]:
     pairs = itertools.combinations(range(len(wells)), 2)
     paths = {(i, j): minimum_energy_path(model.energy, wells.minima[i], wells.minima[j]) for i, j in pairs}
     return {pair: path for pair, path in paths.items() if path.direct}
@@ -178,12 +167,8 @@ def _neighbors(model: Any, wells: Wells) -> dict[tuple[int, int], MinimumEnergyP
 def plane_through(centers: np.ndarray, shares: np.ndarray, names: Sequence[str], dim: int) -> Chart:
     """Return the plane through three centers; in two dimensions the latent space as it is.
 
-    Args:
-        centers: ``float64[K, d]``. The three of the largest shares count, in their order. The first is the origin, and
-            the first axis leads to the second.
-        shares: ``float64[K]``.
-        names: K, for the names of the axes.
-        dim: d, 2 or more.
+    Of centers ``float64[K, d]``, the three of the largest shares count, in their order. The first is the origin, the
+    first axis leads to the second, and the names of the centers are in those of the axes.
 
     Raises:
         ValueError: in more than two dimensions, for fewer than three centers, or three on a line.
@@ -212,11 +197,7 @@ def plane_through(centers: np.ndarray, shares: np.ndarray, names: Sequence[str],
 
 
 def space_of(view: ModelView) -> Chart:
-    """Return three coordinates: those of latent space if d = 3, else the plane and the direction that varies most.
-
-    Args:
-        view: of a model with d of 3 or more.
-    """
+    """Return three coordinates: those of latent space if d = 3; if d > 3 the plane and what varies most off it."""
     dim = view.model.latent_dim
     if dim == 3:
         return Chart(np.zeros(3), np.eye(3), ("$z_1$", "$z_2$", "$z_3$"))

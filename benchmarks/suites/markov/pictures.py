@@ -26,7 +26,6 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection  # type: ignore[import-u
 from PIL import Image
 
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
-from bisimgym.baselines.langevin.rates import MinimumEnergyPath
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.markov.model_view import (
     COLORS,
@@ -102,13 +101,9 @@ def figures(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> 
 
 
 def write(pictures: Mapping[str, Figure], folder: Path) -> Iterator[Path]:
-    """Write figures into a folder that is there, and yield the paths of the files.
+    """Write figures, by their names without ``.png``, into a folder that is there, and yield the paths of the files.
 
     Files have 128 colors, a quarter of the bytes of all, and look the same.
-
-    Args:
-        pictures: by the names of their files, without ``.png``.
-        folder: of the files.
     """
     for name, figure in pictures.items():
         path = folder / f"{name}.png"
@@ -153,7 +148,7 @@ def _centers_are(view: ModelView) -> str:
 
 
 def _drift_is(view: ModelView) -> str:
-    return "drift of the prior, " + ("a network" if view.wells is None else r"$-\nabla E\,/\,\gamma$")
+    return "a network" if view.wells is None else r"$-\nabla E\,/\,\gamma$"
 
 
 def _mark_centers(view: ModelView, ax: Any) -> None:
@@ -190,7 +185,7 @@ def _legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
 def _drift(view: ModelView) -> Figure:
     if view.model.latent_dim == 3:
         return _drift_in_space(view)
-    figure, ax = _flat(view, _capital(_drift_is(view)))
+    figure, ax = _flat(view, f"Drift of the prior, {_drift_is(view)}")
     axes, drift, speed = drift_on(view, view.plane, _ARROWS)
     direction = np.moveaxis(drift / np.maximum(speed, 1e-12)[..., None], -1, 0)
     arrows = ax.quiver(
@@ -205,7 +200,7 @@ def _drift(view: ModelView) -> Figure:
 
 def _drift_in_space(view: ModelView) -> Figure:
     chart = space_of(view)
-    figure = _figure(_capital(_drift_is(view)))
+    figure = _figure(f"Drift of the prior, {_drift_is(view)}")
     ax = _space(figure, chart, *window(view, chart))
     axes, drift, speed = drift_on(view, chart, _ARROWS_3D)
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -223,12 +218,8 @@ def _drift_in_space(view: ModelView) -> Figure:
     return figure
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def _stream(view: ModelView) -> Figure:
-    figure, ax = _flat(view, f"Stream lines of the {_drift_is(view)}")
+    figure, ax = _flat(view, f"Stream lines of the drift of the prior, {_drift_is(view)}")
     axes, drift, speed = drift_on(view, view.plane, _FLOW)
     norm = Normalize(0, np.quantile(speed, 0.95))
     lines = ax.streamplot(
@@ -283,7 +274,8 @@ def _contour(view: ModelView) -> Figure:
         place = view.plane.coordinates(path.saddle.position)
         ax.plot(*place[:, None], marker="X", ms=10, mfc="white", mec=_INK, ls="", zorder=5, gid="saddle")
         # Beside the path, on the side that is away from the middle.
-        ahead, behind = (view.plane.coordinates(path.images[at]) for at in _around_top(path))
+        top = int(path.energies[1:-1].argmax()) + 1
+        ahead, behind = (view.plane.coordinates(path.images[at]) for at in (top + 1, top - 1))
         beside = (ahead - behind)[::-1] * [1, -1] / np.linalg.norm(ahead - behind)
         outwards = 17 * beside * (1 if beside @ (place - view.plane.coordinates(view.centers).mean(axis=0)) > 0 else -1)
         ax.annotate(
@@ -304,12 +296,6 @@ def _contour(view: ModelView) -> Figure:
     ways = Line2D([], [], color="white", path_effects=outline, label=f"minimum-energy paths{shadow}")
     _legend(figure, [_discs(view), *([saddles, ways] if view.paths else [])])
     return figure
-
-
-def _around_top(path: MinimumEnergyPath) -> tuple[int, int]:
-    """Return the numbers of the images after and before the highest one."""
-    top = int(path.energies[1:-1].argmax()) + 1
-    return top + 1, top - 1
 
 
 def _plane(view: ModelView) -> Figure:

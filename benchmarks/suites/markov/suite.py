@@ -17,27 +17,9 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.base import (
-    Monitor,
-    Outcome,
-    Spec,
-    Suite,
-    check_columns,
-    check_least,
-    discrete_actions,
-)
-from bisimgym.benchmarks.suites.markov.settings import (
-    MEASURES,
-    METHODS,
-    NUM_STATES,
-    PRESETS,
-    PUBLISHED,
-    TASKS,
-    TEST_LENGTH,
-    TEST_SEED,
-    TEST_SEQUENCES,
-    TRAINING_LENGTH,
-)
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least, discrete_actions
+from bisimgym.benchmarks.suites.markov import settings
+from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, TEST_SEQUENCES
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations, without_training
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states, frame_states, smooth_states
@@ -46,12 +28,12 @@ from bisimgym.envs.markov_signal.filters import filter_states, frame_states, smo
 @functools.cache
 def test_signals(task: str) -> tuple[np.ndarray, np.ndarray]:
     """Return ``float32[500, 500, 15]`` signals and ``int64[500, 500]`` hidden states, the same for all runs."""
-    return sample_signals(signal_law(task), TEST_SEQUENCES, TEST_LENGTH, TEST_SEED)
+    return sample_signals(signal_law(task), TEST_SEQUENCES, settings.TEST_LENGTH, settings.TEST_SEED)
 
 
 def training_signals(task: str, seed: int, sequences: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the signals that a run learns from, ``float32[N, 200, 15]``, and their states, which only name wells."""
-    return sample_signals(signal_law(task), sequences, TRAINING_LENGTH, seed)
+    return sample_signals(signal_law(task), sequences, settings.TRAINING_LENGTH, seed)
 
 
 def training_envs(task: str, seed: int) -> Any:
@@ -113,14 +95,16 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """Train one model, from its checkpoint if there is one, and score it; or compute a reference."""
     if "model" not in spec.settings:
         return without_training(monitor, "updates", lambda: _reference(spec))
+    import torch as th
+
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
     from bisimgym.baselines.langevin.training import DivergedError
 
-    settings = dict(spec.settings)
-    seen, truth = training_signals(spec.task, spec.seed, settings["sequences"])
-    model = NeuralLangevinDynamics(**settings["model"], seed=spec.seed, device=device)
-    updates = settings["fit"]["updates"]
-    every = max(updates // settings["evaluations"], 1)
+    seen, truth = training_signals(spec.task, spec.seed, spec.settings["sequences"])
+    model = NeuralLangevinDynamics(**spec.settings["model"], seed=spec.seed, device=device)
+    fitting = spec.settings["fit"]
+    updates = fitting["updates"]
+    every = max(updates // spec.settings["evaluations"], 1)
     checkpoint = Path(monitor.checkpoint, "training.pt")
     last: dict[str, float] = {}
     diverged = False
@@ -132,7 +116,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
         nonlocal diverged
         try:
-            model.fit(seen, **settings["fit"], checkpoint_path=checkpoint, checkpoint_every=every, callback=on_update)
+            model.fit(seen, **fitting, checkpoint_path=checkpoint, checkpoint_every=every, callback=on_update)
         except DivergedError:
             diverged = True
 
@@ -152,7 +136,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     outcome = train_with_evaluations(
         monitor,
         "updates",
-        done=from_checkpoint(checkpoint, _finished_updates) or 0,
+        done=from_checkpoint(checkpoint, lambda file: len(th.load(file, weights_only=True)["records"])) or 0,
         total=updates,
         every=every,
         train=fit,
@@ -165,12 +149,6 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     return outcome
 
 
-def _finished_updates(checkpoint: Path) -> int:
-    import torch as th
-
-    return len(th.load(checkpoint, weights_only=True)["records"])
-
-
 def _draw(model: Any, task: str, folder: Path) -> None:
     from bisimgym.benchmarks.suites.markov import pictures
 
@@ -180,8 +158,7 @@ def _draw(model: Any, task: str, folder: Path) -> None:
         warnings.warn(f"{folder} has no pictures: {error}", RuntimeWarning, stacklevel=2)
     else:
         folder.mkdir(exist_ok=True)
-        for _ in pictures.write(figures, folder):
-            pass
+        list(pictures.write(figures, folder))
 
 
 def _reference(spec: Spec) -> Outcome:
@@ -213,8 +190,8 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
     signals, states = test_signals(spec.task)
     encoded = model.encode(seen[: analysis.NAMING_SEQUENCES]).positions
     regions = analysis.find_regions(model, encoded, spec.seed)
-    named = truth[: analysis.NAMING_SEQUENCES]
-    matching = best_permutation(regions.labels(encoded), named, regions.count, NUM_STATES)
+    wells, named = len(regions.centers), truth[: analysis.NAMING_SEQUENCES]
+    matching = best_permutation(regions.labels(encoded), named, wells, NUM_STATES)
     labels = regions.labels(model.encode(signals).positions)
     if not complete:
         return _outcome(spec.task, matched_states(labels, matching), states)
@@ -223,8 +200,8 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
     outcome = _outcome(spec.task, matched_states(labels, matching), states, sampled)
     scores = {
         **outcome.scores,
-        "wells": float(regions.count),
-        "failed": float(regions.count != NUM_STATES),
+        "wells": float(wells),
+        "failed": float(wells != NUM_STATES),
         "lag": float(accuracy_by_lag(labels, states, matching).argmax()),
         **analysis.occupancy_errors(model, regions, matching, seen, spec.task, spec.seed),
     }
@@ -235,13 +212,12 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
 
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
-    settings = spec.settings
-    if "model" not in settings:
+    if "model" not in spec.settings:
         return
-    check_least(settings, sequences=1, evaluations=1)
+    check_least(spec.settings, sequences=1, evaluations=1)
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 
-    NeuralLangevinDynamics(**settings["model"])
+    NeuralLangevinDynamics(**spec.settings["model"])
 
 
 SUITE = Suite(
@@ -255,11 +231,11 @@ SUITE = Suite(
     score_name="hidden states guessed",
     percent=True,
     x_name="updates",
-    tasks=TASKS,
-    methods=METHODS,
-    presets=PRESETS,
-    measures=MEASURES,
-    published=PUBLISHED,
+    tasks=settings.TASKS,
+    methods=settings.METHODS,
+    presets=settings.PRESETS,
+    measures=settings.MEASURES,
+    published=settings.PUBLISHED,
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,

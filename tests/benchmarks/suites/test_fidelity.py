@@ -111,8 +111,9 @@ def test_rewards_are_learned_in_units_of_the_largest(monkeypatch, folder_of):
     """Ten times the rewards are the same data."""
     spec = spec_of("mico", "jumping-25")
     scores = [SUITE.train(spec, folder_of(spec, "one"), "cpu")]
-    data = suite_module.fidelity_transitions("jumping-25")
-    monkeypatch.setattr(suite_module, "fidelity_transitions", lambda task: data._replace(rewards=10 * data.rewards))
+    processes = suite_module.processes
+    data = processes.fidelity_transitions("jumping-25")
+    monkeypatch.setattr(processes, "fidelity_transitions", lambda task: data._replace(rewards=10 * data.rewards))
     scores.append(SUITE.train(spec, folder_of(spec, "ten"), "cpu"))
     assert scores[0] == scores[1]
 

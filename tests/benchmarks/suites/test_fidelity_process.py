@@ -8,9 +8,9 @@ import pytest
 from bisimgym.baselines import metrics
 from bisimgym.benchmarks.suites.fidelity_process import (
     FIDELITY_METRICS,
+    PROCESSES,
     fidelity_envs,
     fidelity_process,
-    fidelity_processes,
     fidelity_transitions,
 )
 from bisimgym.envs.jumping.env import jumping_mdp
@@ -125,7 +125,7 @@ def test_processes_are_solved_once_and_cannot_be_spoiled():
 
 
 def test_unknown_names_are_refused():
-    assert set(fidelity_processes()) == {"nav2d-8x8", "nav2d-20x20", "jumping-25", "jumping-25-45"}
+    assert set(PROCESSES) == {"nav2d-8x8", "nav2d-20x20", "jumping-25", "jumping-25-45"}
     for function in (fidelity_process, fidelity_transitions, fidelity_envs):
         with pytest.raises(ValueError, match="nav2d-8x8"):
             function("nav2d")

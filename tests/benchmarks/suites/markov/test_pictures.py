@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch as th
+from energies import mixture_energy
 from matplotlib.colors import to_rgba
 
-from bisimgym.baselines.langevin.energy import mixture_energy
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics, Paths
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.suites.markov import model_view, pictures

@@ -17,8 +17,8 @@ SUITE = load_suite("markov")
 @pytest.fixture
 def small(monkeypatch):
     """Fewer and shorter signals and chains."""
-    for name, value in (("TEST_SEQUENCES", 20), ("TEST_LENGTH", 60)):
-        monkeypatch.setattr(markov, name, value)
+    monkeypatch.setattr(markov, "TEST_SEQUENCES", 20)
+    monkeypatch.setattr(markov.settings, "TEST_LENGTH", 60)
     for name, value in (("CHAINS", 50), ("CHAIN_LENGTH", 30), ("CHAIN_WARM_UP", 10), ("CHAIN_STRIDE", 5)):
         monkeypatch.setattr(analysis, name, value)
     monkeypatch.setattr(analysis, "NAMING_SEQUENCES", 20)
