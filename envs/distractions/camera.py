@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bisimgym.envs.checks import fraction, integer
-from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose
+from bisimgym.envs.rendering.look import CameraPose, camera_pose
 
 if TYPE_CHECKING:
     import mujoco
@@ -90,7 +90,7 @@ def shortest_look_at(position: Vector, target: Vector) -> np.ndarray:
 
 
 def rolled(rotation: np.ndarray, angle: float) -> np.ndarray:
-    """Return a camera's rotation after a turn by ``angle`` radians about its own z axis."""
+    """Return a camera's rotation after a turn about its own z axis, in radians."""
     sine, cosine = math.sin(angle), math.cos(angle)
     return rotation @ np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
@@ -166,11 +166,7 @@ class WalkScales:
 
 
 def walk_scales(radius: float, strength: float) -> WalkScales:
-    """Return the scales of a walk that starts ``radius`` meters from what it follows, at a strength in [0, 1].
-
-    Raises:
-        ValueError: for a strength out of range.
-    """
+    """Return the scales of a walk that starts ``radius`` meters from what it follows, at a strength in [0, 1]."""
     fraction("strength of the camera", strength)
     return WalkScales(
         velocity_std=0.1 * strength * radius / 4,
@@ -294,7 +290,6 @@ class CameraWalk:
         overhead: bool,
         rng: np.random.Generator,
     ):
-        fraction("strength of the camera", strength)
         self._anchor_kind, self._anchor_body = _anchor_of(model, camera_id)
         pose = camera_pose(data, camera_id)
         anchor = self._anchor(data)

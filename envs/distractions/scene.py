@@ -11,8 +11,7 @@ from bisimgym.envs.distractions.colors import ColorWalk, palettes
 from bisimgym.envs.distractions.playback import Playback
 from bisimgym.envs.distractions.presets import Distraction
 from bisimgym.envs.distractions.videos import VideoSource
-from bisimgym.envs.rendering.camera_pose import camera_pose
-from bisimgym.envs.rendering.look import Look, sky_faces, texture_pixels
+from bisimgym.envs.rendering.look import Look, camera_pose, sky_faces, texture_pixels
 from bisimgym.envs.rendering.styles import SkyColors, recolored_checker
 
 if TYPE_CHECKING:

@@ -14,14 +14,7 @@ from bisimgym.envs import drawing
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.checks import integer
-from bisimgym.envs.lqr.system import (
-    INVARIANT_SCALE,
-    STATE_DIM,
-    LQRSystem,
-    finite_horizon_cost,
-    lqr_system,
-    riccati,
-)
+from bisimgym.envs.lqr.system import INVARIANT_SCALE, STATE_DIM, LQRSystem, finite_horizon_cost, lqr_system, riccati
 from bisimgym.envs.seeds import generators
 
 #: Force per unit of the environments' action.

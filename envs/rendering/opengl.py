@@ -16,16 +16,8 @@ import mujoco
 import numpy as np
 
 from bisimgym.envs.rendering import probe
-from bisimgym.envs.rendering.look import (
-    Look,
-    SceneLister,
-    resize_area,
-    sky_faces,
-    sky_texture,
-    texture_pixels,
-)
+from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, sky_texture, texture_pixels
 
-QUALITIES = ("standard", "fast")
 _GEOM_OBJECT = int(mujoco.mjtObj.mjOBJ_GEOM)
 
 

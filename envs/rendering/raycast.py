@@ -18,8 +18,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from bisimgym.envs.rendering.camera_pose import camera_pose
-from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces
+from bisimgym.envs.rendering.look import Look, SceneLister, camera_pose, resize_area, sky_faces
 from bisimgym.envs.rendering.tracing import Layer, Trace, Tracer, texture_pyramid
 
 #: Faces of the clean sky are kept at this size, about that of a pixel of an 84 x 84 image with 45 degrees.

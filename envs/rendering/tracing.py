@@ -14,8 +14,7 @@ import mujoco
 import numpy as np
 
 from bisimgym.envs.rendering import shapes
-from bisimgym.envs.rendering.camera_pose import CameraPose
-from bisimgym.envs.rendering.look import resize_area, texture_pixels
+from bisimgym.envs.rendering.look import CameraPose, resize_area, texture_pixels
 from bisimgym.envs.rendering.pyramid import Pyramid
 
 _PLANE, _CAPSULE, _CYLINDER = (

@@ -23,8 +23,11 @@ from bisimgym.envs.distractions.presets import PRESETS  # noqa: E402
 from bisimgym.envs.distractions.procedural_videos import NAMES  # noqa: E402
 from bisimgym.envs.distractions.protocol import Redistractable  # noqa: E402
 from bisimgym.envs.distractions.videos import luma  # noqa: E402
-from bisimgym.envs.rendering.camera_pose import camera_pose  # noqa: E402
-from bisimgym.envs.rendering.look import Look, SceneLister  # noqa: E402
+from bisimgym.envs.rendering.look import (  # noqa: E402
+    Look,
+    SceneLister,
+    camera_pose,
+)
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
 from bisimgym.envs.rendering.tracing import Tracer  # noqa: E402
 
