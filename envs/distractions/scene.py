@@ -133,16 +133,9 @@ class SceneEpisode:
                 self._playback.index, self._playback.direction = 0, 1
         self._camera: CameraWalk | None = None
         if settings.camera > 0:
-            overhead = is_overhead(camera_pose(data, scene.camera_id))
+            down = is_overhead(camera_pose(data, scene.camera_id))
             self._camera = CameraWalk(
-                scene.model,
-                data,
-                scene.camera_id,
-                settings.camera,
-                settings.dynamic,
-                not overhead,
-                overhead,
-                camera_rng,
+                scene.model, data, scene.camera_id, settings.camera, settings.dynamic, not down, down, camera_rng
             )
         self._colors: ColorWalk | None = None
         if settings.color > 0:

@@ -85,7 +85,8 @@ class RaycastRenderer:
         if look.video is not None and not on_sky:
             background = np.append(np.asarray(look.background_geoms), [False, True])  # -2 sites, -1 the sky
             behind = background[trace.shown_geom]
-            _blend(image, np.flatnonzero(behind), look.video.reshape(-1, 3), look.video_alpha)
+            over = look.video.reshape(-1, 3)[behind]
+            image[behind] = over if look.video_alpha == 1.0 else _mix(image[behind], over, look.video_alpha)
         return image
 
     def _sky_image(self, trace: Trace, look: Look, on_sky: bool) -> np.ndarray:
@@ -181,7 +182,3 @@ def _cube_lookup(directions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndar
 
 def _mix(under: np.ndarray, over: np.ndarray, alpha: float) -> np.ndarray:
     return (under + alpha * (over.astype(np.float32) - under) + 0.5).astype(np.uint8)
-
-
-def _blend(image: np.ndarray, pixels: np.ndarray, over: np.ndarray, alpha: float) -> None:
-    image[pixels] = over[pixels] if alpha == 1.0 else _mix(image[pixels], over[pixels], alpha)
