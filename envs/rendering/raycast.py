@@ -53,7 +53,6 @@ class RaycastRenderer:
         return _small_sky(sky_faces(self.model))
 
     def render(self, data: mujoco.MjData, look: Look) -> np.ndarray:
-        """Return ``uint8[height, width, 3]``, top row first."""
         return self.render_many(data, [look])[0]
 
     def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
