@@ -12,15 +12,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from bisimgym.envs.array_task import (
-    ArrayTask,
-    BatchedEnv,
-    draw_seeds,
-    invalid_action,
-    observation_of,
-    put,
-    select,
-)
+from bisimgym.envs.array_task import ArrayTask, BatchedEnv, draw_seeds, invalid_action, observation_of, put, select
 from bisimgym.envs.checks import integer
 
 
@@ -72,12 +64,7 @@ class BatchedVectorEnv(VectorEnv):
         self._make_missing_generators()
         return tuple(self._rngs)
 
-    def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ):
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None):
         """Start new episodes.
 
         Args:

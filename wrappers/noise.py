@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from bisimgym.envs.distractions.noise import ObservationNoise
-from bisimgym.envs.distractions.protocol import check_count, distraction_generator
+from bisimgym.envs.distractions.protocol import check_count, distraction_generator, require_clean
 
 #: Child of the seed of ``reset`` that draws the noise.
 _NOISE_STREAM = 0x6E6F6973
@@ -119,9 +119,7 @@ class RandomProjection(_NoisyObservation):
 
     Args:
         env: with flat observations (a ``Box`` of one axis) of d entries.
-        dimensions: number of noise entries, at least 0.
-        std: standard deviation of each.
-        mean: of each.
+        dimensions, std, mean: of the noise, as in :class:`GaussianNoise`.
         rows: size of the observation, at least d + dimensions (default: that number).
         projection_seed: of A, at least 0.
 
@@ -170,9 +168,5 @@ def _flat_size(env: gym.Env, wrapper: str) -> int:
             f"{wrapper} needs flat observations, a Box of one axis, got {space}: wrap the environment in "
             "gymnasium.wrappers.FlattenObservation first"
         )
-    if env.has_wrapper_attr("redistract"):
-        raise ValueError(
-            f"{wrapper} needs a clean environment, but {env} distracts its observations already: wrap the environment "
-            "inside, or set the distraction there"
-        )
+    require_clean(env, wrapper, "distraction")
     return space.shape[0]

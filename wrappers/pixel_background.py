@@ -13,7 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from bisimgym.envs.checks import choice, fraction
 from bisimgym.envs.distractions.playback import MODES, Playback
-from bisimgym.envs.distractions.protocol import check_count, distraction_generator
+from bisimgym.envs.distractions.protocol import check_count, distraction_generator, require_clean
 from bisimgym.envs.distractions.videos import video_source
 
 #: Child of the seed of ``reset`` that draws videos and where they start.
@@ -189,11 +189,7 @@ def _image_size(env: gym.Env) -> tuple[int, int]:
             f"PixelBackground needs observations uint8[H, W, 3], one color image with the channels last, got {space}: "
             "put wrappers that stack, transpose or take the color away on top of it"
         )
-    if env.has_wrapper_attr("redistract"):
-        raise ValueError(
-            f"PixelBackground needs a clean environment, but {env} distracts its observations already: wrap the "
-            "environment inside, or set the background there"
-        )
+    require_clean(env, "PixelBackground", "background")
     return space.shape[0], space.shape[1]
 
 

@@ -67,7 +67,8 @@ class DistractedEnv(gym.Env):
         self.settings = settings(action_repeat=action_repeat, camera_id=camera_id, **keywords)
         self.environment = environment
         self.render_mode = self.settings.render_mode
-        self.metadata = {**self.metadata, "render_fps": _frames_per_second(environment, self.action_repeat)}
+        seconds = environment.control_timestep() * self.action_repeat
+        self.metadata = {**self.metadata, "render_fps": max(1, round(1.0 / seconds))}
         self._random = _random_of(environment)
         self._model: mujoco.MjModel = environment.physics.model.ptr
         self._pristine = snapshot.visible_fields(self._model)
@@ -76,15 +77,21 @@ class DistractedEnv(gym.Env):
         self.renderer = resolve_renderer(self.settings.renderer)
         if self.renderer != "raycast" and self.settings.visible:
             probe.require()
-        self._videos = _Videos(self.settings)
+        # Where no image is ever drawn, nothing visible needs to be drawn at random, or read from disk.
+        self._distraction = self.settings.distraction if self.settings.visible else Distraction()
+        self._sources: dict[int, VideoSource] = {}
         videos = self._videos(self.settings.size)
-        self._scene = DistractedScene(self._model, self._videos.distraction, domain, self.settings.camera_id, videos)
+        self._scene = DistractedScene(self._model, self._distraction, domain, self.settings.camera_id, videos)
         low, high = _action_bounds(environment.action_spec())
         self._action_middle, self._action_half = (low + high) / 2, (high - low) / 2
         self.action_space = gym.spaces.Box(-1.0, 1.0, low.shape, np.float32)
         count = sum(int(np.prod(spec.shape)) for spec in environment.observation_spec().values())
         self._noise = _noise(self.settings, count)
-        self.observation_space = _observation_space(self.settings, self._noise.output_size(count))
+        if self.settings.observation == "pixels":
+            size = self.settings.size
+            self.observation_space = gym.spaces.Box(0, 255, (size, size, 3 * self.settings.frame_stack), np.uint8)
+        else:
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, (self._noise.output_size(count),), np.float32)
         self._renderers: dict[int, Renderer] = {}
         self._window: Any = None
         self._scratch: mujoco.MjData | None = None
@@ -236,6 +243,23 @@ class DistractedEnv(gym.Env):
         assert self._episode is not None
         return self._renderer(size).render(self._data, self._episode.look(self._data, self._videos(size)))
 
+    def _videos(self, size: int) -> VideoSource | None:
+        """Return the videos for images of a size, or ``None`` where the settings show none."""
+        chosen = self._distraction
+        if chosen.background == 0:
+            return None
+        if chosen.compositing == "texture":
+            size = _SKY_VIDEO_SIZE if size <= _SKY_VIDEO_SIZE else _LARGE_SKY_VIDEO_SIZE
+        if size not in self._sources:
+            self._sources[size] = video_source(
+                self.settings.backgrounds,
+                split=self.settings.split,
+                size=(size, size),
+                grayscale=chosen.grayscale,
+                count=chosen.video_count(self.settings.split),
+            )
+        return self._sources[size]
+
     def _info(self) -> dict[str, Any]:
         info: dict[str, Any] = {}
         if self.settings.observation == "state":
@@ -281,32 +305,6 @@ class DistractedEnv(gym.Env):
         self._random = _random_of(self.environment)
 
 
-class _Videos:
-    """The videos of one environment at the sizes asked for, or ``None`` where its settings show none."""
-
-    def __init__(self, chosen: Settings):
-        # Where no image is ever drawn, nothing visible needs to be drawn at random, or read from disk.
-        self.distraction = chosen.distraction if chosen.visible else Distraction()
-        self._settings = chosen
-        self._sources: dict[int, VideoSource] = {}
-
-    def __call__(self, size: int) -> VideoSource | None:
-        chosen = self.distraction
-        if chosen.background == 0:
-            return None
-        if chosen.compositing == "texture":
-            size = _SKY_VIDEO_SIZE if size <= _SKY_VIDEO_SIZE else _LARGE_SKY_VIDEO_SIZE
-        if size not in self._sources:
-            self._sources[size] = video_source(
-                self._settings.backgrounds,
-                split=self._settings.split,
-                size=(size, size),
-                grayscale=chosen.grayscale,
-                count=chosen.video_count(self._settings.split),
-            )
-        return self._sources[size]
-
-
 @functools.cache
 def resolve_renderer(renderer: str) -> str:
     """Return "raycast", "opengl" or "opengl-fast", and say which where "auto" decided."""
@@ -326,12 +324,6 @@ def _noise(chosen: Settings, size: int) -> ObservationNoise:
     return noise.projected(size, rows, seed) if chosen.random_projection else noise
 
 
-def _observation_space(chosen: Settings, entries: int) -> gym.spaces.Box:
-    if chosen.observation == "pixels":
-        return gym.spaces.Box(0, 255, (chosen.size, chosen.size, 3 * chosen.frame_stack), np.uint8)
-    return gym.spaces.Box(-np.inf, np.inf, (entries,), np.float32)
-
-
 def _random_of(environment: Any) -> np.random.RandomState:
     random = getattr(getattr(environment, "task", None), "random", None)
     if not isinstance(random, np.random.RandomState):
@@ -347,7 +339,3 @@ def _action_bounds(spec: Any) -> tuple[np.ndarray, np.ndarray]:
     low, high = (np.broadcast_to(np.asarray(b, dtype=np.float64), spec.shape) for b in (spec.minimum, spec.maximum))
     limited = np.isfinite(low) & np.isfinite(high)
     return np.where(limited, low, -1.0), np.where(limited, high, 1.0)
-
-
-def _frames_per_second(environment: Any, action_repeat: int) -> int:
-    return max(1, round(1.0 / (environment.control_timestep() * action_repeat)))

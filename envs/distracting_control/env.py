@@ -28,7 +28,6 @@ ACTION_REPEATS: Mapping[tuple[str, str], int] = {
     ("walker", "walk"): 2,
     ("walker", "run"): 2,
 }
-_DEFAULT_ACTION_REPEAT = 4
 _CAMERAS = {"quadruped": 2}
 
 
@@ -127,16 +126,16 @@ class DistractingControlEnv(DistractedEnv):
 
 def default_action_repeat(domain: str, task: str) -> int:
     """Return the literature's number of control steps per action (PSE, Table I.3)."""
-    return ACTION_REPEATS.get((domain, task), _DEFAULT_ACTION_REPEAT)
+    return ACTION_REPEATS.get((domain, task), 4)
 
 
 def _load(domain: str, task: str) -> Any:
-    known = [f"{d}-{t}" for d, t in suite.ALL_TASKS]
     if (domain, task) not in suite.ALL_TASKS:
         same = [t for d, t in suite.ALL_TASKS if d == domain]
         domains = sorted({d for d, _ in suite.ALL_TASKS})
         hint = f"tasks of {domain!r} are {same}" if same else f"domains are {domains}"
-        raise ValueError(f"domain={domain!r}, task={task!r} is none of the {len(known)} of dm_control's suite: {hint}")
+        count = len(suite.ALL_TASKS)
+        raise ValueError(f"domain={domain!r}, task={task!r} is none of the {count} of dm_control's suite: {hint}")
     # Models of the suite use an attribute that MuJoCo calls deprecated, at every load.
     logger = logging.getLogger("absl")
     level = logger.level

@@ -11,22 +11,8 @@ import numpy as np
 
 #: What tasks may change in a model at the start of an episode that shows in images.
 _VISIBLE_FIELDS = (
-    "body_pos",
-    "body_quat",
-    "geom_pos",
-    "geom_quat",
-    "geom_size",
-    "geom_rgba",
-    "site_pos",
-    "site_quat",
-    "site_size",
-    "site_rgba",
-    "mat_rgba",
-    "cam_pos",
-    "cam_quat",
-    "light_pos",
-    "light_dir",
-    "hfield_data",
+    *(f"{kind}_{what}" for kind in ("geom", "site") for what in ("pos", "quat", "size", "rgba")),
+    *("body_pos", "body_quat", "cam_pos", "cam_quat", "light_pos", "light_dir", "mat_rgba", "hfield_data"),
 )
 _PHYSICS = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
 

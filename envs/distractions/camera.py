@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bisimgym.envs.checks import fraction, integer
-from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose
+from bisimgym.envs.rendering.look import CameraPose, camera_pose
 
 if TYPE_CHECKING:
     import mujoco
@@ -59,10 +59,7 @@ def look_at(position: Vector, target: Vector) -> np.ndarray:
     """Return the rotation of a camera that looks at a target with its x axis level (zero roll), ``float64[3, 3]``.
 
     A camera that looks straight up or down has the world's x axis as its own. Close to that, small moves of the camera
-    turn it far: use :func:`shortest_look_at` there.
-
-    Raises:
-        ValueError: if the two points are the same.
+    turn it far: use :func:`shortest_look_at` there. The two points must differ (``ValueError``).
     """
     dx, dy, dz = _direction(position, target)
     level = math.hypot(dx, dy)
@@ -75,10 +72,7 @@ def shortest_look_at(position: Vector, target: Vector) -> np.ndarray:
     """Return the shortest rotation that turns a camera from looking down to a target, ``float64[3, 3]``.
 
     It is steady around the vertical, where :func:`look_at` is not, but may roll the camera. Straight up is half a turn
-    about the x axis.
-
-    Raises:
-        ValueError: if the two points are the same.
+    about the x axis. The two points must differ (``ValueError``).
     """
     dx, dy, dz = _direction(position, target)
     squared_sine = dx * dx + dy * dy
@@ -90,7 +84,7 @@ def shortest_look_at(position: Vector, target: Vector) -> np.ndarray:
 
 
 def rolled(rotation: np.ndarray, angle: float) -> np.ndarray:
-    """Return a camera's rotation after a turn by ``angle`` radians about its own z axis."""
+    """Return a camera's rotation after a turn about its own z axis, in radians."""
     sine, cosine = math.sin(angle), math.cos(angle)
     return rotation @ np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
@@ -134,18 +128,13 @@ def camera_bounds(start_position: Vector, strength: float, upper_quadrant: bool)
     x, y = 0.0 if abs(x) <= tiny else x, -0.0 if abs(y) <= tiny else y
     r0, h0, v0 = spherical((x, y, z))
     half = math.pi / 2 * strength
-    horizontal = (h0 - half, h0 + half)
-    vertical = (v0 - half, v0 + half)
+    horizontal, vertical = (h0 - half, h0 + half), (v0 - half, v0 + half)
     if upper_quadrant:
         side = (-math.pi, 0.0) if h0 <= 0 else (0.0, math.pi)
         horizontal = (max(horizontal[0], side[0]), min(horizontal[1], side[1]))
         vertical = (max(vertical[0], 0.0), min(vertical[1], max(math.pi / 2, v0)))
-    return CameraBounds(
-        radius=(r0 * (1 - 0.5 * strength), r0 * (1 + 1.5 * strength)),
-        horizontal=horizontal,
-        vertical=vertical,
-        roll=(-half, half),
-    )
+    radius = (r0 * (1 - 0.5 * strength), r0 * (1 + 1.5 * strength))
+    return CameraBounds(radius, horizontal, vertical, roll=(-half, half))
 
 
 @dataclass(frozen=True)
@@ -166,11 +155,7 @@ class WalkScales:
 
 
 def walk_scales(radius: float, strength: float) -> WalkScales:
-    """Return the scales of a walk that starts ``radius`` meters from what it follows, at a strength in [0, 1].
-
-    Raises:
-        ValueError: for a strength out of range.
-    """
+    """Return the scales of a walk that starts ``radius`` meters from what it follows, at a strength in [0, 1]."""
     fraction("strength of the camera", strength)
     return WalkScales(
         velocity_std=0.1 * strength * radius / 4,
@@ -294,7 +279,6 @@ class CameraWalk:
         overhead: bool,
         rng: np.random.Generator,
     ):
-        fraction("strength of the camera", strength)
         self._anchor_kind, self._anchor_body = _anchor_of(model, camera_id)
         pose = camera_pose(data, camera_id)
         anchor = self._anchor(data)
@@ -318,11 +302,7 @@ class CameraWalk:
         self._apply(1)
 
     def advance(self, steps: int) -> None:
-        """Walk on by so many control steps. A static camera stays.
-
-        Raises:
-            ValueError: for a negative number.
-        """
+        """Walk on by so many control steps, at least 0. A static camera stays."""
         integer("steps", steps, 0)
         if self._moves:
             self._apply(steps)

@@ -53,11 +53,7 @@ class ColorWalk:
         return self._colors.astype(np.float32)
 
     def advance(self, steps: int) -> None:
-        """Walk on by so many control steps. Static colors stay.
-
-        Raises:
-            ValueError: for a negative number.
-        """
+        """Walk on by so many control steps, at least 0. Static colors stay."""
         integer("steps", steps, 0)
         if self._std == 0:
             return
@@ -109,10 +105,7 @@ def palettes(kind: str) -> tuple[Palette, ...]:
 
     They are ours. Each color is uniform in the range that it has in the published list of the same size
     (:data:`PALETTE_RANGES`), channel by channel; returns on them are therefore comparable with each other, not with
-    figures on the published lists.
-
-    Raises:
-        ValueError: for an unknown kind.
+    figures on the published lists. An unknown kind raises ``ValueError``.
     """
     choice("kind", kind, PALETTE_RANGES)
     rng = np.random.default_rng([2021, list(PALETTE_RANGES).index(kind)])

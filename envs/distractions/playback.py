@@ -18,42 +18,28 @@ class Playback:
     twice in a row at its end and the first once. ``"loop"`` adds one modulo ``num_frames``, as the natural-video
     backgrounds of deep_bisim4control and DMControl-GB do.
 
+    The start is drawn uniformly over the frames and, under ``"bounce"``, the direction uniformly from {-1, +1}. A still
+    video draws the same numbers as a moving one, so that both start at the same frame.
+
     Attributes:
-        num_frames: frames of the video.
+        num_frames: frames of the video, at least 1.
         mode: ``"bounce"`` or ``"loop"``.
-        dynamic: whether the video moves.
+        dynamic: whether the video moves; otherwise it stays on the frame drawn.
         index: frame to show now, in [0, num_frames).
         direction: +1 or -1; always +1 under ``"loop"``.
+
+    Raises:
+        ValueError: for a number or a mode out of range.
     """
 
     def __init__(self, num_frames: int, mode: str, rng: np.random.Generator, dynamic: bool = True) -> None:
-        """Draw the start uniformly over the frames and, under ``"bounce"``, the direction uniformly from {-1, +1}.
-
-        A still video draws the same numbers as a moving one, so that both start at the same frame.
-
-        Args:
-            num_frames: at least 1.
-            mode: ``"bounce"`` or ``"loop"``.
-            rng: gives one or two numbers.
-            dynamic: False stays on the frame drawn.
-
-        Raises:
-            ValueError: for a number or a mode out of range.
-        """
         self.num_frames = integer("num_frames", num_frames, 1)
         self.mode, self.dynamic = choice("mode", mode, MODES), bool(dynamic)
         self.index = int(rng.integers(self.num_frames))
         self.direction = int(rng.choice((-1, 1))) if mode == "bounce" else 1
 
     def advance(self, steps: int = 1) -> None:
-        """Take ``steps`` single steps (a task with action repeat k takes k per decision).
-
-        Args:
-            steps: at least 0.
-
-        Raises:
-            ValueError: for a negative number.
-        """
+        """Take ``steps`` >= 0 single steps (a task with action repeat k takes k per decision)."""
         integer("steps", steps, 0)
         if not self.dynamic:
             return

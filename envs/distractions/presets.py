@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -32,18 +32,6 @@ DOMAIN_FLOOR_ALPHA: Mapping[str, float] = MappingProxyType(
 
 #: Domains whose floor DBC paints gray and keeps in sight; in the others, its videos replace the floor too.
 NEUTRAL_FLOOR_DOMAINS = ("cheetah", "walker", "hopper", "stacker")
-
-_CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "compositing": ("texture", "mask"),
-        "background_geoms": ("sky", "sky+floor", "natural"),
-        "playback": ("bounce", "loop"),
-        "advance": ("control", "agent"),
-        "start": ("random", "first"),
-        "order": ("random", "cycle"),
-        "palette": ("none", "color-easy", "color-hard"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -146,6 +134,10 @@ class Distraction:
     def neutral_floor_in(self, domain: str) -> bool:
         """Return whether the floor of a domain is gray."""
         return self.neutral_floor and domain in NEUTRAL_FLOOR_DOMAINS
+
+
+#: What settings that are one of some strings may be.
+_CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Distraction).items() if get_origin(kind) is Literal}
 
 
 def _suite(difficulty: str, dynamic: bool) -> Distraction:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import gymnasium as gym
 import numpy as np
 
 from bisimgym.envs.checks import integer
@@ -47,6 +48,15 @@ def distraction_generator(seed: int | None, stream: int) -> np.random.Generator:
             ``SeedSequence(seed).spawn`` may have given to the task.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+
+
+def require_clean(env: gym.Env, wrapper: str, setting: str) -> None:
+    """Raise ``ValueError`` if an environment distracts its observations already, where ``setting`` would do it."""
+    if env.has_wrapper_attr("redistract"):
+        raise ValueError(
+            f"{wrapper} needs a clean environment, but {env} distracts its observations already: wrap the environment "
+            f"inside, or set the {setting} there"
+        )
 
 
 def check_count(count: int) -> None:

@@ -11,8 +11,7 @@ from bisimgym.envs.distractions.colors import ColorWalk, palettes
 from bisimgym.envs.distractions.playback import Playback
 from bisimgym.envs.distractions.presets import Distraction
 from bisimgym.envs.distractions.videos import VideoSource
-from bisimgym.envs.rendering.camera_pose import camera_pose
-from bisimgym.envs.rendering.look import Look, sky_faces, texture_pixels
+from bisimgym.envs.rendering.look import Look, camera_pose, sky_faces, texture_pixels
 from bisimgym.envs.rendering.styles import SkyColors, recolored_checker
 
 if TYPE_CHECKING:
@@ -134,16 +133,9 @@ class SceneEpisode:
                 self._playback.index, self._playback.direction = 0, 1
         self._camera: CameraWalk | None = None
         if settings.camera > 0:
-            overhead = is_overhead(camera_pose(data, scene.camera_id))
+            down = is_overhead(camera_pose(data, scene.camera_id))
             self._camera = CameraWalk(
-                scene.model,
-                data,
-                scene.camera_id,
-                settings.camera,
-                settings.dynamic,
-                not overhead,
-                overhead,
-                camera_rng,
+                scene.model, data, scene.camera_id, settings.camera, settings.dynamic, not down, down, camera_rng
             )
         self._colors: ColorWalk | None = None
         if settings.color > 0:

@@ -71,15 +71,6 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
-def video_names(folder: str | Path, split: str) -> tuple[str, ...]:
-    """Return the names of the videos of a split, in order, whether or not DAVIS' are present (see :func:`find_videos`).
-
-    Raises:
-        ValueError: if there is no such folder or no video in it.
-    """
-    return _names(_expand(folder), split)[1]
-
-
 def find_videos(folder: str | Path, split: str, count: int | None = None) -> tuple[Video, ...]:
     """Return the first ``count`` videos of a split and check that each has its frames.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -17,30 +16,6 @@ from bisimgym.envs.distractions import procedural_videos, video_folders
 
 PROCEDURAL = "procedural"
 SPLITS = ("train", "test")
-
-
-class VideoSource(Protocol):
-    """Videos of one split at one size."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the videos, in order."""
-
-    @property
-    def height(self) -> int:
-        """Of their frames, in pixels."""
-
-    @property
-    def width(self) -> int:
-        """Of their frames, in pixels."""
-
-    def frames(self, index: int) -> np.ndarray:
-        """Return all frames of a video, read-only ``uint8[T, height, width, 3]`` RGB, top row first, T >= 2.
-
-        Raises:
-            IndexError: unless 0 <= ``index`` < ``len(names)``.
-            ValueError: if a file cannot be decoded; the message names it.
-        """
 
 
 class FrameCache:
@@ -97,66 +72,36 @@ def luma(frames: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _CachedVideos(ABC):
-    """A :class:`VideoSource` whose videos are made when they are first asked for."""
+class VideoSource:
+    """Videos of one split at one size, made when they are first asked for.
+
+    Attributes:
+        names: of the videos, in order.
+        height, width: of their frames, in pixels.
+        grayscale: whether they lose their colors.
+        keys: all that each video depends on but its size and colors.
+        makers: of each video's frames, in color.
+    """
 
     names: tuple[str, ...]
     height: int
     width: int
     grayscale: bool
-
-    @abstractmethod
-    def _key(self, index: int) -> Hashable:
-        """Return all that a video depends on but its size and colors."""
-
-    @abstractmethod
-    def _make(self, index: int) -> np.ndarray:
-        """Return a video's frames in color."""
+    keys: tuple[Hashable, ...]
+    makers: tuple[Callable[[], np.ndarray], ...]
 
     def frames(self, index: int) -> np.ndarray:
+        """Return all frames of a video, read-only ``uint8[T, height, width, 3]`` RGB, top row first, T >= 2.
+
+        Raises:
+            IndexError: unless 0 <= ``index`` < ``len(names)``.
+            ValueError: if a file cannot be decoded; the message names it.
+        """
         if not 0 <= index < len(self.names):
             raise IndexError(f"index must be in [0, {len(self.names)}), got {index}")
-        key = (self._key(index), self.height, self.width, self.grayscale)
-        return CACHE.get(key, lambda: luma(self._make(index)) if self.grayscale else self._make(index))
-
-
-@dataclass(frozen=True)
-class _ProceduralVideos(_CachedVideos):
-    split: str
-
-    def _key(self, index: int) -> Hashable:
-        return PROCEDURAL, self.split, index
-
-    def _make(self, index: int) -> np.ndarray:
-        return procedural_videos.render(self.split, index, (self.height, self.width))
-
-
-@dataclass(frozen=True)
-class _FolderVideos(_CachedVideos):
-    videos: tuple[video_folders.Video, ...]
-    fingerprints: tuple[str, ...]
-
-    def _key(self, index: int) -> Hashable:
-        return self.fingerprints[index]
-
-    def _make(self, index: int) -> np.ndarray:
-        return video_folders.decode(self.videos[index], (self.height, self.width))
-
-
-def background_names(backgrounds: str | Path = PROCEDURAL, split: str = "train") -> tuple[str, ...]:
-    """Return the names of all videos of a split, in order.
-
-    Args:
-        backgrounds: ``"procedural"`` or a folder, as for :func:`video_source`.
-        split: ``"train"`` or ``"test"`` (held out).
-
-    Raises:
-        ValueError: for an unknown split, or a folder that is not there or holds no videos.
-    """
-    choice("split", split, SPLITS)
-    return (
-        procedural_videos.NAMES[split] if backgrounds == PROCEDURAL else video_folders.video_names(backgrounds, split)
-    )
+        make = self.makers[index]
+        key = (self.keys[index], self.height, self.width, self.grayscale)
+        return CACHE.get(key, lambda: luma(make()) if self.grayscale else make())
 
 
 def video_source(
@@ -199,8 +144,16 @@ def video_source(
             raise ValueError(
                 f"count must be at most {len(names)}, the procedural videos of split {split!r}, got {count}"
             )
-        return _ProceduralVideos(names[:count], height, width, grayscale, split)
-    videos = tuple(video_folders.find_videos(backgrounds, split, count))
-    names = tuple(video.name for video in videos)
-    fingerprints = tuple(video_folders.fingerprint(video.files) for video in videos)
-    return _FolderVideos(names, height, width, grayscale, videos, fingerprints)
+        names = names[:count]
+        keys = tuple((PROCEDURAL, split, index) for index in range(len(names)))
+        makers = tuple(partial(procedural_videos.render, split, index, (height, width)) for index in range(len(names)))
+        return VideoSource(names, height, width, grayscale, keys, makers)
+    videos = video_folders.find_videos(backgrounds, split, count)
+    return VideoSource(
+        names=tuple(video.name for video in videos),
+        height=height,
+        width=width,
+        grayscale=grayscale,
+        keys=tuple(video_folders.fingerprint(video.files) for video in videos),
+        makers=tuple(partial(video_folders.decode, video, (height, width)) for video in videos),
+    )

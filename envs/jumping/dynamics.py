@@ -56,9 +56,9 @@ def initial_state(obstacle_position: Any, floor_height: Any, color: Any = WHITE)
     position, floor, color = (a.copy() for a in np.broadcast_arrays(position, floor, color))
     zeros, no = np.zeros_like(position), np.zeros(position.shape, dtype=bool)
     return JumpingState(
-        obstacle_position=position,
-        floor_height=floor,
-        color=color,
+        position,
+        floor,
+        color,
         x=zeros,
         height=zeros,
         phase=zeros,

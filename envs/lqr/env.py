@@ -14,14 +14,7 @@ from bisimgym.envs import drawing
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.checks import integer
-from bisimgym.envs.lqr.system import (
-    INVARIANT_SCALE,
-    STATE_DIM,
-    LQRSystem,
-    finite_horizon_cost,
-    lqr_system,
-    riccati,
-)
+from bisimgym.envs.lqr.system import INVARIANT_SCALE, STATE_DIM, LQRSystem, finite_horizon_cost, lqr_system, riccati
 from bisimgym.envs.seeds import generators
 
 #: Force per unit of the environments' action.
@@ -60,14 +53,8 @@ class LQRTask(ArrayTask[LQRState]):
         if options:
             raise ValueError(f"unknown reset options {sorted(options)}: this task has none")
         start = np.array([rng.standard_normal(STATE_DIM) for rng in generators(seeds)])
-        count = len(start)
-        return LQRState(
-            coordinates=start,
-            start=start,
-            force=np.zeros_like(start),
-            step=np.zeros(count, dtype=np.int64),
-            cost=np.zeros(count),
-        )
+        step, cost = np.zeros(len(start), dtype=np.int64), np.zeros(len(start))
+        return LQRState(coordinates=start, start=start, force=np.zeros_like(start), step=step, cost=cost)
 
     def transition(self, state: LQRState, action: np.ndarray):
         system, s, force = self.system, state.coordinates, ACTION_SCALE * action.astype(np.float64)
@@ -118,11 +105,8 @@ class LQRTask(ArrayTask[LQRState]):
         return draw(state.coordinates[index], state.force[index], features, float(progress))
 
     def caption(self, state: LQRState, index: int) -> str:
-        count = len(self.system.Wd)
-        return (
-            f"LQR with {count} distractors: step {state.step[index]} of {self.horizon}, "
-            f"cost so far {state.cost[index]:.1f}"
-        )
+        count, step, cost = len(self.system.Wd), state.step[index], state.cost[index]
+        return f"LQR with {count} distractors: step {step} of {self.horizon}, cost so far {cost:.1f}"
 
 
 _WALL, _PANEL, _LINE = (24, 28, 48), (36, 41, 66), (92, 100, 134)

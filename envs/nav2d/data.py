@@ -119,21 +119,12 @@ def collect_nav2d(
     rows: list[tuple[np.ndarray, ...]] = []
     while len(active):
         random = explore.random((2, len(active)))
-        action = np.where(
-            random[0] < epsilon, (random[1] * 4).astype(np.int64), nav2d.optimal_action(state, rules.size)
-        )
+        best = nav2d.optimal_action(state, rules.size)
+        action = np.where(random[0] < epsilon, (random[1] * 4).astype(np.int64), best)
         next_state, _, reached = nav2d.transition(state, action, rules.size)
         truncated = (next_state.step >= max_episode_steps) & ~reached
-        rows.append(
-            (
-                serial.astype(np.int32),
-                state.cell.astype(np.int16),
-                next_state.cell.astype(np.int16),
-                action.astype(np.int8),
-                reached,
-                truncated,
-            )
-        )
+        cells = state.cell.astype(np.int16), next_state.cell.astype(np.int16)
+        rows.append((serial.astype(np.int32), *cells, action.astype(np.int8), reached, truncated))
         filled[active] += 1
         state, ended = next_state, reached | truncated
         if ended.any():

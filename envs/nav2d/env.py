@@ -10,22 +10,13 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from bisimgym.envs import drawing
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.checks import integer
 from bisimgym.envs.finite_mdp import FiniteMDP
-from bisimgym.envs.nav2d.layouts import (
-    MOVES,
-    LayoutRules,
-    Layouts,
-    check_rules,
-    draw_layouts,
-    neighbors,
-    places,
-)
+from bisimgym.envs.nav2d.drawing import draw
+from bisimgym.envs.nav2d.layouts import MOVES, LayoutRules, Layouts, check_rules, draw_layouts, neighbors, places
 
-ACTIONS = ("down", "right", "up", "left")
 STEP_REWARD, GOAL_REWARD = -1.0, 0.0
 PRESENT = 255
 #: The registered time limit.
@@ -46,14 +37,7 @@ class Nav2DState:
 
 def initial_state(layouts: Layouts) -> Nav2DState:
     """Return the start states of layouts."""
-    return Nav2DState(
-        obstacles=layouts.obstacles,
-        distance=layouts.distance,
-        start=layouts.start,
-        goal=layouts.goal,
-        cell=layouts.start,
-        step=np.zeros_like(layouts.start),
-    )
+    return Nav2DState(**vars(layouts), cell=layouts.start, step=np.zeros_like(layouts.start))
 
 
 def transition(state: Nav2DState, action: np.ndarray, size: int) -> tuple[Nav2DState, np.ndarray, np.ndarray]:
@@ -96,6 +80,13 @@ def observe(state: Nav2DState, size: int, goal_visible: bool, goal_channel: bool
     return planes.reshape(n, channels, size, size).transpose(0, 2, 3, 1)
 
 
+def _destinations(obstacles: np.ndarray, cell: np.ndarray, size: int) -> np.ndarray:
+    """Return ``int[N, K, 4]``: where each action leads from ``int[N, K]`` (or ``[1, K]``) cells of N layouts."""
+    wanted = neighbors(size)[cell]
+    blocked = obstacles[np.arange(len(obstacles))[:, None, None], wanted] != 0
+    return np.where(blocked, cell[..., None], wanted)
+
+
 def successor_observations(observations: np.ndarray) -> np.ndarray:
     """Return what each action leads to, ``uint8[N, 4, size, size, 3]``: the true one-step model of Nav2D.
 
@@ -114,10 +105,7 @@ def successor_observations(observations: np.ndarray) -> np.ndarray:
     agent = observations[..., 1].reshape(n, -1) > 0
     if (agent.sum(axis=1) != 1).any():
         raise ValueError("every observation must hold one agent: one cell of channel 1 that is not 0")
-    cell = agent.argmax(axis=1)
-    wanted = neighbors(size)[cell]
-    blocked = observations[..., 0].reshape(n, -1)[np.arange(n)[:, None], wanted] != 0
-    next_state = np.where(blocked, cell[:, None], wanted)
+    next_state = _destinations(observations[..., 0].reshape(n, -1), agent.argmax(axis=1)[:, None], size)[:, 0]
     result = np.repeat(observations[:, None], len(MOVES), axis=1)
     result[..., 1] = 0
     row, column = np.divmod(next_state, size)
@@ -147,8 +135,7 @@ def nav2d_mdp(obstacles: np.ndarray, goal: tuple[int, int]) -> FiniteMDP:
     free = np.flatnonzero(~obstacles)
     number = np.full(size * size, -1)
     number[free] = np.arange(len(free))
-    next_state = number[neighbors(size)[free]]
-    next_state = np.where(next_state < 0, np.arange(len(free))[:, None], next_state)
+    next_state = number[_destinations(obstacles.reshape(1, -1), free[None], size)[0]]
     end = number[goal[0] * size + goal[1]]
     next_state[end] = end
     reward = np.where(next_state == end, GOAL_REWARD, STEP_REWARD)
@@ -175,6 +162,8 @@ class Nav2DTask(ArrayTask[Nav2DState]):
         self.size = rules.size
         self.goal_visible = goal_visible
         self.max_episode_steps = max_episode_steps
+        #: The time limit that returns are stated for.
+        self._horizon = max_episode_steps or MAX_EPISODE_STEPS
         self.goal_conditioned = goal_conditioned
         image = spaces.Box(0, PRESENT, (self.size, self.size, 2 if goal_conditioned else 3), np.uint8)
         self.observation_space: spaces.Space = image
@@ -197,23 +186,14 @@ class Nav2DTask(ArrayTask[Nav2DState]):
         image = observe(state, self.size, self.goal_visible, not self.goal_conditioned)
         if not self.goal_conditioned:
             return image
-        places = {"achieved_goal": self._place(state.cell), "desired_goal": self._place(state.goal)}
-        return {"observation": image, **places}
-
-    @property
-    def _horizon(self) -> int:
-        """The time limit that returns are stated for."""
-        return self.max_episode_steps or MAX_EPISODE_STEPS
-
-    def _place(self, cell: np.ndarray) -> np.ndarray:
-        """Return rows and columns, ``int64[N, 2]``."""
-        return places(self.size)[cell]
+        table = places(self.size)
+        return {"observation": image, "achieved_goal": table[state.cell], "desired_goal": table[state.goal]}
 
     def reset_info(self, state: Nav2DState) -> dict[str, np.ndarray]:
-        return {"position": self._place(state.cell), "goal": self._place(state.goal)}
+        return {"position": places(self.size)[state.cell], "goal": places(self.size)[state.goal]}
 
     def final_info(self, state: Nav2DState) -> dict[str, np.ndarray]:
-        return {"is_success": state.cell == state.goal, "position": self._place(state.cell)}
+        return {"is_success": state.cell == state.goal, "position": places(self.size)[state.cell]}
 
     def optimal_action(self, state: Nav2DState) -> np.ndarray:
         return optimal_action(state, self.size)
@@ -225,9 +205,7 @@ class Nav2DTask(ArrayTask[Nav2DState]):
     def random_return(self, state: Nav2DState) -> np.ndarray:
         n = len(state.start)
         rows = np.arange(n)
-        wanted = np.broadcast_to(neighbors(self.size), (n, self.size**2, len(MOVES)))
-        blocked = state.obstacles[rows[:, None, None], wanted] != 0
-        next_state = np.where(blocked, np.arange(self.size**2)[:, None], wanted)
+        next_state = _destinations(state.obstacles, np.arange(self.size**2)[None], self.size)
         reward = np.where(next_state == state.goal[:, None, None], GOAL_REWARD, STEP_REWARD)
         values = np.zeros((n, self.size**2))
         for _ in range(self._horizon):
@@ -241,44 +219,6 @@ class Nav2DTask(ArrayTask[Nav2DState]):
     def caption(self, state: Nav2DState, index: int) -> str:
         left = int(state.distance[index, state.cell[index]])
         return f"Nav2D: step {state.step[index]}, {left} from the goal"
-
-
-_GROUND, _LINE, _WALL, _WALL_TOP = (24, 28, 48), (34, 39, 62), (96, 102, 132), (128, 135, 168)
-_AGENT, _GOAL, _START, _WAY = (250, 206, 92), (90, 150, 230), (58, 66, 104), (62, 92, 140)
-
-
-def draw(state: Nav2DState, index: int, size: int, width: int = 480) -> np.ndarray:
-    """Return an image for people, ``uint8[P, P, 3]``, P about ``width``: agent, goal and the oracle's path."""
-    scale = max(width // size, 6)
-    image = drawing.canvas(size * scale, size * scale, _GROUND)
-    image[::scale], image[:, ::scale] = _LINE, _LINE
-    gap = max(scale // 12, 1)
-
-    def block(cell: Any, color: drawing.Color, margin: int) -> None:
-        row, column = divmod(int(cell), size)
-        image[
-            row * scale + margin : (row + 1) * scale - margin, column * scale + margin : (column + 1) * scale - margin
-        ] = color
-
-    for wall in np.flatnonzero(state.obstacles[index]):
-        block(wall, _WALL, 0)
-        block(wall, _WALL_TOP, gap)
-    block(state.start[index], _START, gap)
-    cell, distance = int(state.cell[index]), state.distance[index]
-    while distance[cell] > 1:
-        around = neighbors(size)[cell]
-        cell = int(around[(distance[around] < distance[cell]).argmax()])
-        block(cell, _WAY, scale * 2 // 5)
-    drawing.disc(image, *_center(state.goal[index], size, scale), scale * 0.4, _GOAL)
-    drawing.disc(image, *_center(state.goal[index], size, scale), scale * 0.22, _GROUND)
-    drawing.disc(image, *_center(state.cell[index], size, scale), scale * 0.32, _AGENT)
-    return image
-
-
-def _center(cell: int, size: int, scale: int) -> tuple[float, float]:
-    """Return the x and y of a cell's center, y from the top."""
-    row, column = divmod(int(cell), size)
-    return (column + 0.5) * scale, (row + 0.5) * scale
 
 
 class Nav2DEnv(BatchedEnv):
@@ -376,10 +316,7 @@ class Nav2DCorridorEnv(Nav2DEnv):
     uniformly. The end is as in ``Nav2D``: on the goal, or after 50 steps.
 
     ## Arguments
-    * ``goal_visible``: whether channel 2 shows the goal (default True).
-    * ``max_episode_steps``: time limit (default 50). ``gym.make`` keeps it in a wrapper, as it does for all
-      environments; ``optimal_return`` and ``random_return`` of a single environment are those of 50 steps.
-    * ``render_mode``: "rgb_array" or "human".
+    ``goal_visible``, ``max_episode_steps`` and ``render_mode``, as in ``Nav2D``.
 
     ## Source
     The setting of Figure 5 of the paper behind ``Nav2D``, as in the authors' code. That the goal lies in the corridor
@@ -399,15 +336,7 @@ class Nav2DCorridorVectorEnv(TaskVectorEnv, of=Nav2DCorridorEnv, max_episode_ste
 
 
 def _reward_of_goals(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> Any:
-    """Return the reward of reaching ``achieved_goal`` when ``desired_goal`` was wanted: 0 if they are equal, else -1.
-
-    Args:
-        achieved_goal, desired_goal: ``int[..., 2]`` rows and columns.
-        info: not used.
-
-    Returns:
-        ``float64[...]``, or a float for single goals.
-    """
+    """Return ``float64[...]`` (a float for single goals): 0 where goals, ``int[..., 2]`` each, are equal, else -1."""
     achieved_goal, desired_goal = np.asarray(achieved_goal), np.asarray(desired_goal)
     if achieved_goal.shape != desired_goal.shape or achieved_goal.shape[-1:] != (2,):
         raise ValueError(f"goals must both be int[..., 2], got shapes {achieved_goal.shape} and {desired_goal.shape}")
@@ -440,8 +369,7 @@ class Nav2DGoalEnv(Nav2DEnv):
     As in ``Nav2D``.
 
     ## Arguments
-    * ``size``, ``num_obstacles``, ``obstacle_size``, ``min_goal_distance``, ``max_episode_steps``: as in ``Nav2D``.
-    * ``render_mode``: "rgb_array" or "human".
+    Those of ``Nav2D`` but ``goal_visible``.
 
     ## Source
     As ``Nav2D``. The authors relabel the goal channel of stored images, which is equivalent.

@@ -1,4 +1,4 @@
-"""How a frame is to look: everything in it that does not follow from the physics."""
+"""How a frame is to look: everything in it that does not follow from the physics, the camera's pose included."""
 
 from __future__ import annotations
 
@@ -11,9 +11,26 @@ import numpy as np
 if TYPE_CHECKING:
     import mujoco
 
-    from bisimgym.envs.rendering.camera_pose import CameraPose
-
 _MAX_SCENE_GEOMS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPose:
+    """Where a camera is and how it is turned.
+
+    Attributes:
+        position: ``float64[3]``, in the world, in meters.
+        rotation: ``float64[3, 3]``, whose columns are the camera's x (right), y (up) and z (backwards) axes in the
+            world: MuJoCo's ``cam_xmat``.
+    """
+
+    position: np.ndarray
+    rotation: np.ndarray
+
+
+def camera_pose(data: mujoco.MjData, camera_id: int) -> CameraPose:
+    """Return a copy of the pose that MuJoCo last computed for a camera."""
+    return CameraPose(data.cam_xpos[camera_id].copy(), data.cam_xmat[camera_id].reshape(3, 3).copy())
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,8 @@ import mujoco
 import numpy as np
 
 from bisimgym.envs.rendering import probe
-from bisimgym.envs.rendering.look import (
-    Look,
-    SceneLister,
-    resize_area,
-    sky_faces,
-    sky_texture,
-    texture_pixels,
-)
+from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, sky_texture, texture_pixels
 
-QUALITIES = ("standard", "fast")
 _GEOM_OBJECT = int(mujoco.mjtObj.mjOBJ_GEOM)
 
 
@@ -73,11 +65,9 @@ class OpenGLRenderer:
         atexit.register(_close_if_alive, weakref.ref(self))
 
     def render(self, data: mujoco.MjData, look: Look) -> np.ndarray:
-        """Return ``uint8[height, width, 3]``, top row first."""
         return self.render_many(data, [look])[0]
 
     def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
-        """Return ``uint8[N, height, width, 3]``."""
         self._gl.make_current()
         images = np.empty((len(looks), self.height, self.width, 3), dtype=np.uint8)
         for image, look in zip(images, looks, strict=True):

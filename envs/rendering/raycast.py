@@ -18,8 +18,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from bisimgym.envs.rendering.camera_pose import camera_pose
-from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces
+from bisimgym.envs.rendering.look import Look, SceneLister, camera_pose, resize_area, sky_faces
 from bisimgym.envs.rendering.tracing import Layer, Trace, Tracer, texture_pyramid
 
 #: Faces of the clean sky are kept at this size, about that of a pixel of an 84 x 84 image with 45 degrees.
@@ -54,7 +53,6 @@ class RaycastRenderer:
         return _small_sky(sky_faces(self.model))
 
     def render(self, data: mujoco.MjData, look: Look) -> np.ndarray:
-        """Return ``uint8[height, width, 3]``, top row first."""
         return self.render_many(data, [look])[0]
 
     def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
@@ -86,7 +84,8 @@ class RaycastRenderer:
         if look.video is not None and not on_sky:
             background = np.append(np.asarray(look.background_geoms), [False, True])  # -2 sites, -1 the sky
             behind = background[trace.shown_geom]
-            _blend(image, np.flatnonzero(behind), look.video.reshape(-1, 3), look.video_alpha)
+            over = look.video.reshape(-1, 3)[behind]
+            image[behind] = over if look.video_alpha == 1.0 else _mix(image[behind], over, look.video_alpha)
         return image
 
     def _sky_image(self, trace: Trace, look: Look, on_sky: bool) -> np.ndarray:
@@ -182,7 +181,3 @@ def _cube_lookup(directions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndar
 
 def _mix(under: np.ndarray, over: np.ndarray, alpha: float) -> np.ndarray:
     return (under + alpha * (over.astype(np.float32) - under) + 0.5).astype(np.uint8)
-
-
-def _blend(image: np.ndarray, pixels: np.ndarray, over: np.ndarray, alpha: float) -> None:
-    image[pixels] = over[pixels] if alpha == 1.0 else _mix(image[pixels], over[pixels], alpha)

@@ -14,8 +14,7 @@ import mujoco
 import numpy as np
 
 from bisimgym.envs.rendering import shapes
-from bisimgym.envs.rendering.camera_pose import CameraPose
-from bisimgym.envs.rendering.look import resize_area, texture_pixels
+from bisimgym.envs.rendering.look import CameraPose, resize_area, texture_pixels
 from bisimgym.envs.rendering.pyramid import Pyramid
 
 _PLANE, _CAPSULE, _CYLINDER = (
@@ -171,8 +170,7 @@ class Tracer:
             elif geom.type in shapes.SHAPES:
                 around = self._pixels_of([self._window(geom, pose)])
                 if len(around):
-                    place = geom.size.astype(np.float64), geom.pos.astype(np.float64), geom.mat.astype(np.float64)
-                    distance = shapes.entry_distance(geom.type, *place, pose.position, directions[around])
+                    distance = shapes.entry_distance(geom.type, *_place(geom), pose.position, directions[around])
                     self._show(row, around, distance, depth, owner)
             elif geom.objtype == _GEOM_OBJECT and geom.type in _SURFACES:
                 around = self._pixels_of([self._window(geom, pose)])
@@ -189,8 +187,7 @@ class Tracer:
         for row in np.unique(rows):
             geom, where = self._geoms[row], rows == row
             if geom.type in shapes.SHAPES:
-                place = geom.size.astype(np.float64), geom.pos.astype(np.float64), geom.mat.astype(np.float64)
-                normals[where] = shapes.surface_normal(geom.type, *place, points[where])
+                normals[where] = shapes.surface_normal(geom.type, *_place(geom), points[where])
             else:
                 normals[where] = _surface_normals(self.model, data, geom, pose.position, views[where])
         ids = np.array([g.objid if g.objtype == _GEOM_OBJECT else -2 for g in self._geoms])
@@ -199,10 +196,10 @@ class Tracer:
         return Layer(pixels, rows, diffuse, shine)
 
     def _show(self, row, around, distance, depth, owner) -> None:
-        """Let a surface be seen where it is nearer than what was seen so far."""
+        """Let a surface (or one for each pixel) be seen where it is nearer than what was seen so far."""
         nearer = distance < depth[around]
         where = around[nearer]
-        depth[where], owner[where] = distance[nearer], row
+        depth[where], owner[where] = distance[nearer], np.broadcast_to(row, distance.shape)[nearer]
 
     def _show_strings(self, rows, pose, directions, depth, owner) -> None:
         """Draw tendons: chains of many small capsules, met all at once."""
@@ -217,10 +214,7 @@ class Tracer:
             radii, centers - halves, centers + halves, pose.position, directions[around]
         )
         nearest = distance.argmin(axis=0)
-        distance = distance[nearest, np.arange(len(around))]
-        nearer = distance < depth[around]
-        where = around[nearer]
-        depth[where], owner[where] = distance[nearer], np.array(rows)[nearest[nearer]]
+        self._show(np.array(rows)[nearest], around, distance[nearest, np.arange(len(around))], depth, owner)
 
     def _pixels_of(self, windows: Sequence[tuple[slice, slice]]) -> np.ndarray:
         """Return the flat indices of the pixels in any of the windows."""
@@ -288,19 +282,17 @@ class Tracer:
 
 def texture_pyramid(pixels: np.ndarray) -> Pyramid:
     """Return a texture of any size, ``uint8[height, width, 3]``, as a pyramid of colors in [0, 1]."""
-    size = 1 << (max(pixels.shape[:2]).bit_length() - 1)  # the power of two that loses less than a half
-    pyramid = Pyramid(_resize(pixels, size))
+    side = max(pixels.shape[:2])
+    rows, columns = (np.linspace(0, count - 1, side).round().astype(int) for count in pixels.shape[:2])
+    size = 1 << (side.bit_length() - 1)  # the power of two that loses less than a half
+    pyramid = Pyramid(resize_area(pixels[rows][None, :, columns], size)[0].astype(np.float64))
     pyramid.texels /= 255.0
     return pyramid
 
 
-def _resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    square = pixels if pixels.shape[0] == pixels.shape[1] else None
-    if square is None:
-        rows = np.linspace(0, pixels.shape[0] - 1, max(pixels.shape[:2])).round().astype(int)
-        columns = np.linspace(0, pixels.shape[1] - 1, max(pixels.shape[:2])).round().astype(int)
-        square = pixels[rows][:, columns]
-    return resize_area(square[None], size)[0].astype(np.float64)
+def _place(geom) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the size, the position and the rotation of a geom of the scene."""
+    return geom.size.astype(np.float64), geom.pos.astype(np.float64), geom.mat.astype(np.float64)
 
 
 def _surface_distance(model, data, geom, origin, directions) -> np.ndarray:

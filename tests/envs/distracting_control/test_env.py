@@ -20,10 +20,14 @@ import bisimgym  # noqa: E402, F401
 from bisimgym.envs.distracting_control import DistractedEnv, DistractingControlEnv, default_action_repeat  # noqa: E402
 from bisimgym.envs.distracting_control.env import ACTION_REPEATS  # noqa: E402
 from bisimgym.envs.distractions.presets import PRESETS  # noqa: E402
+from bisimgym.envs.distractions.procedural_videos import NAMES  # noqa: E402
 from bisimgym.envs.distractions.protocol import Redistractable  # noqa: E402
-from bisimgym.envs.distractions.videos import background_names, luma  # noqa: E402
-from bisimgym.envs.rendering.camera_pose import camera_pose  # noqa: E402
-from bisimgym.envs.rendering.look import Look, SceneLister  # noqa: E402
+from bisimgym.envs.distractions.videos import luma  # noqa: E402
+from bisimgym.envs.rendering.look import (  # noqa: E402
+    Look,
+    SceneLister,
+    camera_pose,
+)
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
 from bisimgym.envs.rendering.tracing import Tracer  # noqa: E402
 
@@ -232,7 +236,7 @@ class TestDynamics:
     def test_videos_in_order(self):
         env = make(preset="video-easy", num_videos=3)
         names = [env.reset(seed=0)[1]["background"], *(env.reset()[1]["background"] for _ in range(5))]
-        assert names == list(background_names()[:3]) * 2
+        assert names == list(NAMES["train"][:3]) * 2
 
     def test_no_episode_leaks_into_the_next(self):
         used, fresh = (make("finger", "spin", preset="dcs-hard-dynamic", background=0.5) for _ in range(2))
@@ -246,11 +250,11 @@ class TestVideos:
         names = {}
         for split in ("train", "test"):
             env = make(preset="dcs-hard-static", split=split)
-            assert set(env._scene.videos.names) == set(background_names(split=split))
+            assert set(env._scene.videos.names) == set(NAMES[split])
             names[split] = {env.reset()[1]["background"] for _ in range(8)}
             assert names[split] <= set(env._scene.videos.names)
         assert not names["train"] & names["test"]
-        assert not set(background_names(split="train")) & set(background_names(split="test"))
+        assert not set(NAMES["train"]) & set(NAMES["test"])
 
     @pytest.mark.parametrize(
         ("preset", "counts"), [("pse-2video", (2, 30)), ("dcs-easy-dynamic", (4, 4)), ("dcs-hard-static", (60, 30))]
@@ -576,7 +580,7 @@ class TestEnvironmentsOfYourOwn:
         observations, rewards, _, infos = rollout(env, 5)
         assert (rewards == 2.0).all()
         assert len({observation.tobytes() for observation in observations}) == 6
-        assert infos[0]["background"] in background_names()
+        assert infos[0]["background"] in NAMES["train"]
         np.testing.assert_array_equal(observations, rollout(env, 5)[0])
 
     def test_without_materials_and_sky(self):

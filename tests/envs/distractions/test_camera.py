@@ -25,7 +25,7 @@ from bisimgym.envs.distractions.camera import (
     walk_scales,
     walk_step,
 )
-from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose
+from bisimgym.envs.rendering.look import CameraPose, camera_pose
 
 TASKS = {
     "ball_in_cup": "catch",

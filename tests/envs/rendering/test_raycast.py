@@ -10,8 +10,15 @@ mujoco = pytest.importorskip("mujoco")
 suite = pytest.importorskip("dm_control.suite")
 
 from bisimgym.envs.distractions.camera import CameraWalk, is_overhead, look_at  # noqa: E402
-from bisimgym.envs.rendering.camera_pose import CameraPose, camera_pose  # noqa: E402
-from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, texture_pixels  # noqa: E402
+from bisimgym.envs.rendering.look import (  # noqa: E402
+    CameraPose,
+    Look,
+    SceneLister,
+    camera_pose,
+    resize_area,
+    sky_faces,
+    texture_pixels,
+)
 from bisimgym.envs.rendering.probe import probe  # noqa: E402
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
 from bisimgym.envs.rendering.tracing import Tracer  # noqa: E402
