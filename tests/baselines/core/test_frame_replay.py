@@ -14,18 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3 import DQN, SAC, HerReplayBuffer
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.preprocessing import get_obs_shape
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core import frame_replay
 from bisimgym.baselines.core.frame_replay import (
     DictFrameReplayBuffer,
     FrameReplayBuffer,
     HerFrameReplayBuffer,
-    required_bytes,
+    free_gpu_memory,
 )
-from bisimgym.baselines.core.frame_store import FrameLayout
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 IMAGE = spaces.Box(0, 255, (3, 5, 5), np.uint8)
@@ -35,13 +34,13 @@ STORAGES = ("cpu", "device")
 
 def episodes(space, n_envs, steps, rng, *, stack=1, axis=0, padding="repeat", end=0.2, outside_reset=0.0):
     """Yield arguments of ``add``: made-up episodes of each environment, ended by termination or a time limit."""
-    layout = FrameLayout.of(space, stack, axis)
-    dtype = layout.dtype
+    shape, dtype = list(get_obs_shape(space)), np.dtype(space.dtype)
+    shape[axis] //= stack
 
     def frame():
         if dtype.kind == "f":
-            return rng.normal(size=layout.frame_shape).astype(dtype)
-        return rng.integers(0, 2 if isinstance(space, spaces.MultiBinary) else 5, layout.frame_shape, dtype=dtype)
+            return rng.normal(size=shape).astype(dtype)
+        return rng.integers(0, 2 if isinstance(space, spaces.MultiBinary) else 5, shape, dtype=dtype)
 
     def first():
         frames = [frame() for _ in range(stack)]
@@ -54,25 +53,33 @@ def episodes(space, n_envs, steps, rng, *, stack=1, axis=0, padding="repeat", en
     histories = [first() for _ in range(n_envs)]
 
     def observations(of):
-        return np.stack([np.concatenate(h, axis) if stack > 1 else h[0] for h in of])
+        return np.stack([np.concatenate(history, axis) for history in of])
 
     for _ in range(steps):
-        now = observations(histories)
-        following = [[*h[1:], frame()] for h in histories]
+        next_histories = [[*history[1:], frame()] for history in histories]
         done = rng.random(n_envs) < end
         limit = done & (rng.random(n_envs) < 0.5)
         infos = [{"TimeLimit.truncated": bool(t)} for t in limit]
-        yield now, observations(following), rng.integers(0, 4, n_envs), rng.normal(size=n_envs), done, infos
-        fresh = done | (rng.random(n_envs) < outside_reset)
-        histories = [first() if f else h for h, f in zip(following, fresh, strict=True)]
+        actions, rewards = rng.integers(0, 4, n_envs), rng.normal(size=n_envs)
+        yield observations(histories), observations(next_histories), actions, rewards, done, infos
+        resets = done | (rng.random(n_envs) < outside_reset)
+        histories = [first() if reset else h for h, reset in zip(next_histories, resets, strict=True)]
 
 
 def dict_episodes(space, n_envs, steps, rng, **how):
     parts = {key: episodes(part, n_envs, steps, rng, **how) for key, part in space.spaces.items()}
     for rows in zip(*parts.values(), strict=True):
-        now = {key: row[0] for key, row in zip(parts, rows, strict=True)}
-        following = {key: row[1] for key, row in zip(parts, rows, strict=True)}
-        yield now, following, *rows[0][2:]
+        now, after = ({key: row[i] for key, row in zip(parts, rows, strict=True)} for i in (0, 1))
+        yield now, after, *rows[0][2:]
+
+
+def add_to_both(ours, theirs, transitions):
+    """Add transitions to two buffers and compare a sample after each."""
+    for step, transition in enumerate(transitions):
+        for buffer in (theirs, ours):
+            buffer.add(*copy.deepcopy(transition))
+        assert ours.size() == theirs.size()
+        assert_equal(sample(ours, step), sample(theirs, step))
 
 
 def sample(buffer, seed, batch_size=64, env=None):
@@ -112,12 +119,7 @@ def test_samples_equal_sb3_while_the_ring_wraps_around(space, n_envs, storage_de
     arguments = (17 * n_envs + 1, space, ACTION, "cpu", n_envs)
     theirs = ReplayBuffer(*arguments)
     ours = FrameReplayBuffer(*arguments[:3], device="cpu", n_envs=n_envs, storage_device=storage_device)
-    rng = np.random.default_rng(n_envs)
-    for step, transition in enumerate(episodes(space, n_envs, 90, rng, outside_reset=0.05)):
-        for buffer in (theirs, ours):
-            buffer.add(*copy.deepcopy(transition))
-        assert ours.size() == theirs.size()
-        assert_equal(sample(ours, step), sample(theirs, step))
+    add_to_both(ours, theirs, episodes(space, n_envs, 90, np.random.default_rng(n_envs), outside_reset=0.05))
 
 
 def test_observations_are_compared_byte_by_byte():
@@ -125,9 +127,9 @@ def test_observations_are_compared_byte_by_byte():
     theirs, ours = ReplayBuffer(8, space, ACTION, "cpu"), FrameReplayBuffer(8, space, ACTION, device="cpu")
     odd = [np.nan, 0.0, -0.0, np.nan, np.inf, -0.0, 0.0, 1.0]
     for i in range(20):
-        now, following = (np.full((1, 20), odd[j % 8], np.float32) for j in (i, i + 1 + i // 8))
+        observations, after = (np.full((1, 20), odd[j % 8], np.float32) for j in (i, i + 1 + i // 8))
         for buffer in (theirs, ours):
-            buffer.add(now, following, np.zeros(1, int), np.zeros(1), np.zeros(1, bool), [{}])
+            buffer.add(observations, after, np.zeros(1, int), np.zeros(1), np.zeros(1, bool), [{}])
         assert_equal(sample(ours, i), sample(theirs, i))
 
 
@@ -145,22 +147,10 @@ STACKS = {
 @pytest.mark.parametrize(("space", "stack", "axis", "stack_axis"), STACKS.values(), ids=STACKS)
 def test_stacks_equal_sb3(space, stack, axis, stack_axis, padding, n_envs, storage_device):
     theirs = ReplayBuffer(11 * n_envs, space, ACTION, "cpu", n_envs)
-    ours = FrameReplayBuffer(
-        11 * n_envs,
-        space,
-        ACTION,
-        device="cpu",
-        n_envs=n_envs,
-        frame_stack=stack,
-        stack_axis=stack_axis,
-        storage_device=storage_device,
-    )
-    rng = np.random.default_rng(0)
+    stacks = {"frame_stack": stack, "stack_axis": stack_axis, "storage_device": storage_device}
+    ours = FrameReplayBuffer(11 * n_envs, space, ACTION, device="cpu", n_envs=n_envs, **stacks)
     how = {"stack": stack, "axis": axis, "padding": padding, "outside_reset": 0.05}
-    for step, transition in enumerate(episodes(space, n_envs, 70, rng, **how)):
-        for buffer in (theirs, ours):
-            buffer.add(*copy.deepcopy(transition))
-        assert_equal(sample(ours, step), sample(theirs, step))
+    add_to_both(ours, theirs, episodes(space, n_envs, 70, np.random.default_rng(0), **how))
 
 
 MIXED = spaces.Dict(
@@ -177,20 +167,14 @@ def test_dictionaries_equal_sb3(n_envs, storage_device):
     theirs = DictReplayBuffer(13 * n_envs, MIXED, ACTION, "cpu", n_envs)
     ours = DictFrameReplayBuffer(13 * n_envs, MIXED, ACTION, device="cpu", n_envs=n_envs, storage_device=storage_device)
     assert isinstance(ours.observations["place"], np.ndarray)  # smaller than its row numbers
-    for step, transition in enumerate(dict_episodes(MIXED, n_envs, 60, np.random.default_rng(0))):
-        for buffer in (theirs, ours):
-            buffer.add(*copy.deepcopy(transition))
-        assert_equal(sample(ours, step), sample(theirs, step))
+    add_to_both(ours, theirs, dict_episodes(MIXED, n_envs, 60, np.random.default_rng(0)))
 
 
 def test_a_stack_inside_a_dictionary():
     space = spaces.Dict(image=spaces.Box(0, 255, (6, 8, 8), np.uint8))
     theirs = DictReplayBuffer(13, space, ACTION, "cpu")
     ours = DictFrameReplayBuffer(13, space, ACTION, device="cpu", frame_stack={"image": 3})
-    for step, transition in enumerate(dict_episodes(space, 1, 60, np.random.default_rng(0), stack=3)):
-        for buffer in (theirs, ours):
-            buffer.add(*copy.deepcopy(transition))
-        assert_equal(sample(ours, step), sample(theirs, step))
+    add_to_both(ours, theirs, dict_episodes(space, 1, 60, np.random.default_rng(0), stack=3))
 
 
 @settings(max_examples=60, deadline=None)
@@ -205,16 +189,8 @@ def test_a_stack_inside_a_dictionary():
 def test_every_slot_is_exact_and_no_row_leaks(num_steps, n_envs, stack, padding, end, seed):
     space = spaces.Box(0, 255, (stack, 2, 2), np.uint8)
     theirs = ReplayBuffer(num_steps * n_envs, space, ACTION, "cpu", n_envs)
-    ours = FrameReplayBuffer(
-        num_steps * n_envs,
-        space,
-        ACTION,
-        device="cpu",
-        n_envs=n_envs,
-        frame_stack=stack,
-        stack_axis=0,
-        mean_episode_length=1e9,
-    )
+    stacks = {"frame_stack": stack, "stack_axis": 0}
+    ours = FrameReplayBuffer(num_steps * n_envs, space, ACTION, device="cpu", n_envs=n_envs, **stacks)
     store = ours.observations._store
     rng = np.random.default_rng(seed)
     for transition in episodes(space, n_envs, 4 * num_steps, rng, stack=stack, padding=padding, end=end):
@@ -225,7 +201,7 @@ def test_every_slot_is_exact_and_no_row_leaks(num_steps, n_envs, stack, padding,
         np.testing.assert_array_equal(ours.next_observations[live], theirs.next_observations[live])
         used = np.unique(store.rows[live][store.rows[live] >= store._ring_rows])
         assert len(used) + len(store._side_free) == store._side_used
-        assert store._side_used <= len(store._side) <= store.layout.most_side_rows(num_steps, n_envs)
+        assert store._side_used <= min(len(store._side), stack * num_steps * n_envs)
 
 
 def test_extend_and_reset():
@@ -242,9 +218,7 @@ def test_extend_and_reset():
 
 def test_views_look_like_the_arrays_that_they_stand_for():
     theirs, ours = ReplayBuffer(20, IMAGE, ACTION, "cpu"), FrameReplayBuffer(20, IMAGE, ACTION, device="cpu")
-    for transition in episodes(IMAGE, 1, 33, np.random.default_rng(0)):
-        for buffer in (theirs, ours):
-            buffer.add(*copy.deepcopy(transition))
+    add_to_both(ours, theirs, episodes(IMAGE, 1, 33, np.random.default_rng(0)))
     for name in ("observations", "next_observations"):
         view, array = getattr(ours, name), getattr(theirs, name)
         assert (view.shape, view.dtype, len(view)) == (array.shape, array.dtype, len(array))
@@ -254,7 +228,7 @@ def test_views_look_like_the_arrays_that_they_stand_for():
             view[3, 0, 1]
 
 
-def test_normalised_samples_equal_sb3():
+def test_normalized_samples_equal_sb3():
     env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]))
     env.reset()
     for _ in range(20):
@@ -262,9 +236,9 @@ def test_normalised_samples_equal_sb3():
     space, action = env.observation_space, env.action_space
     buffers = [ReplayBuffer(30, space, action, "cpu")]
     buffers += [FrameReplayBuffer(30, space, action, device="cpu", storage_device=storage) for storage in STORAGES]
-    for now, following, _, *rest in episodes(space, 1, 70, np.random.default_rng(0)):
+    for observations, after, _, *rest in episodes(space, 1, 70, np.random.default_rng(0)):
         for buffer in buffers:
-            buffer.add(now, following, np.zeros((1, 1)), *rest)
+            buffer.add(observations, after, np.zeros((1, 1)), *rest)
     for ours in buffers[1:]:
         assert_equal(sample(ours, 0, env=env), sample(buffers[0], 0, env=env))
 
@@ -273,16 +247,14 @@ def test_normalised_samples_equal_sb3():
 def test_a_pickle_goes_on_like_the_original(storage_device):
     space = STACKS["channels first"][0]
     theirs = ReplayBuffer(30, space, ACTION, "cpu", 2)
-    ours = FrameReplayBuffer(
-        30, space, ACTION, device="cpu", n_envs=2, frame_stack=3, storage_device=storage_device, mean_episode_length=99
-    )
-    for step, transition in enumerate(episodes(space, 2, 80, np.random.default_rng(0), stack=3)):
-        for buffer in (theirs, ours):
-            buffer.add(*copy.deepcopy(transition))
-        if step in (4, 40, 41):
-            ours = pickle.loads(pickle.dumps(ours))
-            ours.device = th.device("cpu")
-        assert_equal(sample(ours, step), sample(theirs, step))
+    arguments = {"n_envs": 2, "frame_stack": 3, "storage_device": storage_device}
+    ours = FrameReplayBuffer(30, space, ACTION, device="cpu", **arguments)
+    transitions = list(episodes(space, 2, 80, np.random.default_rng(0), stack=3))
+    for first, last in ((0, 5), (5, 41), (41, 42), (42, 80)):
+        add_to_both(ours, theirs, transitions[first:last])
+        ours = pickle.loads(pickle.dumps(ours))
+        ours.device = th.device("cpu")
+        assert_equal(sample(ours, 0), sample(theirs, 0))
 
 
 def test_a_pickle_holds_no_frames_that_were_never_written():
@@ -311,16 +283,16 @@ def roll_out(env, steps, *buffers, seed=0):
         action = rng.integers(0, env.action_space.n, env.num_envs)
         env.step_async(action)
         arrived, reward, done, infos = env.step_wait()
-        following = copy.deepcopy(arrived)
+        after = copy.deepcopy(arrived)
         for i in np.flatnonzero(done):
             last = infos[i]["terminal_observation"]
-            if isinstance(following, dict):
-                for key in following:
-                    following[key][i] = last[key]
+            if isinstance(after, dict):
+                for key in after:
+                    after[key][i] = last[key]
             else:
-                following[i] = last
+                after[i] = last
         for buffer in buffers:
-            buffer.add(copy.deepcopy(now), copy.deepcopy(following), action, reward, done, infos)
+            buffer.add(copy.deepcopy(now), copy.deepcopy(after), action, reward, done, infos)
         now = arrived
         yield done
 
@@ -400,7 +372,6 @@ def test_goals_stay_in_numpy_because_environments_compute_rewards_there():
     goal = spaces.Box(-1, 1, (30,), np.float32)
     space = spaces.Dict(observation=IMAGE, achieved_goal=goal, desired_goal=goal)
     ours = HerFrameReplayBuffer(60, space, ACTION, env=None, device="cpu", storage_device="device")
-    assert ours.memory == required_bytes(60, space, ACTION, storage_device="device", hindsight=True)
     for transition in dict_episodes(space, 1, 30, np.random.default_rng(0)):
         ours.add(*transition)
     assert isinstance(ours.next_observations["observation"][3, 0], th.Tensor)
@@ -413,7 +384,7 @@ def test_rewards_that_are_not_one_for_each_transition_are_refused():
     for _ in roll_out(env, 50, ours):
         pass
     env.env_method = lambda *args, **kwargs: [np.float64(-1)]
-    with pytest.raises(ValueError, match="gave 1 reward for 12 relabelled transitions"):
+    with pytest.raises(ValueError, match="gave 1 reward for 12 relabeled transitions"):
         ours.sample(15)
 
 
@@ -447,7 +418,7 @@ DQN_SETTINGS = {
     [("bisimgym/JumpingTask-v0", 1, 2), ("bisimgym/JumpingTask-v0", 3, 1), ("bisimgym/Nav2D-v0", 2, 1)],
 )
 def test_dqn_learns_the_same_parameters(env_id, n_envs, stack, storage_device):
-    def learnt(**replay):
+    def learned(**replay):
         envs = SB3VecEnv(gym.make_vec(env_id, num_envs=n_envs))
         model = DQN("MlpPolicy", envs, **DQN_SETTINGS, **replay)
         model.learn(300)
@@ -458,7 +429,7 @@ def test_dqn_learns_the_same_parameters(env_id, n_envs, stack, storage_device):
         "replay_buffer_class": FrameReplayBuffer,
         "replay_buffer_kwargs": {"frame_stack": stack, "storage_device": storage_device},
     }
-    assert_same_parameters(learnt(**ours), learnt())
+    assert_same_parameters(learned(**ours), learned())
 
 
 class FlattenDict(BaseFeaturesExtractor):
@@ -473,7 +444,7 @@ class FlattenDict(BaseFeaturesExtractor):
 
 @pytest.mark.parametrize("storage_device", STORAGES)
 def test_dqn_with_hindsight_learns_the_same_parameters(storage_device):
-    def learnt(replay_class, **arguments):
+    def learned(replay_class, **arguments):
         model = DQN(
             "MultiInputPolicy",
             nav2d_goals(2),
@@ -483,11 +454,11 @@ def test_dqn_with_hindsight_learns_the_same_parameters(storage_device):
         )
         return parameters(model.learn(400))
 
-    assert_same_parameters(learnt(HerFrameReplayBuffer, storage_device=storage_device), learnt(HerReplayBuffer))
+    assert_same_parameters(learned(HerFrameReplayBuffer, storage_device=storage_device), learned(HerReplayBuffer))
 
 
 def test_sac_learns_the_same_parameters():
-    def learnt(**replay):
+    def learned(**replay):
         model = SAC(
             "MlpPolicy",
             "Pendulum-v1",
@@ -502,7 +473,7 @@ def test_sac_learns_the_same_parameters():
         )
         return parameters(model.learn(450))
 
-    assert_same_parameters(learnt(replay_buffer_class=FrameReplayBuffer), learnt())
+    assert_same_parameters(learned(replay_buffer_class=FrameReplayBuffer), learned())
 
 
 @pytest.mark.parametrize("storage_device", STORAGES)
@@ -562,26 +533,10 @@ def test_an_image_transition_takes_little_memory(env_id, arguments, most):
     ours = (DictFrameReplayBuffer if is_dict else FrameReplayBuffer)(
         2_000, env.observation_space, env.action_space, device="cpu", n_envs=env.num_envs, **arguments
     )
-    before = required_bytes(2_000, env.observation_space, env.action_space, env.num_envs, **arguments)
-    assert ours.memory == before
     ends = sum(int(done.sum()) for done in roll_out(env, 1_100, theirs, ours))
     assert ends > 50
     assert_equal(sample(ours, 0, 256), sample(theirs, 0, 256))
     assert sum(ours.memory) <= most * sb3_bytes(theirs)
-
-
-def test_bytes_are_known_before():
-    env = nav2d_goals(2)
-    for storage in STORAGES:
-        arguments = {"storage_device": storage, "mean_episode_length": 7.5}
-        made = HerFrameReplayBuffer(
-            301, env.observation_space, env.action_space, env=env, device="cpu", n_envs=2, **arguments
-        )
-        need = required_bytes(301, env.observation_space, env.action_space, 2, hindsight=True, **arguments)
-        assert made.memory == need
-        assert (need.device > 0) == (storage == "device")
-        made = DictFrameReplayBuffer(301, MIXED, ACTION, device="cpu", n_envs=2, frame_stack={"image": 3}, **arguments)
-        assert made.memory == required_bytes(301, MIXED, ACTION, 2, frame_stack={"image": 3}, **arguments)
 
 
 def available(monkeypatch, num_bytes):
@@ -590,43 +545,36 @@ def available(monkeypatch, num_bytes):
 
 
 @pytest.mark.parametrize("storage_device", STORAGES)
-def test_a_replay_that_does_not_fit_is_refused(monkeypatch, storage_device):
-    arguments = (10_000, IMAGE, ACTION)
-    need = sum(required_bytes(*arguments, storage_device=storage_device))
+@pytest.mark.parametrize("stack", [1, 3])
+def test_a_replay_that_does_not_fit_is_refused(monkeypatch, stack, storage_device):
+    arguments = {"device": "cpu", "storage_device": storage_device, "frame_stack": stack}
+    # A row for each step, rows for the ends of 201 episodes, and row numbers.
+    need = (10_000 + stack + 201 * stack) * 75 // stack + 10_000 * 4 * (stack + 1)
     available(monkeypatch, need - 1)
-    with pytest.raises(MemoryError, match=r"10000 transitions needs 1\.\d+ MB .* but 1\.\d+ MB are available: set buf"):
-        FrameReplayBuffer(*arguments, device="cpu", storage_device=storage_device)
+    with pytest.raises(MemoryError, match=r"10000 transitions needs .* of host memory, but .* are available: set buf"):
+        FrameReplayBuffer(10_000, IMAGE, ACTION, **arguments)
     available(monkeypatch, need)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # SB3's buffer would not fit, and its warning does not appear
-        FrameReplayBuffer(*arguments, device="cpu", storage_device=storage_device)
+        FrameReplayBuffer(10_000, IMAGE, ACTION, **arguments)
     with pytest.warns(UserWarning, match="enough memory"):
-        ReplayBuffer(*arguments, "cpu")
+        ReplayBuffer(10_000, IMAGE, ACTION, "cpu")
 
 
-def test_memory_of_a_cuda_device_counts_what_torch_keeps_for_reuse(monkeypatch):
+def test_memory_of_a_gpu_counts_what_torch_keeps_for_reuse(monkeypatch):
     monkeypatch.setattr(th.cuda, "mem_get_info", lambda device: (1_000_000, 9_000_000))
     monkeypatch.setattr(th.cuda, "memory_reserved", lambda device: 500_000)
     monkeypatch.setattr(th.cuda, "memory_allocated", lambda device: 300_000)
-    need = required_bytes(10_000, IMAGE, ACTION, storage_device="device")
-    with pytest.raises(MemoryError, match=r"of cuda:0 memory, but 1\.200 MB are available"):
-        frame_replay._check_fits(need._replace(device=1_200_001), th.device("cuda:0"), 10_000)
-    frame_replay._check_fits(need._replace(device=1_200_000), th.device("cuda:0"), 10_000)
+    assert free_gpu_memory("cuda:0") == 1_200_000
 
 
-def test_the_side_store_grows_with_short_episodes_up_to_its_bound(monkeypatch):
-    ours = FrameReplayBuffer(100, IMAGE, ACTION, device="cpu", mean_episode_length=50)
-    store = ours.observations._store
-    assert len(store._side) == 3
+def test_the_side_store_doubles_with_short_episodes():
+    ours = FrameReplayBuffer(100, IMAGE, ACTION, device="cpu", storage_device="device")
+    host, device = ours.memory
+    assert device == (101 + 3) * 75
     for transition in episodes(IMAGE, 1, 300, np.random.default_rng(0), end=1.0):
         ours.add(*transition)
-    assert len(store._side) == store.layout.most_side_rows(100, 1) == 100
-
-    ours = FrameReplayBuffer(100, IMAGE, ACTION, device="cpu", mean_episode_length=50)
-    available(monkeypatch, 5 * 75)
-    with pytest.raises(MemoryError, match="full with 3 of them.*mean_episode_length"):
-        for transition in episodes(IMAGE, 1, 300, np.random.default_rng(0), end=1.0):
-            ours.add(*transition)
+    assert ours.memory == (host, (101 + 192) * 75)  # 100 episodes' ends: 3 rows, doubled
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
@@ -641,7 +589,6 @@ def test_the_side_store_grows_with_short_episodes_up_to_its_bound(monkeypatch):
         ({"frame_stack": 2}, "frame_stack=2 does not divide axis 0"),
         ({"frame_stack": 3, "stack_axis": 3}, "stack_axis must be an axis"),
         ({"frame_stack": {"image": 3}}, "must be numbers"),
-        ({"mean_episode_length": 0.5}, "at least 1 step"),
     ],
 )
 def test_wrong_arguments(arguments, message):
