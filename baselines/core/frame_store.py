@@ -280,17 +280,6 @@ class FrameView:
         self._store = store
         self._is_next = is_next
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self._store.num_steps, self._store.n_envs, *self._store.layout.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._store.layout.dtype
-
-    def __len__(self) -> int:
-        return self._store.num_steps
-
     def __getitem__(self, key: Any) -> np.ndarray | th.Tensor:
         key = key if isinstance(key, tuple) else (key,)
         if any(not isinstance(item, slice) or item != slice(None) for item in key[2:]):
