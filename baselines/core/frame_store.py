@@ -79,11 +79,16 @@ class FrameLayout:
     def frame_bytes(self) -> int:
         return self.observation_bytes // self.num_frames
 
+    @property
+    def _around(self) -> tuple[int, int]:
+        """The numbers of values of a frame before the stacked axis and from there on."""
+        return math.prod(self.shape[: self.axis]), math.prod(self.shape[self.axis :]) // self.num_frames
+
     def split(self, observations: np.ndarray) -> np.ndarray:
         """Return the bytes of the frames of ``N`` observations, ``uint8[N, num_frames, frame_bytes]``."""
-        count, k, before = len(observations), self.num_frames, math.prod(self.shape[: self.axis])
-        frames = np.ascontiguousarray(observations.reshape(count, before, k, -1).swapaxes(1, 2))
-        return frames.reshape(count, k, -1).view(np.uint8)
+        count, k, (before, after) = len(observations), self.num_frames, self._around
+        frames = np.ascontiguousarray(observations.reshape(count, before, k, after).swapaxes(1, 2))
+        return frames.reshape(count, k, before * after).view(np.uint8)
 
     def join(self, frames: np.ndarray | th.Tensor, lead: tuple[int, ...]) -> np.ndarray | th.Tensor:
         """Return observations ``[*lead, *shape]`` from the bytes of their frames, ``uint8[N * num_frames, bytes]``."""
@@ -92,8 +97,7 @@ class FrameLayout:
             values = frames.view(th.from_numpy(np.empty(0, self.dtype)).dtype)
         else:
             values = frames.view(self.dtype)
-        before = math.prod(self.shape[: self.axis])
-        stacked = values.reshape(math.prod(lead), self.num_frames, before, -1)
+        stacked = values.reshape(math.prod(lead), self.num_frames, *self._around)
         return stacked.swapaxes(1, 2).reshape(*lead, *self.shape)
 
     def sizes(self, num_steps: int, n_envs: int) -> tuple[int, int, np.dtype]:
