@@ -2,7 +2,7 @@
 
 How a transition is stored: the frames of the last steps lie in a ring, one row for each step of each environment. A
 transition holds the row numbers of its k + 1 frames: the first k are its observation, the last k the next one. Where
-an observation is not the one that followed the step before (a new episode, a reset from outside), the frames that no
+an observation is not the next observation of the step before (a new episode, a reset from outside), the frames that no
 other step has go to a side store: the final frame of the old episode and, of a stack, the older frames of the first
 observation. This is decided by comparing bytes, not by the ``done`` flags, so that terminal states, time limits,
 environments reset between two calls of ``learn`` and ``truncate_last_trajectory`` are all exact.
@@ -12,22 +12,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import psutil
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import get_obs_shape, is_image_space, is_image_space_channels_first
 
-from bisimgym.baselines.metrics.memory import free_memory
-
-
-class MemoryNeed(NamedTuple):
-    """Bytes in the host's memory and, with ``storage_device="device"``, in the device's."""
-
-    host: int
-    device: int
+#: The side store has room at first for the ends of episodes of this many steps; it doubles when they are shorter.
+EPISODE_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -60,15 +53,15 @@ class FrameLayout:
         Raises:
             ValueError: if the axis does not exist or does not hold ``num_frames`` frames of equal size.
         """
-        shape = get_obs_shape(space)
+        shape: Any = get_obs_shape(space)  # no dictionary, for which it returns one
         where = f" of {name!r}" if name else ""
         if not isinstance(num_frames, (int, np.integer)) or num_frames < 1:
             raise ValueError(f"frame_stack{where} must be an integer of at least 1, got {num_frames!r}")
         if num_frames == 1:
             return cls(shape, np.dtype(space.dtype))
         if axis is None:
-            last = is_image_space(space) and not is_image_space_channels_first(space)
-            axis = len(shape) - 1 if last else 0
+            last = isinstance(space, spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space)
+            axis = -1 if last else 0
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"stack_axis{where} must be an axis of observations of shape {shape}, got {axis}")
         if shape[axis] % num_frames:
@@ -79,60 +72,41 @@ class FrameLayout:
         return cls(shape, np.dtype(space.dtype), int(num_frames), axis % len(shape))
 
     @property
-    def frame_shape(self) -> tuple[int, ...]:
-        if self.num_frames == 1:
-            return self.shape
-        return (
-            *self.shape[: self.axis],
-            self.shape[self.axis] // self.num_frames,
-            *self.shape[self.axis + 1 :],
-        )
+    def observation_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def frame_bytes(self) -> int:
-        return math.prod(self.frame_shape) * self.dtype.itemsize
+        return self.observation_bytes // self.num_frames
 
     @property
-    def observation_bytes(self) -> int:
-        return self.frame_bytes * self.num_frames
+    def _around(self) -> tuple[int, int]:
+        """The numbers of values of a frame before the stacked axis and from there on."""
+        return math.prod(self.shape[: self.axis]), math.prod(self.shape[self.axis :]) // self.num_frames
 
     def split(self, observations: np.ndarray) -> np.ndarray:
         """Return the bytes of the frames of ``N`` observations, ``uint8[N, num_frames, frame_bytes]``."""
-        count, k = len(observations), self.num_frames
-        if k > 1:
-            frame = self.frame_shape
-            stacked = observations.reshape(count, *frame[: self.axis], k, *frame[self.axis :])
-            observations = np.moveaxis(stacked, 1 + self.axis, 1)
-        return np.ascontiguousarray(observations).reshape(count * k, -1).view(np.uint8).reshape(count, k, -1)
+        count, k, (before, after) = len(observations), self.num_frames, self._around
+        frames = np.ascontiguousarray(observations.reshape(count, before, k, after).swapaxes(1, 2))
+        return frames.reshape(count, k, before * after).view(np.uint8)
 
     def join(self, frames: np.ndarray | th.Tensor, lead: tuple[int, ...]) -> np.ndarray | th.Tensor:
         """Return observations ``[*lead, *shape]`` from the bytes of their frames, ``uint8[N * num_frames, bytes]``."""
+        values: Any  # both kinds of arrays have the methods below
         if isinstance(frames, th.Tensor):
-            frames = frames.view(th.from_numpy(np.empty(0, self.dtype)).dtype)
+            values = frames.view(th.from_numpy(np.empty(0, self.dtype)).dtype)
         else:
-            frames = frames.view(self.dtype)
-        if self.num_frames == 1 or self.axis == 0:
-            return frames.reshape(*lead, *self.shape)
-        moveaxis = th.moveaxis if isinstance(frames, th.Tensor) else np.moveaxis
-        stacked = frames.reshape(-1, self.num_frames, *self.frame_shape)
-        return moveaxis(stacked, 1, 1 + self.axis).reshape(*lead, *self.shape)
+            values = frames.view(self.dtype)
+        stacked = values.reshape(math.prod(lead), self.num_frames, *self._around)
+        return stacked.swapaxes(1, 2).reshape(*lead, *self.shape)
 
-    def ring_rows(self, num_steps: int, n_envs: int) -> int:
-        """Return how many frames the steps need that can be sampled: one each, older ones of the first, the next."""
-        return (num_steps + self.num_frames) * n_envs
-
-    def side_rows(self, num_steps: int, n_envs: int, mean_episode_length: float) -> int:
-        """Return how many frames episodes of that length add at most: a final one and the older ones of a start."""
-        episodes = math.ceil(num_steps / mean_episode_length) + 1
-        return min(self.num_frames * n_envs * episodes, self.most_side_rows(num_steps, n_envs))
-
-    def most_side_rows(self, num_steps: int, n_envs: int) -> int:
-        """Return how many frames episodes of a single step would add."""
-        return self.num_frames * n_envs * num_steps
-
-    def index_dtype(self, num_steps: int, n_envs: int) -> np.dtype:
-        rows = self.ring_rows(num_steps, n_envs) + self.most_side_rows(num_steps, n_envs)
-        return np.dtype(np.int32 if rows < 2**31 else np.int64)
+    def sizes(self, num_steps: int, n_envs: int) -> tuple[int, int, np.dtype]:
+        """Return how many frames the ring and at first the side store hold, and the dtype of row numbers."""
+        k = self.num_frames
+        ring = (num_steps + k) * n_envs  # one for each step, the older ones of the first and the next one of the last
+        side = k * n_envs * min(math.ceil(num_steps / EPISODE_STEPS) + 1, num_steps)
+        most = ring + k * n_envs * num_steps  # when every episode has a single step
+        return ring, side, np.dtype(np.int32 if most < 2**31 else np.int64)
 
 
 class FrameStore:
@@ -142,22 +116,19 @@ class FrameStore:
         layout: of an observation.
         num_steps: that can be looked up, at least 2.
         n_envs: number of environments.
-        mean_episode_length: expected, in steps; sets the first size of the side store, which grows as needed.
-        device: where frames live; None: in numpy arrays.
+        device: where frames live and observations are returned as tensors; None: in the host's memory, and they are
+            returned as numpy arrays.
     """
 
-    def __init__(
-        self, layout: FrameLayout, num_steps: int, n_envs: int, mean_episode_length: float, device: th.device | None
-    ):
+    def __init__(self, layout: FrameLayout, num_steps: int, n_envs: int, device: th.device | None):
         self.layout = layout
         self.num_steps = num_steps
         self.n_envs = n_envs
         self.device = device
-        self._ring_rows = layout.ring_rows(num_steps, n_envs)
-        self._ring = _empty(self._ring_rows, layout.frame_bytes, device)
-        self._side = _empty(layout.side_rows(num_steps, n_envs, mean_episode_length), layout.frame_bytes, device)
+        self._ring_rows, side_rows, index_dtype = layout.sizes(num_steps, n_envs)
+        self._ring, self._side = self._empty(self._ring_rows), self._empty(side_rows)
         #: ``int[num_steps, n_envs, num_frames + 1]``: rows of the ring and, from ``_ring_rows`` on, of the side store.
-        self.rows = np.zeros((num_steps, n_envs, layout.num_frames + 1), layout.index_dtype(num_steps, n_envs))
+        self.rows = np.zeros((num_steps, n_envs, layout.num_frames + 1), index_dtype)
         # The newest next observations: on the host, because each step compares with them.
         self._newest = np.zeros((n_envs, layout.num_frames, layout.frame_bytes), np.uint8)
         self._staged: np.ndarray | None = None
@@ -171,12 +142,13 @@ class FrameStore:
         self._side_free: list[int] = []
 
     @property
-    def memory(self) -> MemoryNeed:
+    def memory(self) -> tuple[int, int]:
+        """The bytes held in the host's memory and in the device's."""
         host, frames = self.rows.nbytes + self._newest.nbytes, self._ring.nbytes + self._side.nbytes
-        return MemoryNeed(host + frames, 0) if self.device is None else MemoryNeed(host, frames)
+        return (host + frames, 0) if self.device is None else (host, frames)
 
     def stage(self, position: int, observations: np.ndarray) -> None:
-        """Take the observations of the step that the following :meth:`add` completes."""
+        """Take the observations of the step that the next :meth:`add` completes."""
         if position != self._count % self.num_steps:
             raise ValueError(
                 f"steps are written one after the other, the next at {self._count % self.num_steps}, got {position}: "
@@ -191,10 +163,10 @@ class FrameStore:
             ValueError: if a next observation does not hold the newer frames of its observation.
         """
         k, slot = self.layout.num_frames, self._count % self.num_steps
-        now, following = self._staged, self._frames_of(next_observations)
-        if now is None:
+        frames, next_frames = self._staged, self._frames_of(next_observations)
+        if frames is None:
             raise ValueError("the observations of a step are written before the next observations: use add()")
-        if k > 1 and not np.array_equal(now[:, 1:], following[:, :-1]):
+        if not np.array_equal(frames[:, 1:], next_frames[:, :-1]):
             raise ValueError(
                 f"frame_stack={k}: the older {k - 1} of the {k} frames along axis {self.layout.axis} of a next "
                 f"observation, shape {self.layout.shape}, are not the newer ones of its observation. Set frame_stack=1 "
@@ -209,30 +181,31 @@ class FrameStore:
         starts = self._envs
         if self._count:
             previous = self.rows[(self._count - 1) % self.num_steps]
-            goes_on = (now == self._newest).reshape(self.n_envs, -1).all(axis=1)
+            goes_on = (frames == self._newest).reshape(self.n_envs, -1).all(axis=1)
             rows[goes_on, : k - 1] = previous[goes_on, 1:k]
             starts = starts[~goes_on]
             if len(starts):  # the row that held their final frames is taken by the first ones of new episodes
                 previous[starts, k] = self._put_aside(self._newest[starts, -1])
         if len(starts):
-            _write(self._ring, row[starts], now[starts, -1])
-            rows[starts, : k - 1] = self._put_aside_older(now[starts], row[starts])
-        _write(self._ring, slice(next_row[0], next_row[0] + self.n_envs), following[:, -1])
+            _write(self._ring, row[starts], frames[starts, -1])
+            rows[starts, : k - 1] = self._put_aside_older(frames[starts], row[starts])
+        self._ring[next_row[0] : next_row[0] + self.n_envs] = th.from_numpy(next_frames[:, -1])
         self.rows[slot] = rows
-        self._newest[:] = following
+        self._newest[:] = next_frames
         self._count += 1
 
     def gather(self, rows: np.ndarray) -> np.ndarray | th.Tensor:
         """Return the observations ``[..., *shape]`` whose frames lie in ``rows[..., num_frames]``: new memory."""
-        flat = rows.reshape(-1).astype(np.intp)
+        flat = rows.reshape(-1).astype(np.int64)
         frames = _take(self._ring, np.minimum(flat, self._ring_rows - 1))
         aside = np.flatnonzero(flat >= self._ring_rows)
         if len(aside):
-            _write(frames, aside, _take(self._side, flat[aside] - self._ring_rows))
-        return self.layout.join(frames, rows.shape[:-1])
+            side = _take(self._side, flat[aside] - self._ring_rows)
+            frames[th.from_numpy(aside).to(frames.device)] = side
+        return self.layout.join(frames.numpy() if self.device is None else frames, rows.shape[:-1])
 
     def to(self, device: th.device) -> None:
-        """Move frames to another device (those of a store that lives in numpy arrays stay there)."""
+        """Move frames to another device (those of a store in the host's memory stay there)."""
         if self.device is not None:
             self.device = device
             self._ring, self._side = self._ring.to(device), self._side.to(device)
@@ -242,7 +215,7 @@ class FrameStore:
         state = self.__dict__.copy()
         written = min((self._count + 1) * self.n_envs, self._ring_rows) if self._count else 0
         for name, used in (("_ring", written), ("_side", self._side_used)):
-            state[name] = (len(state[name]), to_numpy(state[name][:used]))
+            state[name] = (len(state[name]), state[name][:used].cpu().numpy())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -251,9 +224,12 @@ class FrameStore:
         self.device = None if state["device"] is None else th.device("cpu")
         for name in ("_ring", "_side"):
             length, frames = state[name]
-            array = _empty(length, self.layout.frame_bytes, self.device)
-            _write(array, slice(0, len(frames)), frames)
-            setattr(self, name, array)
+            setattr(self, name, self._empty(length))
+            getattr(self, name)[: len(frames)] = th.from_numpy(frames)
+
+    def _empty(self, rows: int) -> th.Tensor:
+        """Return rows of bytes. On a host, pages are taken when first written, as those of SB3's arrays."""
+        return th.empty((rows, self.layout.frame_bytes), dtype=th.uint8, device=self.device or "cpu")
 
     def _frames_of(self, observations: np.ndarray) -> np.ndarray:
         observations, shape = np.asarray(observations, self.layout.dtype), (self.n_envs, *self.layout.shape)
@@ -268,50 +244,33 @@ class FrameStore:
         """Write frames ``uint8[N, bytes]`` into free rows of the side store and return their numbers."""
         missing = len(frames) - len(self._side_free)
         if missing > 0:
-            if self._side_used + missing > len(self._side):
-                self._grow(self._side_used + missing)
-            self._side_free.extend(range(self._side_used, self._side_used + missing))
-            self._side_used += missing
-        free = np.array([self._side_free.pop() for _ in range(len(frames))], dtype=np.intp)
+            used = self._side_used + missing
+            if used > len(self._side):
+                grown = self._empty(max(used, 2 * len(self._side)))
+                grown[: len(self._side)] = self._side
+                self._side = grown
+            self._side_free.extend(range(self._side_used, used))
+            self._side_used = used
+        free = np.array([self._side_free.pop() for _ in range(len(frames))], dtype=np.int64)
         _write(self._side, free, frames)
         return self._ring_rows + free
 
     def _put_aside_older(self, frames: np.ndarray, newest_row: np.ndarray) -> np.ndarray:
         """Return rows ``[N, num_frames - 1]`` of the older frames of first observations ``[N, num_frames, bytes]``."""
-        rows = np.empty((len(frames), self.layout.num_frames - 1), self.rows.dtype)
-        following = newest_row
+        rows = np.repeat(newest_row[:, None], self.layout.num_frames, axis=1)
         for i in reversed(range(self.layout.num_frames - 1)):
-            rows[:, i] = following
-            # At a reset most wrappers repeat the first frame, or pad with zeros: equal neighbours share a row.
+            rows[:, i] = rows[:, i + 1]
+            # At a reset most wrappers repeat the first frame, or pad with zeros: equal neighbors share a row.
             new = np.flatnonzero((frames[:, i] != frames[:, i + 1]).any(axis=1))
             if len(new):
                 rows[new, i] = self._put_aside(frames[new, i])
-            following = rows[:, i]
-        return rows
+        return rows[:, :-1]
 
     def _release(self, slot: int) -> None:
         """Free the rows of the side store that only the oldest step uses; the step after it is the next to go."""
-        oldest = self.rows[slot]
-        aside = oldest >= self._ring_rows
-        if aside.any():
-            following = self.rows[(slot + 1) % self.num_steps]
-            aside &= ~(oldest[:, :, None] == following[:, None, :]).any(axis=-1)
-            self._side_free.extend((np.unique(oldest[aside]) - self._ring_rows).tolist())
-
-    def _grow(self, needed: int) -> None:
-        rows = min(max(needed, 2 * len(self._side)), self.layout.most_side_rows(self.num_steps, self.n_envs))
-        need = rows * self.layout.frame_bytes
-        available = available_bytes(self.device)
-        if need > available:
-            raise MemoryError(
-                "the replay's side store, which holds the frames at the ends of episodes, is full with "
-                f"{len(self._side)} of them. It would grow to {size_text(need)}, but {size_text(available)} are "
-                "available: episodes are shorter than mean_episode_length says. Use a smaller buffer_size, and the "
-                "true mean_episode_length so that this is known before training"
-            )
-        side = _empty(rows, self.layout.frame_bytes, self.device)
-        _write(side, slice(0, len(self._side)), self._side)
-        self._side = side
+        oldest, next_oldest = self.rows[slot], self.rows[(slot + 1) % self.num_steps]
+        aside = (oldest >= self._ring_rows) & ~(oldest[:, :, None] == next_oldest[:, None, :]).any(axis=-1)
+        self._side_free.extend((np.unique(oldest[aside]) - self._ring_rows).tolist())
 
 
 class FrameView:
@@ -321,70 +280,27 @@ class FrameView:
     ``add``, which writes the observations of a step and then the next ones.
     """
 
-    def __init__(self, store: FrameStore, following: bool):
+    def __init__(self, store: FrameStore, is_next: bool):
         self._store = store
-        self._following = following
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self._store.num_steps, self._store.n_envs, *self._store.layout.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._store.layout.dtype
-
-    def __len__(self) -> int:
-        return self._store.num_steps
+        self._is_next = is_next
 
     def __getitem__(self, key: Any) -> np.ndarray | th.Tensor:
         key = key if isinstance(key, tuple) else (key,)
         if any(not isinstance(item, slice) or item != slice(None) for item in key[2:]):
             raise IndexError(f"index by step and environment, then the observations that this gives; got {key}")
         rows = self._store.rows[key[:2]]
-        return self._store.gather(rows[..., 1:] if self._following else rows[..., :-1])
+        return self._store.gather(rows[..., 1:] if self._is_next else rows[..., :-1])
 
     def __setitem__(self, position: int, observations: np.ndarray) -> None:
-        if self._following:
+        if self._is_next:
             self._store.add(observations)
         else:
             self._store.stage(position, observations)
 
 
-def available_bytes(device: th.device | None) -> int:
-    """Return how much memory is free on a device, or for ``None`` in main memory."""
-    if device is None or device.type != "cuda":
-        return min(psutil.virtual_memory().available, free_memory())  # the latter knows the limits of containers
-    free, _ = th.cuda.mem_get_info(device)
-    # PyTorch keeps memory of freed tensors to use it again.
-    return free + th.cuda.memory_reserved(device) - th.cuda.memory_allocated(device)
+def _take(frames: th.Tensor, rows: np.ndarray) -> th.Tensor:
+    return frames.index_select(0, th.from_numpy(rows).to(frames.device))
 
 
-def size_text(num_bytes: int) -> str:
-    """Return bytes for people, in GB or MB."""
-    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e7 else f"{num_bytes / 1e6:.3f} MB"
-
-
-def _empty(rows: int, num_bytes: int, device: th.device | None) -> np.ndarray | th.Tensor:
-    """Return rows of bytes. On a host pages are taken when first written, as those of SB3's arrays."""
-    if device is None:
-        return np.empty((rows, num_bytes), np.uint8)
-    return th.empty((rows, num_bytes), dtype=th.uint8, device=device)
-
-
-def _take(frames: np.ndarray | th.Tensor, rows: np.ndarray) -> np.ndarray | th.Tensor:
-    if isinstance(frames, th.Tensor):
-        return frames.index_select(0, th.from_numpy(rows).to(frames.device))
-    return frames.take(rows, axis=0, mode="clip")  # rows are right by construction, and "raise" copies twice
-
-
-def _write(frames: np.ndarray | th.Tensor, rows: np.ndarray | slice, values: np.ndarray | th.Tensor) -> None:
-    if isinstance(frames, th.Tensor):
-        rows = rows if isinstance(rows, slice) else th.from_numpy(rows).to(frames.device)
-        frames[rows] = values if isinstance(values, th.Tensor) else th.from_numpy(values).to(frames.device)
-    else:
-        frames[rows] = values
-
-
-def to_numpy(array: np.ndarray | th.Tensor) -> np.ndarray:
-    """Return frames as an array in main memory."""
-    return array.cpu().numpy() if isinstance(array, th.Tensor) else array
+def _write(frames: th.Tensor, rows: np.ndarray, values: np.ndarray) -> None:
+    frames.index_copy_(0, th.from_numpy(rows).to(frames.device), th.from_numpy(values).to(frames.device))

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.baselines.core.dqn import AuxiliaryDQN, EncoderDQNCnnPolicy
 from bisimgym.baselines.core.extractors import ImageExtractor
-from bisimgym.baselines.core.frame_replay import FrameReplayBuffer, required_bytes
+from bisimgym.baselines.core.frame_replay import FrameReplayBuffer
 from bisimgym.baselines.core.metric_learning import MetricDQN
 from bisimgym.baselines.core.precision import has_fast_bfloat16
 from bisimgym.baselines.core.sac import AuxiliarySAC, EncoderCnnPolicy
@@ -195,14 +195,15 @@ def replays(env_id: str, count: int, num_envs: int = 8) -> Iterator[Figures]:
     """Measure the bytes of a replay of ``count`` images that random actions have filled, beside SB3's."""
     with closing(SB3VecEnv(gym.make_vec(env_id, num_envs=num_envs))) as env:
         model = MetricDQN("CnnPolicy", env, buffer_size=count, learning_starts=count, seed=0, device="cpu")
+        replay: Any = model.replay_buffer
+        empty = sum(replay.memory)
         model.learn(count)
-    replay: Any = model.replay_buffer
     space, actions = replay.observation_space, replay.action_space
     theirs = ReplayBuffer(count, space, actions, device="cpu", n_envs=num_envs)
     arrays = [array for array in vars(theirs).values() if isinstance(array, np.ndarray)]
     per_transition = {
         "sb3": sum(array.nbytes for array in arrays) / count,
-        "computed": sum(required_bytes(count, space, actions, num_envs)) / count,
+        "computed": empty / count,
         "allocated": sum(replay.memory) / count,
     }
     yield {
