@@ -3,6 +3,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from bisimgym.baselines.learners import METRIC_LOSSES
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import load_suite, noisy_states
 from bisimgym.benchmarks.suites.base import make_spec
@@ -138,8 +139,7 @@ def test_learners_are_what_their_methods_say(small):
     for name, method in SUITE.methods.items():
         model = noisy_states.make_learner(spec_of(name), "cpu", env)
         settings = model.representation_settings
-        expected = None if name in ("sac", "sac-layernorm", "self-prediction", "deepmdp") else name
-        assert model.metric == expected
+        assert model.metric is METRIC_LOSSES.get(name)
         assert (settings["self_prediction"] > 0) == (name not in ("sac", "sac-layernorm", "mico", "ambs")), name
         assert (settings["reward_prediction"] > 0) == (name in ("deepmdp", "dbc", "robust-dbc")), name
         assert model.norm == method.settings["norm"]

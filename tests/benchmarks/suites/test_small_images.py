@@ -6,6 +6,7 @@ from bisimgym.baselines.core.checkpoint import load_checkpoint
 from bisimgym.baselines.core.encoder import JumpingEncoder
 from bisimgym.baselines.core.extractors import CoordConvNet
 from bisimgym.baselines.core.frame_replay import HerFrameReplayBuffer
+from bisimgym.baselines.learners import METRIC_LOSSES
 from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import load_suite, small_images
@@ -117,8 +118,7 @@ def test_learners_are_what_their_settings_say(method, task):
     spec = make_spec(SUITE, task, method, "short", 3, {"transitions": 2000})
     settings = spec.settings
     model = small_images.make_learner(spec, "cpu")
-    metrics = {"mico": "mico", "dbc": "dbc", "rap": "rap", "rss": "recursive-similarity"}
-    assert model.metric == metrics.get(method)
+    assert model.metric is METRIC_LOSSES.get(method)
     assert model.double_q == (method != "dqn")
     assert (model.representation_settings["self_prediction"] > 0) == (
         method in ("self-prediction", "rap") or (method == "dbc" and task.startswith("nav2d"))
