@@ -63,7 +63,7 @@ def test_a_process_that_dies_is_an_error_and_ends_the_others(command):
     envs = DistractingControlVectorEnv(3, **FAST)
     envs.reset(seed=0)
     os.kill(envs.processes[1].pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"a process .* died.*exit codes \[-15, -9, -15\]"):
+    with pytest.raises(RuntimeError, match=r"a process .* died.*exit codes \[-?\d+, -9, -?\d+\]"):
         {
             "reset": envs.reset,
             "step": lambda: envs.step(envs.action_space.sample()),
