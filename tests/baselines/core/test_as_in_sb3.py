@@ -132,7 +132,7 @@ def test_a_model_of_pictures_is_loaded_with_next_to_no_replay(envs, tmp_path):
     ],
 )
 def test_what_is_no_picture_is_refused(make):
-    with pytest.raises(ValueError, match=r"needs pictures, uint8\[C, H, W\].*MlpPolicy.*normalize_images"):
+    with pytest.raises(ValueError, match=r"needs images, uint8\[C, H, W\].*MlpPolicy.*normalize_images"):
         MICoDQN("CnnPolicy", make(), **SMALL)
 
 

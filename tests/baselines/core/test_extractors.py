@@ -127,7 +127,7 @@ def test_stable_baselines3_takes_them():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ImageExtractor(spaces.Box(-1, 1, (4,))), "needs pictures"),
+        (lambda: ImageExtractor(spaces.Box(-1, 1, (4,))), "needs images"),
         (lambda: ImageExtractor(pictures(3, 20, 20), architecture="resnet"), "architecture must be one of"),
         (lambda: ImageExtractor(pictures(3, 16, 16), architecture="sac-ae"), "at least 20 pixels"),
         (lambda: ImageExtractor(pictures(3, 3, 3)), "at least 4 x 4"),
