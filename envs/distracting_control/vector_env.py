@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,3 +82,19 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
                 f"a process of the vector environment died, out of memory or killed (exit codes {codes}; "
                 "-15 are those that were ended for it): make a new vector environment"
             ) from error
+
+
+def _signature() -> inspect.Signature:
+    """Return the arguments of the vector environment, with those that it hands to each environment."""
+    own = inspect.signature(DistractingControlVectorEnv).parameters
+    single = inspect.signature(DistractingControlEnv).parameters
+    first = [parameter for parameter in own.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    further = [
+        parameter if parameter.kind is parameter.VAR_KEYWORD else parameter.replace(kind=parameter.KEYWORD_ONLY)
+        for name, parameter in single.items()
+        if own.get(name, parameter).kind is parameter.VAR_KEYWORD or name not in own
+    ]
+    return inspect.Signature([*first, *further])
+
+
+DistractingControlVectorEnv.__signature__ = _signature()  # type: ignore[attr-defined]  # what help() shows
