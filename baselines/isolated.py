@@ -11,54 +11,34 @@ same for all metrics.
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.policies import BaseModel
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first, preprocess_obs
+from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.save_util import load_from_zip_file, save_to_zip_file
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import VecTransposeImage
 from torch import nn
 from tqdm import tqdm
 
-from bisimgym.baselines.core.actions import action_dim, action_features
+from bisimgym.baselines.core.actions import action_features
 from bisimgym.baselines.core.auxiliary import soft_update
-from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor
+from bisimgym.baselines.core.encoder_pair import EncoderPair, channels_first, extractor_for
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
-from bisimgym.baselines.core.metric_learning import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.representation import Representation
+from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
-
-
-class Transitions(NamedTuple):
-    """N transitions as arrays, in any order.
-
-    Attributes:
-        observations, next_observations: ``[N, *shape]`` as the environment gives them, or dictionaries of such arrays.
-            What follows the last step of an episode is that episode's end, not the next one's start.
-        actions: ``float[N, A]``, or ``int[N]`` of a finite action space.
-        rewards: ``float[N]``.
-        dones: ``bool[N]``, whether the process ended; not where a time limit cut it off.
-    """
-
-    observations: Any
-    actions: np.ndarray
-    rewards: np.ndarray
-    next_observations: Any
-    dones: np.ndarray
+from bisimgym.baselines.transitions import Transitions, check_actions, count_of
 
 
 class IsolatedRepresentation:
@@ -169,14 +149,14 @@ class IsolatedRepresentation:
         self.device = get_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.discount, self.encoder_tau = discount, encoder_tau
-        space = _channels_first(observation_space)
+        space = channels_first(observation_space)
         check_extractor(extractor_class, norm)
         made = make_metric(metric, metric_settings)
         kwargs = {**encoder_settings(norm, features_dim, discount, made), **(extractor_kwargs or {})}
         with th.random.fork_rng(devices=[]):
             # Not th.manual_seed: it would seed the generators of other devices for good.
             th.default_generator.manual_seed(int(seed))
-            self.encoders = EncoderPair(space, action_space, extractor_class or _extractor_for(space), kwargs)
+            self.encoders = EncoderPair(space, action_space, extractor_class or extractor_for(space), kwargs)
             self.representation = Representation(
                 self.encoders.encoder.features_dim,
                 action_space,
@@ -320,8 +300,8 @@ class IsolatedRepresentation:
     def _sampler(self, data: ReplayBuffer | Transitions, batch_size: int) -> Callable[[], LatentBatch]:
         """Return a function that draws a batch, after a look at whether the data fit."""
         if isinstance(data, Transitions):
-            count = _count(data)
-            _check_actions(data.actions, self.encoders.action_space)
+            count = count_of(data)
+            check_actions(data.actions, self.encoders.action_space)
             return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
         if not isinstance(data, ReplayBuffer):
             raise ValueError(
@@ -374,70 +354,7 @@ class IsolatedRepresentation:
         )
 
 
-class EncoderPair(BaseModel):
-    """An encoder and its slowly moving copy, with Stable-Baselines3's handling of observations.
-
-    Args:
-        observation_space: with the channels of images first.
-        action_space: of the data.
-        extractor_class: of both encoders.
-        extractor_kwargs: their arguments.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        extractor_class: type[BaseFeaturesExtractor],
-        extractor_kwargs: dict[str, Any],
-    ):
-        super().__init__(observation_space, action_space, extractor_class, extractor_kwargs)
-        self.encoder = self.make_features_extractor()
-        self.encoder_target = copy.deepcopy(self.encoder)
-        self.encoder_target.requires_grad_(False)
-
-    def set_training_mode(self, mode: bool) -> None:
-        self.encoder.train(mode)
-        self.encoder_target.train(False)
-
-
 _PARTS = ("encoders", "representation", "optimizer")
-
-
-def _channels_first(space: spaces.Space) -> spaces.Space:
-    """Return the space as replays hold it: SB3 puts the channels of images first."""
-    if isinstance(space, spaces.Dict):
-        return spaces.Dict({key: _channels_first(part) for key, part in space.items()})
-    if isinstance(space, spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space):
-        return VecTransposeImage.transpose_space(space)
-    return space
-
-
-def _extractor_for(space: spaces.Space) -> type[BaseFeaturesExtractor]:
-    if isinstance(space, spaces.Dict):
-        return DictExtractor
-    return ImageExtractor if is_image_space(space) else MLPExtractor
-
-
-def _count(data: Transitions) -> int:
-    """Return the number of transitions, or raise ``ValueError`` where arrays differ in length."""
-    arrays: list[np.ndarray] = []
-    for part in data:
-        arrays += part.values() if isinstance(part, dict) else [part]
-    lengths = sorted({len(array) for array in arrays})
-    if len(lengths) != 1 or lengths[0] == 0:
-        raise ValueError(f"transitions must be arrays of one length of at least 1, got lengths {lengths}")
-    return lengths[0]
-
-
-def _check_actions(actions: np.ndarray, space: spaces.Space) -> None:
-    """Raise ``ValueError`` for actions, ``[N, ...]``, that are not of a space."""
-    array = np.asarray(actions)
-    width = int(np.prod(array.shape[1:]))
-    if width != (1 if isinstance(space, spaces.Discrete) else action_dim(space)):
-        raise ValueError(f"actions must be those of {space}, got {array.dtype}{list(array.shape)}")
-    if isinstance(space, spaces.Discrete) and not ((array >= 0) & (array < space.n)).all():
-        raise ValueError(f"actions must be from 0 to {space.n - 1}, got {array.min()} to {array.max()}")
 
 
 def _moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:

@@ -250,7 +250,7 @@ def landscape(
     for path in langevin_pictures.write(figures, out):
         console.print(str(path), markup=False)
     if trained.energy is None:
-        console.print("The drift of this model is no gradient: pictures 3 to 6 need an energy.")
+        console.print("The drift of this model is no gradient: pictures 3 to 5 need an energy.")
 
 
 @app.command()

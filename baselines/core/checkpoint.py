@@ -39,7 +39,7 @@ def save_checkpoint(
         model: between two steps of training: after ``learn``, or in a callback's ``_on_rollout_start``.
         folder: made if it is not there.
         with_env: whether to keep the environments; without, training goes on from new episodes.
-        compress: whether to compress the replay: pictures of few colours take a hundredth of the room.
+        compress: whether to compress the replay: images of few colours take a hundredth of the room.
 
     Raises:
         TypeError: if the environments cannot be pickled (a simulator in another process, say).

@@ -1,4 +1,4 @@
-"""Convolutional encoders for the small pictures of the array tasks."""
+"""Convolutional encoders for the small images of the array tasks."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ NORMS = ("layer", "l2", "cap", "none")
 CAP_RADIUS = norm_radius(0.99)
 ARCHITECTURES = ("auto", "coordconv", "jumping", "minatar", "sac-ae")
 
-#: Pictures up to this size are seen whole by the CoordConv net.
+#: Images up to this size are seen whole by the CoordConv net.
 _SMALL = 32
 #: The convolutions of SAC-AE leave nothing of smaller images.
 _SMALLEST_OF_SAC_AE = 20
@@ -279,7 +279,7 @@ class CoordConvNet(nn.Sequential):
     """Maps ``float[B, C, H, W]`` to ``float[B, 128]``, non-negative; 211,744 parameters for three channels.
 
     Source: the six layers of the Nav2D paper, section V-B, with sizes from its code: three 1x1 and one 3x3 of 64
-    channels, 3x3 of 96 and of 128, pooled by 2, 2 and 5. Pictures of another size than 20 x 20 are pooled to one pixel
+    channels, 3x3 of 96 and of 128, pooled by 2, 2 and 5. Images of another size than 20 x 20 are pooled to one pixel
     at the end.
 
     Args:

@@ -53,7 +53,7 @@ METHODS: dict[str, dict[str, type]] = {
     for parent, learners in (("SAC", SAC_LEARNERS), ("DQN", DQN_LEARNERS))
 }
 #: Updates that are timed at once: of states so many that a turn takes as long as one update on images.
-_UPDATES = {"states": 10, "pictures": 1}
+_UPDATES = {"states": 10, "images": 1}
 _STORED = 300
 SUITE_TASK = "cartpole-swingup-noise"
 #: Transitions in a replay, of which environments.
@@ -133,7 +133,7 @@ def parents(algorithm: str, name: str, batch_size: int, threads: int, seconds: f
         ms = medians(updates, seconds, work=1e-3)
     yield {
         "algorithm": algorithm,
-        "pictures": name,
+        "images": name,
         "batch_size": batch_size,
         "threads": threads,
         "ms": ms,
@@ -146,7 +146,7 @@ def methods(
 ) -> Iterator[Figures]:
     """Measure an update of each method beside its parent without metric and predictions, of the same network.
 
-    Observations are "pictures" (images of Nav2D) or "states"; no names of methods mean all of :data:`METHODS`.
+    Observations are "images" (images of Nav2D) or "states"; no names of methods mean all of :data:`METHODS`.
     """
     policy, space = "CnnPolicy", images("nav2d")
     if observations == "states":  # as many as of cart and pole among 32 dimensions of noise
@@ -278,12 +278,12 @@ def tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:
     """Yield the tables of the figures."""
     methods, suite = figures["methods"], figures["suite"]
     yield table(
-        "Milliseconds per update on pictures, and how many times the updates of stock SB3",
-        "algorithm | pictures | batch | threads | stock | stock with one encoder | float32 | bfloat16 | "
+        "Milliseconds per update on images, and how many times the updates of stock SB3",
+        "algorithm | images | batch | threads | stock | stock with one encoder | float32 | bfloat16 | "
         "float32: times stock | bfloat16: times stock",
-        "{algorithm} | {pictures}, {shape} | {batch_size} | {threads} | {ms[stock]:~3} | {ms[stock, one encoder]:~3} | "
+        "{algorithm} | {images}, {shape} | {batch_size} | {threads} | {ms[stock]:~3} | {ms[stock, one encoder]:~3} | "
         "{ms[float32]:~3} | {ms[bfloat16]:~3} | {times_stock[float32]:.2f} | {times_stock[bfloat16]:.2f}",
-        [row | {"shape": " x ".join(map(str, IMAGES[row["pictures"]]))} for row in figures["parents"]],
+        [row | {"shape": " x ".join(map(str, IMAGES[row["images"]]))} for row in figures["parents"]],
         texts=2,
         marker="speed of parents",
     )

@@ -247,7 +247,7 @@ def tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:
     )
     yield show("Milliseconds per agent step", heads, line.replace("KIND", "step"), frames, texts=2)
     yield show(
-        "A video in the picture, raycast",
+        "A video in the image, raycast",
         "task | preset | ms per frame | of it the video | share",
         "{task} | {preset} | {frame_ms:.2f} | {background_ms:.3f} | {share:.0%}",
         figures["backgrounds"],

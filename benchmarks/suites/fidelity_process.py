@@ -21,7 +21,7 @@ from bisimgym.envs.jumping.dynamics import transition as jumping_transition
 from bisimgym.envs.nav2d.env import transition as nav2d_transition
 
 if TYPE_CHECKING:  # it imports torch, which distances do not need
-    from bisimgym.baselines.isolated import Transitions
+    from bisimgym.baselines.transitions import Transitions
 
 #: Exact metrics of :func:`fidelity_process`. MICo of the optimal policy is not among them: all processes here are
 #: deterministic, and there it is bisimulation.
@@ -151,7 +151,7 @@ def fidelity_transitions(name: str) -> Transitions:
     Raises:
         ValueError: for an unknown process.
     """
-    from bisimgym.baselines.isolated import Transitions
+    from bisimgym.baselines.transitions import Transitions
 
     process = _process(name)
     mdp, states = process.mdp, process.states

@@ -1,4 +1,4 @@
-"""An outside agent: it looks for the obstacle in the picture and jumps 14 pixels before it.
+"""An outside agent: it looks for the obstacle in the image and jumps 14 pixels before it.
 
 bisimgym evaluate jumping --task wide --agent my_agent:make
 """

@@ -15,11 +15,12 @@ from bisimgym.baselines.core.frame_replay import FrameReplayBuffer
 from bisimgym.baselines.core.loss_log import DivergedError
 from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.dbc import DBC
-from bisimgym.baselines.isolated import IsolatedRepresentation, Transitions
+from bisimgym.baselines.isolated import IsolatedRepresentation
 from bisimgym.baselines.learners import METRIC_LOSSES
 from bisimgym.baselines.losses.distances import PairLoss, l1_distance, mico_distance
 from bisimgym.baselines.mico import MICo
 from bisimgym.baselines.robust_dbc import RobustDBC
+from bisimgym.baselines.transitions import Transitions
 from bisimgym.benchmarks.measures.metric_fidelity import fidelity
 from bisimgym.benchmarks.suites.fidelity_process import fidelity_process
 from bisimgym.envs.nav2d.env import Nav2DEnv, successor_observations

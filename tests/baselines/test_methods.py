@@ -17,9 +17,10 @@ from bisimgym.baselines.ambs import AMBSSAC, Balance
 from bisimgym.baselines.core.checkpoint import load_checkpoint, save_checkpoint
 from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer
 from bisimgym.baselines.core.loss_log import DivergedError
-from bisimgym.baselines.core.metric_learning import DQNSettings, MetricDQN, MetricSAC, SACSettings
+from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
 from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.core.settings import DQNSettings, SACSettings
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC
 from bisimgym.baselines.mico import MICo, MICoDQN, MICoSAC

@@ -106,7 +106,7 @@ def test_sac_is_sb3s_to_the_bit(count, arguments):
         ("CartPole-v1", "MlpPolicy", 1, {"target_update_interval": 1, "tau": 0.01, "max_grad_norm": 0.1}),
         ("bisimgym/JumpingTask-v0", "CnnPolicy", 1, {"target_update_interval": 10, "batch_size": 4}),
     ],
-    ids=["one", "three environments", "three-step returns", "soft targets", "pictures"],
+    ids=["one", "three environments", "three-step returns", "soft targets", "images"],
 )
 def test_dqn_is_sb3s_to_the_bit(env_id, policy, count, arguments):
     models = [trained(cls, policy, make(env_id, count), **arguments) for cls in (DQN, AuxiliaryDQN)]

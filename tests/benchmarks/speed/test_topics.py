@@ -74,7 +74,7 @@ class TestAgents:
             [
                 Part("suite", agents.suite, (1, 0, ("sac", "mico"), 3)),
                 *(Part("parents", agents.parents, (name, "nav2d", 2, 1, 0)) for name in ("DQN", "SAC")),
-                Part("methods", agents.methods, ("DQN", "pictures", 1, 0, 2, ("mico",))),
+                Part("methods", agents.methods, ("DQN", "images", 1, 0, 2, ("mico",))),
                 Part("replays", agents.replays, ("bisimgym/Nav2D-v0", 1000)),
             ],
         )
@@ -90,7 +90,7 @@ class TestAgents:
         (row,) = figures["methods"]
         assert row["ratio"] == row["ms"] / row["parent_ms"]
         titles = list(tables)
-        assert tables[titles[0]]["pictures"] == "nav2d, 3 x 20 x 20"
+        assert tables[titles[0]]["images"] == "nav2d, 3 x 20 x 20"
         assert tables[titles[0]]["stock with one encoder"] == ""
         assert titles[1:] == [
             "Milliseconds per update, batches of 2, threads: 1",
