@@ -204,4 +204,10 @@ class AMBS(MetricLoss):
 class AMBSSAC(MetricSAC):
     """SAC with AMBS. With ``augmentation``, pairs are compared in two views, as in the publication."""
 
-    defaults = {"metric": AMBS, "metric_weight": 1.0, "features_dim": 100, "learning_rate": 5e-4}
+    defaults = {
+        "metric": AMBS,
+        "metric_weight": 1.0,
+        "features_dim": 100,
+        "learning_rate": 5e-4,
+        "encoder_optimizer": "separate",
+    }

@@ -143,7 +143,13 @@ class RAP(MetricLoss):
         return rap_distance(x, y, self.beta)
 
 
-_DEFAULTS = {"metric": RAP, "metric_weight": 0.5, "self_prediction": 1e-4, "features_dim": 100}
+_DEFAULTS = {
+    "metric": RAP,
+    "metric_weight": 0.5,
+    "self_prediction": 1e-4,
+    "features_dim": 100,
+    "encoder_optimizer": "separate",
+}
 
 
 class RAPSAC(MetricSAC):

@@ -183,4 +183,10 @@ class RecursiveSimilarity(MetricLoss):
 class RSSDQN(MetricDQN):
     """DQN with recursive state similarity, for finite action spaces."""
 
-    defaults = {"metric": RecursiveSimilarity, "metric_weight": 1.0, "norm": "none", "features_dim": 128}
+    defaults = {
+        "metric": RecursiveSimilarity,
+        "metric_weight": 1.0,
+        "norm": "none",
+        "features_dim": 128,
+        "encoder_optimizer": "separate",
+    }

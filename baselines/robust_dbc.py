@@ -197,4 +197,5 @@ class RobustDBCSAC(MetricSAC):
         "norm": "cap",
         "self_prediction": 1.0,
         "reward_prediction": 1.0,
+        "encoder_optimizer": "separate",
     }

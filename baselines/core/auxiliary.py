@@ -26,6 +26,9 @@ from bisimgym.baselines.core.random_stream import RandomStream
 #: Updates between statistics that are expensive to compute.
 STATISTICS_EVERY = 100
 
+#: Who steps the encoder for auxiliary losses: the optimizer of the algorithm's loss, or one of their own.
+ENCODER_OPTIMIZERS = ("shared", "separate")
+
 #: A function of ``float[B, C, H, W]`` images in [0, 1] and a generator on their device.
 Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
 
@@ -57,6 +60,10 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     Args:
         encoder_tau: soft-update rate of the target encoder; ``None``: it follows the rest of its network.
         augmentation: of preprocessed observations; observations and next observations are drawn independently.
+        encoder_optimizer: who steps the encoder for auxiliary losses. "shared": the algorithm's optimizer, in one
+            backward pass with the algorithm's loss. "separate": after the algorithm's step, an optimizer of their own,
+            of the same class and settings, on the losses of the encoder that has moved. Adam scales a shared gradient
+            as a whole, so that large auxiliary losses leave the algorithm's little; two optimizers step in full each.
         precision: of the encoder's passes, "float32", "bfloat16" or "auto"; everything else is float32.
     """
 
@@ -65,14 +72,18 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         *args: Any,
         encoder_tau: float | None = None,
         augmentation: Augmentation | None = None,
+        encoder_optimizer: str = "shared",
         precision: str = "float32",
         _init_setup_model: bool = True,
         **kwargs: Any,
     ):
         if encoder_tau is not None and not 0 < encoder_tau <= 1:
             raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
+        if encoder_optimizer not in ENCODER_OPTIMIZERS:
+            raise ValueError(f"encoder_optimizer must be one of {list(ENCODER_OPTIMIZERS)}, got {encoder_optimizer!r}")
         super().__init__(*args, **{**kwargs, "_init_setup_model": False})
         self.encoder_tau, self.augmentation = encoder_tau, augmentation
+        self.encoder_optimizer = encoder_optimizer
         self._asked_precision = precision
         # Files of this package fill it in, those of SB3 do not.
         self._saved_by = type(self).__name__ if _init_setup_model else "another algorithm"
@@ -105,6 +116,15 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             )
         super()._setup_model()
         self.augmentation_stream = RandomStream(0 if self.seed is None else int(self.seed))
+        self.own_encoder_optimizer: th.optim.Optimizer | None = None
+        if self.encoder_optimizer == "separate":
+            parameters = list(self.encoders()[0].parameters())
+            if not parameters:
+                raise ValueError("encoder_optimizer='separate' needs an encoder with parameters to train, got none")
+            policy = self.policy
+            self.own_encoder_optimizer = policy.optimizer_class(
+                parameters, lr=self.lr_schedule(1), **policy.optimizer_kwargs
+            )
 
     def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
         """Return the encoder and its slowly moving copy."""
@@ -119,12 +139,39 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         raise NotImplementedError
 
     def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
-        """Return losses, by name and weighted, that are minimized with the critic's: a method's place to add some."""
+        """Return losses, by name and weighted, that are minimized beside the critic's: a method's place to add some."""
         return {}
 
     def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
         """Return the optimizers of what auxiliary losses train beside the encoder."""
         return []
+
+    def minimize(
+        self,
+        loss: th.Tensor,
+        optimizer: th.optim.Optimizer,
+        batch: LatentBatch | None,
+        max_grad_norm: float | None = None,
+    ) -> dict[str, th.Tensor]:
+        """Take the steps of the algorithm's loss and of the auxiliary losses, and return the latter by name.
+
+        Args:
+            loss: of the algorithm, computed from the batch.
+            optimizer: of what the loss trains, the encoder among it.
+            batch: of the auxiliary losses; ``None``: there are none.
+            max_grad_norm: largest norm of the gradients of each optimizer, or ``None``.
+        """
+        if self.own_encoder_optimizer is None or batch is None:
+            auxiliary = {} if batch is None else self.auxiliary_losses(batch)
+            total = sum(auxiliary.values(), start=loss)
+            self.optimize(total, [optimizer, *self.auxiliary_optimizers()], max_grad_norm)
+            return auxiliary
+        self.optimize(loss, [optimizer], max_grad_norm)
+        auxiliary = self.auxiliary_losses(batch.encoded_again())
+        if auxiliary:
+            total = th.stack(list(auxiliary.values())).sum()
+            self.optimize(total, [self.own_encoder_optimizer, *self.auxiliary_optimizers()], max_grad_norm)
+        return auxiliary
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """As SB3's; losses of the last updates are recorded at the end."""
@@ -142,7 +189,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             DivergedError: if a loss is not finite.
         """
         self.policy.set_training_mode(True)
-        self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers()])
+        own = [] if self.own_encoder_optimizer is None else [self.own_encoder_optimizer]
+        self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers(), *own])
         for number in range(self._n_updates, self._n_updates + gradient_steps):
             assert self.replay_buffer is not None
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
@@ -222,8 +270,9 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             optimizer.step()
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_losses"]
+        return [*super()._excluded_save_params(), "_losses", "own_encoder_optimizer"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, variables = super()._get_torch_save_params()
-        return [*state_dicts, "augmentation_stream"], variables
+        own = [] if self.own_encoder_optimizer is None else ["own_encoder_optimizer"]
+        return [*state_dicts, "augmentation_stream", *own], variables
