@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.suites.further_settings import Further
 
 #: The preset under which results of ``bisimgym evaluate`` are stored.
 EXTERNAL = "external"
@@ -32,13 +33,15 @@ class Task:
 class Method:
     """A learner and its settings. ``task_settings`` overrides them for single tasks.
 
-    ``trains`` is False for methods that compute without training: presets do not change them.
+    ``trains`` is False for methods that compute without training: presets do not change them. ``precision`` is that of
+    its numbers if no setting says; ``None``: float32 if it trains, else float64.
     """
 
     description: str
     settings: Mapping[str, Any]
     task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trains: bool = True
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class Suite:
             them.
         grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
+        further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
+            what ``--set`` can change too, and stores then.
     """
 
     name: str
@@ -154,6 +159,7 @@ class Suite:
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
+    further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
 
 
 @dataclass(frozen=True)
@@ -206,11 +212,27 @@ def make_spec(
     shared = suite.presets[preset].settings if chosen.trains else {}
     settings = _merge(_merge(shared, chosen.settings), chosen.task_settings.get(task, {}))
     variant = dict(variant or {})
+    stored = _flat_keys(settings)
+    further = {} if all(key in stored for key in variant) else suite.further_settings(settings)
     for key, value in list(variant.items()):
-        if _lookup(settings, key) == value:
+        if key in further and key not in stored:
+            try:
+                further[key].check(key, value)
+            except ValueError as error:
+                raise UserError(str(error)) from None
+            if further[key].value == value:
+                del variant[key]
+            else:
+                settings = _store(settings, key, value)
+        elif _lookup(settings, key, further) == value:
             del variant[key]
         else:
             settings = _assign(settings, key, value)
+    if settings.get("precision") == "auto":
+        raise UserError(
+            "precision must be float32 or bfloat16 in a suite, got 'auto', which depends on the machine: runs of "
+            "both kinds would share a row"
+        )
     spec = Spec(suite.name, suite.version, task, method, preset, seed, variant, settings)
     try:
         suite.check(spec)
@@ -234,9 +256,9 @@ def _flat_keys(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def _lookup(settings: Mapping[str, Any], dotted: str) -> Any:
+def _lookup(settings: Mapping[str, Any], dotted: str, further: Collection[str] = ()) -> Any:
     if dotted not in _flat_keys(settings):
-        raise unknown("setting", dotted, sorted(_flat_keys(settings)))
+        raise unknown("setting", dotted, sorted({*_flat_keys(settings), *further}))
     value: Any = settings
     for key in dotted.split("."):
         value = value[key]
@@ -253,8 +275,18 @@ def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, A
         fits = old is None or isinstance(value, type(old))
     if not fits:
         raise UserError(f"setting {dotted} takes a value like {old!r}, got {value!r}")
+    return _store(settings, dotted, value)
+
+
+def _store(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     head, _, tail = dotted.partition(".")
-    return {**settings, head: _assign(settings[head], tail, value) if tail else value}
+    return {**settings, head: _store(settings.get(head, {}), tail, value) if tail else value}
+
+
+def precision_of(suite: Suite, spec: Spec) -> str:
+    """Return "float32", "bfloat16" or "float64": the precision of what a run computes, on any machine."""
+    method = suite.methods[spec.method]
+    return spec.settings.get("precision") or method.precision or ("float32" if method.trains else "float64")
 
 
 def _plain(value: Any) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, 
 from bisimgym.benchmarks.suites import fidelity_process as processes
 from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task, check_least
 from bisimgym.benchmarks.suites.fidelity_process import FIDELITY_METRICS, fidelity_envs
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 
 #: The metric that all methods are scored against.
@@ -74,7 +75,6 @@ def _method(description: str, metric: str | None = None, **settings: Any) -> Met
         "features_dim": 50,
         "learning_rate": 1e-3,
         "batch_size": 128,
-        "precision": "auto",
     }
     return Method(description, {**shared, **settings})
 
@@ -124,13 +124,19 @@ METHODS = {
         "An encoder that was never trained: the floor",
         {"metric": None, "encoder": "mlp", "norm": "layer", "features_dim": 50},
         trains=False,
+        precision="float32",
     ),
 }
 
 PRESETS = {
-    "smoke": Preset("Seconds: shows that everything runs, scores mean nothing", {"updates": 20, "evaluations": 2}),
-    "short": Preset("3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6}),
-    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20}),
+    "smoke": Preset(
+        "Seconds: shows that everything runs, scores mean nothing",
+        {"updates": 20, "evaluations": 2, "precision": "float32"},
+    ),
+    "short": Preset(
+        "3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6, "precision": "bfloat16"}
+    ),
+    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "bfloat16"}),
 }
 
 MEASURES = {
@@ -268,6 +274,16 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     )
 
 
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what the isolated representation of these settings takes beside them."""
+    from bisimgym.baselines.isolated import IsolatedRepresentation
+
+    if "updates" not in settings:  # never trained
+        return {}
+    hints = get_type_hints(IsolatedRepresentation.__init__)
+    return further_settings(IsolatedRepresentation, hints, settings["metric"], without=("discount",))
+
+
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
@@ -298,4 +314,5 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    further_settings=more_settings,
 )

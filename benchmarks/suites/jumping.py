@@ -44,7 +44,6 @@ def _method(description: str, colors: Mapping[str, Any] | None = None, **setting
         "clean_probability": 0.1,
         "alignment": None,
         "batch_size": 256,
-        "precision": "auto",
     }
     return Method(description, {**base, **settings}, {"colors": colors} if colors else {})
 
@@ -129,12 +128,18 @@ TASKS = {
 }
 
 PRESETS = {
-    "smoke": Preset("Seconds: shows that everything runs, scores mean nothing", {"epochs": 4, "evaluations": 2}),
-    "demo": Preset("About three minutes per run on one core", {"epochs": 800, "evaluations": 10}),
-    "short": Preset(
-        "A quarter of the paper's training, annealed over its own length", {"epochs": 500, "evaluations": 10}
+    "smoke": Preset(
+        "Seconds: shows that everything runs, scores mean nothing",
+        {"epochs": 4, "evaluations": 2, "precision": "float32"},
     ),
-    "paper": Preset("The paper's 2000 epochs", {"epochs": _PAPER_EPOCHS, "evaluations": 20}),
+    "demo": Preset(
+        "About three minutes per run on one core", {"epochs": 800, "evaluations": 10, "precision": "float32"}
+    ),
+    "short": Preset(
+        "A quarter of the paper's training, annealed over its own length",
+        {"epochs": 500, "evaluations": 10, "precision": "bfloat16"},
+    ),
+    "paper": Preset("The paper's 2000 epochs", {"epochs": _PAPER_EPOCHS, "evaluations": 20, "precision": "bfloat16"}),
 }
 
 
