@@ -121,7 +121,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             parameters = list(self.encoders()[0].parameters())
             if not parameters:
                 raise ValueError("encoder_optimizer='separate' needs an encoder with parameters to train, got none")
-            policy = self.policy
+            policy: Any = self.policy
             self.own_encoder_optimizer = policy.optimizer_class(
                 parameters, lr=self.lr_schedule(1), **policy.optimizer_kwargs
             )

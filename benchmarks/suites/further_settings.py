@@ -54,7 +54,7 @@ def further_settings(
     if chosen is not None:
         of_metric = {name: p.default for name, p in inspect.signature(chosen).parameters.items()}
         of_metric |= defaults.get("metric_settings") or {}
-        arguments = _of_arguments(of_metric, get_type_hints(chosen.__init__), ())
+        arguments = _of_arguments(of_metric, get_type_hints(chosen.__init__), ())  # type: ignore[misc]
         found |= {f"metric_settings.{name}": setting for name, setting in arguments.items()}
     return found
 
