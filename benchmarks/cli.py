@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -164,7 +163,7 @@ def evaluate(
     for one in tasks:  # before an agent learns on the first task for hours
         runner.check_free(chosen, one, shown, seed, budget, out)
     for one in tasks:
-        command = shlex.join(["bisimgym", *sys.argv[1:]])
+        command = runner.machine.command_text(sys.argv[1:])
         scored = runner.evaluate_agent(
             resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}", command
         )

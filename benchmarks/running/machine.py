@@ -93,13 +93,13 @@ def host() -> dict[str, object]:
     return {"system": f"{platform.system()} {platform.machine()}", "processor": processor(), "cores": cores()}
 
 
-def describe_machine(device: str, threads: int, precision: str | None) -> dict[str, object]:
+def describe_machine(device: str, threads: int, precision: str) -> dict[str, object]:
     """Return the machine's description for ``run.json``, with a run's torch threads and precision.
 
     Args:
         device: "cpu", "cuda" or "auto".
         threads: of torch.
-        precision: see :func:`~bisimgym.benchmarks.suites.base.precision_of`; ``None`` is float64.
+        precision: see :func:`~bisimgym.benchmarks.suites.base.precision_of`.
     """
     import torch as th
     from stable_baselines3.common.utils import get_device
@@ -109,5 +109,5 @@ def describe_machine(device: str, threads: int, precision: str | None) -> dict[s
         **host(),
         "device": th.cuda.get_device_name(resolved) if resolved.type == "cuda" else resolved.type,
         "threads": threads,
-        "precision": precision or "float64",
+        "precision": precision,
     }

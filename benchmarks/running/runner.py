@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import shlex
 import sys
 import sysconfig
 import traceback
@@ -17,7 +16,7 @@ from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.running import machine
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_finished, read_run
 from bisimgym.benchmarks.suites import load_suite
-from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec
+from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
 
 
 def plan(
@@ -50,11 +49,11 @@ def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any =
 
     suite = load_suite(spec.suite)
     folder = RunFolder(out, spec, on_progress)
-    here = machine.describe_machine(device, threads, spec.settings.get("precision"))
+    here = machine.describe_machine(device, threads, precision_of(suite, spec))
     with folder.lock():
         log = folder.path / "error.log"
         try:
-            command = shlex.join(["bisimgym", *sys.argv[1:]])
+            command = machine.command_text(sys.argv[1:])
             run = folder.start({"versions": machine.versions(), "machine": here, "command": command})
             if is_finished(folder.path):
                 return read_run(folder.path)
