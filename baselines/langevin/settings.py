@@ -93,6 +93,10 @@ class TrainingSettings:
         long_updates: 0 to ``updates``.
         learning_rate: of Adam. It rises for ``warm_up`` updates and falls by half a cosine to 5 % of this.
         warm_up: at least 0.
+        path_weight: of the divergence of paths, not of their starts. 1 is the paper's formula and the exact bound; 2 is
+            what the authors' code comes to, which leaves the 1/2 of ``|u|^2 / 2`` out. The more it is, the less of a
+            path is the control's doing: the energy says better how often states are visited, and paths follow the
+            signal less well.
         kl_warm_up: updates in which the weight of the KL divergence rises from 0.02 to 1.
         clip: largest norm of a gradient; inf for no clipping.
         curvature_penalty: weight of the mean of ``max(s - 1, 0)^2`` along the encoded paths, where s is the largest
@@ -117,6 +121,7 @@ class TrainingSettings:
     clip: float = 1.0
     curvature_penalty: float = 0.0
     weight_average: float = 0.995
+    path_weight: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -129,6 +134,7 @@ class TrainingSettings:
             ("learning_rate", 0 < self.learning_rate < math.inf, "positive"),
             ("clip", self.clip > 0, "positive (inf for no clipping)"),
             ("curvature_penalty", 0 <= self.curvature_penalty < math.inf, "at least 0"),
+            ("path_weight", 0 < self.path_weight < math.inf, "positive (1: the exact bound, 2: the authors' code)"),
             ("weight_average", 0 <= self.weight_average < 1, "in [0, 1)"),
         ):
             if not fits:

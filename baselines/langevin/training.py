@@ -37,7 +37,8 @@ class History:
     """What happened in a training, update by update.
 
     Attributes:
-        loss: ``float64[U]``, what was minimized: ``reconstruction + kl_weight * kl`` and the penalty.
+        loss: ``float64[U]``, what was minimized: ``reconstruction + kl_weight * kl``, in which paths count
+            ``path_weight`` times, and the penalty.
         reconstruction: ``float64[U]``, ``-log p(y | z)`` in nats per frame.
         kl: ``float64[U]``, divergence of the paths from the prior in nats per frame.
         kl_weight: ``float64[U]``.
@@ -151,7 +152,8 @@ class _Training:
         terms = self.model.terms(windows, self.generator)
         frames = windows.shape[1]
         reconstruction, kl = terms.reconstruction.mean() / frames, terms.kl.mean() / frames
-        loss = reconstruction + weight * kl
+        weighted = (s.path_weight * terms.path_kl + terms.start_kl).mean() / frames
+        loss = reconstruction + weight * weighted
         if s.curvature_penalty:
             loss = loss + s.curvature_penalty * excess_curvature(self.model, terms.positions)
         self.optimizer.zero_grad()

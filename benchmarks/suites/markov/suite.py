@@ -102,7 +102,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
     seen, truth = training_signals(spec.task, spec.seed, spec.settings["sequences"])
     model = NeuralLangevinDynamics(**spec.settings["model"], seed=spec.seed, device=device)
-    fitting = spec.settings["fit"]
+    fitting = _fitting(spec)
     updates = fitting["updates"]
     every = max(updates // spec.settings["evaluations"], 1)
     checkpoint = Path(monitor.checkpoint, "training.pt")
@@ -147,6 +147,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         model.save(checkpoint.with_name("model.pt"))
         _draw(model, spec.task, monitor.pictures)
     return outcome
+
+
+def _fitting(spec: Spec) -> dict[str, Any]:
+    """Return the arguments of ``fit``."""
+    return {**spec.settings["fit"], **{key: spec.settings[key] for key in ("path_weight",) if key in spec.settings}}
 
 
 def _draw(model: Any, task: str, folder: Path) -> None:
@@ -216,8 +221,10 @@ def check(spec: Spec) -> None:
         return
     check_least(spec.settings, sequences=1, evaluations=1)
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
+    from bisimgym.baselines.langevin.settings import TrainingSettings
 
     NeuralLangevinDynamics(**spec.settings["model"])
+    TrainingSettings(**_fitting(spec))
 
 
 SUITE = Suite(
