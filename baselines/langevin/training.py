@@ -113,10 +113,15 @@ def train(
     return training.history()
 
 
-def learning_rate_factor(update: int, updates: int, warm_up: int) -> float:
-    """Return what the learning rate of an update, from 0, is multiplied by: a rise, then half a cosine to 5 %."""
+def learning_rate_factor(update: int, updates: int, warm_up: int, decay: float | None = None) -> float:
+    """Return what the learning rate of an update, from 0, is multiplied by: a rise, then half a cosine to 5 %.
+
+    With a ``decay`` a power of that stands in for the cosine.
+    """
     if update < warm_up:
         return (update + 1) / warm_up
+    if decay is not None:
+        return decay ** (update - warm_up)
     share = (update - warm_up) / max(updates - warm_up, 1)
     return LAST_LEARNING_RATE + (1 - LAST_LEARNING_RATE) * (1 + math.cos(math.pi * share)) / 2
 
@@ -134,7 +139,7 @@ class _Training:
         # Another stream than that of the initial weights, which the same seed gives.
         seed = np.random.SeedSequence([settings.seed, 1]).generate_state(1, np.uint64)[0]
         self.generator = th.Generator().manual_seed(int(seed))
-        self.parameters = list(model.parameters())
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fused = model.device.type in ("cpu", "cuda")  # about a third of the time of a loop over parameters
         self.optimizer = th.optim.Adam(self.parameters, lr=settings.learning_rate, fused=fused)
         self.averages: list[th.Tensor] = []
@@ -147,7 +152,7 @@ class _Training:
         begin = time.perf_counter()
         s, number = self.settings, len(self.records)
         weight = kl_weight(number, s.kl_warm_up)
-        rate = s.learning_rate * learning_rate_factor(number, s.updates, s.warm_up)
+        rate = s.learning_rate * learning_rate_factor(number, s.updates, s.warm_up, s.rate_decay)
         windows = self._windows(s.long_window if number >= s.updates - s.long_updates else s.window)
         terms = self.model.terms(windows, self.generator)
         frames = windows.shape[1]
@@ -158,7 +163,7 @@ class _Training:
             loss = loss + s.curvature_penalty * excess_curvature(self.model, terms.positions)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, s.clip))
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, math.inf if s.clip is None else s.clip))
         skipped = not (math.isfinite(norm) and math.isfinite(loss.item()))
         if not skipped:
             for group in self.optimizer.param_groups:

@@ -29,7 +29,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         published = ", ".join(
             ("" if measure == "score" else f"{measure} ") + published_text(suite, value, measure)
             for measure, value in row.published.items()
-            if not row.runs[0].spec.variant
+            if not row.runs[0].spec.variant and (measure == "score" or suite.measures[measure].in_tables)
         )
         cells.append(
             [

@@ -64,19 +64,32 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
 
 def _outcome(task: str, guesses: np.ndarray, states: np.ndarray, sampled: np.ndarray | None = None) -> Outcome:
     """Return the scores of guesses ``int64[N, T]`` (-1: none), and of those along sampled paths."""
-    outcomes = {"accuracy": (guesses == states).mean(axis=1).tolist()}
-    if sampled is not None:
-        outcomes["sampled_accuracy"] = (sampled == states).mean(axis=1).tolist()
+    outcomes = {}
+    for name, said in (("accuracy", guesses), ("sampled_accuracy", sampled)):
+        if said is not None:
+            outcomes[name] = (said == states).mean(axis=1).tolist()
+            # Guesses are made online: the first frames of a sequence are a shorter sequence.
+            outcomes[f"{name}_200"] = (said == states)[:, : settings.SHORT_LENGTH].mean(axis=1).tolist()
     frequency = np.bincount(guesses[guesses >= 0], minlength=NUM_STATES)
     stationary = signal_law(task).stationary
     l1 = np.abs(frequency[:NUM_STATES] / max(frequency.sum(), 1) - stationary).sum()
     return Outcome.of({**_scores(outcomes), "l1_encoded": float(l1)}, outcomes)
 
 
+#: Scores by the columns of outcomes that they are the means of.
+_MEANS = {
+    "accuracy": "score",
+    "sampled_accuracy": "sampled",
+    "accuracy_200": "score_200",
+    "sampled_accuracy_200": "sampled_200",
+}
+
+
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
-    scores = {"score": float(np.mean(outcomes["accuracy"]))}
-    if "sampled_accuracy" in outcomes:
-        scores["sampled"] = float(np.mean(outcomes["sampled_accuracy"]))
+    of = {name: outcomes[column] for column, name in _MEANS.items() if column in outcomes}
+    scores = {name: float(np.mean(accuracies)) for name, accuracies in of.items()}
+    if "accuracy_200" in outcomes:  # older results have neither these columns nor standard deviations
+        scores |= {f"{name}_sd": float(np.std(accuracies, ddof=1)) for name, accuracies in of.items()}
     return scores
 
 
@@ -86,7 +99,7 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     Raises:
         ValueError: if the outcomes are not those of this suite.
     """
-    columns = {"accuracy", *(set(outcomes) & {"sampled_accuracy"})}
+    columns = {"accuracy", *(set(outcomes) & set(_MEANS))}
     check_columns(task, outcomes, columns, TEST_SEQUENCES)
     return _scores(outcomes)
 
@@ -208,7 +221,7 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
         "wells": float(wells),
         "failed": float(wells != NUM_STATES),
         "lag": float(accuracy_by_lag(labels, states, matching).argmax()),
-        **analysis.occupancy_errors(model, regions, matching, seen, spec.task, spec.seed),
+        **analysis.occupancy(model, regions, matching, seen, spec.task, spec.seed),
     }
     if model.beta is not None:
         scores["beta"] = model.beta
