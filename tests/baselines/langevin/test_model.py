@@ -141,7 +141,9 @@ def test_learning_rate_and_kl_weight():
 
 def test_the_path_weight_counts_paths_and_not_their_starts(signals):
     """The first update sees the same paths whatever the weight; of the second one on the weight has its effect."""
-    histories = [small().fit(signals, updates=40, **{**SHORT, "kl_warm_up": 0}, path_weight=w) for w in (1.0, 2.0, 20.0)]
+    histories = [
+        small().fit(signals, updates=40, **{**SHORT, "kl_warm_up": 0}, path_weight=w) for w in (1.0, 2.0, 20.0)
+    ]
     assert np.array_equal(histories[0].loss, small().fit(signals, updates=40, **{**SHORT, "kl_warm_up": 0}).loss)
     first = np.array([(h.loss - h.reconstruction)[0] for h in histories])
     path = first[1] - first[0]
