@@ -260,8 +260,9 @@ def matched_weights(weights: Any, matching: Any) -> np.ndarray:
         ValueError: for a matching of another shape, out of range or with a well twice.
     """
     weights, matching = np.asarray(weights, dtype=np.float64), np.asarray(matching)
-    used = matching[matching >= 0]
-    if matching.ndim != 1 or matching.min() < -1 or matching.max() >= len(weights) or len(set(used.tolist())) < len(used):
+    used = matching[matching >= 0].tolist()
+    in_range = matching.ndim == 1 and matching.min() >= -1 and matching.max() < len(weights)
+    if not in_range or len(set(used)) < len(used):
         raise ValueError(f"matching must name wells from 0 to {len(weights) - 1} once, or -1, got {matching.tolist()}")
     return np.where(matching >= 0, np.append(weights, 0.0)[matching], 0.0)
 

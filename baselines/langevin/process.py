@@ -82,9 +82,7 @@ class LatentProcess(nn.Module):
         self.prior_mean = nn.Parameter(th.zeros(state_dim))
         self.prior_log_std = nn.Parameter(th.zeros(state_dim))
         self.decoder = linear(config.latent_dim, config.data_dim, generator)
-        self.log_std = nn.Parameter(
-            th.full((config.data_dim,), float(config.log_std)), requires_grad=config.learn_std
-        )
+        self.log_std = nn.Parameter(th.full((config.data_dim,), float(config.log_std)), requires_grad=config.learn_std)
 
     @property
     def settings(self) -> dict[str, Any]:

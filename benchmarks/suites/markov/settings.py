@@ -74,7 +74,7 @@ PRESETS = {
     # decoder, sizes, temperature, 60 epochs in batches of 128, rate and decay, divergence in full after 1000 updates,
     # no clipping. How many sequences an epoch has is not known: 10,000 are ours, as are energy and time stepping.
     "paper": Preset(
-        "As the authors train: whole sequences, 60 epochs, path divergence weighed by 2; half an hour to an hour per run",
+        "As the authors train: whole sequences, 60 epochs, paths weighed by 2; half an hour to an hour per run",
         {
             "sequences": 10_000,
             "evaluations": 10,
