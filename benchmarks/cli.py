@@ -207,6 +207,9 @@ def speed(
         list[str] | None, typer.Option(metavar="ENV_ID", help="With envs: only this one (default: all but MuJoCo's).")
     ] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Take the processor's time, not the wall's: on a machine in use.")
+    ] = False,
 ) -> None:
     """Measure steps, updates and solutions per second, beside a peer or a bound. Takes minutes.
 
@@ -222,7 +225,7 @@ def speed(
     if json_ is not None:
         make_folder(json_.parent)
     console = Console()
-    figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console)
+    figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console, cpu_time)
     harness.show(what, figures, console)
     if json_ is not None:
         write_json(json_, figures)

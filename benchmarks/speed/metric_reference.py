@@ -7,12 +7,13 @@ program per pair of states.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
+
+from bisimgym.benchmarks.speed.harness import now
 
 
 class Iteration(NamedTuple):
@@ -44,12 +45,12 @@ def iterate_until(
     at least, the iteration is cut off; the sweeps left are those in which D would reach its bound if it went on to
     shrink as it did in the last ten.
     """
-    distance, changes, start = np.zeros(shape), [], time.perf_counter()
+    distance, changes, start = np.zeros(shape), [], now()
     bound = tolerance * (1 - discount) / max(discount, tolerance)
     while True:
         new = sweep(distance)
         changes.append(float(np.abs(new - distance).max()))
-        distance, sweeps, took = new, len(changes), time.perf_counter() - start
+        distance, sweeps, took = new, len(changes), now() - start
         if changes[-1] <= bound:
             return Iteration(distance, sweeps, sweeps, took)
         if took >= seconds and sweeps >= 20:

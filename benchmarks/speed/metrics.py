@@ -7,7 +7,6 @@ a part of it is timed and the rest extrapolated, from so many pairs or sweeps; i
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from bisimgym.baselines import metrics
 from bisimgym.benchmarks.report.tables import FigureTable
 from bisimgym.benchmarks.running import machine
 from bisimgym.benchmarks.speed import metric_reference as reference
-from bisimgym.benchmarks.speed.harness import Figures, Part, medians, table
+from bisimgym.benchmarks.speed.harness import Figures, Part, medians, now, table
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.jumping import jumping_union
 from bisimgym.envs.jumping.grids import ALL_TASKS
@@ -205,12 +204,12 @@ def large_union(num_tasks: int) -> Iterator[Figures]:
     mdp = jumping_union(ALL_TASKS[:num_tasks])
     policy = mdp.optimal_policy(discount=1.0)
     visited = mdp.reachable_states(policy=policy)
-    start = time.perf_counter()
+    start = now()
     distance = metrics.policy_similarity(mdp.transition, policy, DISCOUNT, rows=visited, columns=visited, **_QUIET)
     yield {
         "tasks": num_tasks,
         "states": len(visited),
-        "seconds": time.perf_counter() - start,
+        "seconds": now() - start,
         "result_gib": distance.nbytes / 2**30,
         "peak_gib": machine.peak_memory() / 2**30,
     }
