@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import langevin_trade
 from distracting_pictures import preset_markdown
 
 from bisimgym.baselines.core.atomic_write import atomic_write
@@ -46,8 +47,11 @@ def all_tables() -> dict[str, str]:
     for topic, name in FIGURES.items():
         figures = json.loads((ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
         texts |= harness.markdown(topic, figures)
+    runs = committed_runs()
+    texts["path weights of markov"] = langevin_trade.pair_table(runs)
+    texts["sequences of markov"] = langevin_trade.sequence_table(runs)
     by_suite = defaultdict(list)
-    for row in summary.summarize(committed_runs()):
+    for row in summary.summarize(runs):
         by_suite[row.suite].append(row)
     for suite, rows in by_suite.items():
         texts[suite] = tables.markdown_table(rows)
