@@ -11,13 +11,14 @@ import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least, discrete_actions
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.markov import settings
 from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, TEST_SEQUENCES
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations, without_training
@@ -228,6 +229,19 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
     return Outcome(outcome.score, scores, outcome.outcomes)
 
 
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what can be set beside what methods store: the path weight, and all of a model and of its training."""
+    if "model" not in settings:
+        return {}
+    from bisimgym.baselines.langevin.settings import ModelSettings, TrainingSettings
+
+    found = {"path_weight": Further(TrainingSettings.path_weight, {float})}
+    for part, kind, without in (("model", ModelSettings, {"data_dim"}), ("fit", TrainingSettings, {"path_weight"})):
+        of_part = further_settings(kind, get_type_hints(kind), without=without)
+        found |= {f"{part}.{name}": setting for name, setting in of_part.items()}
+    return found
+
+
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     if "model" not in spec.settings:
@@ -260,5 +274,6 @@ SUITE = Suite(
     evaluate=evaluate,
     training_envs=training_envs,
     check=check,
+    further_settings=more_settings,
     rescore=rescore,
 )

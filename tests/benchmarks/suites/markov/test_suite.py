@@ -163,6 +163,10 @@ def test_the_path_weight_is_a_setting_that_standard_runs_do_not_have(small, run)
     assert {**weighed.settings, "path_weight": 1} == {**standard.settings, "path_weight": 1}
     beta = {weight: run("nld-overdamped", path_weight=weight)[1].scores["beta"] for weight in (1, 2)}
     assert beta[1] != beta[2]
+    # So is all else of a model and of its training.
+    friction = spec_of("nld-underdamped", **{"model.friction": 2.0, "fit.clip": 5.0})
+    assert (friction.settings["model"]["friction"], friction.settings["fit"]["clip"]) == (2.0, 5.0)
+    assert spec_of("nld-overdamped", **{"fit.clip": 1.0}) == standard
     with pytest.raises(UserError, match="path_weight must be positive"):
         spec_of("nsde", path_weight=0)
     with pytest.raises(UserError, match="path_weight"):
