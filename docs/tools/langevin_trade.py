@@ -69,23 +69,30 @@ def pair_table(runs: Sequence[RunResult]) -> str:
 def sequence_table(runs: Sequence[RunResult]) -> str:
     """Return, as Markdown, accuracy along sampled paths and its standard deviation over sequences.
 
-    Both are means over the models, with their standard deviation, as in Tables 3 and 6 of the paper.
+    Both are means over the models, with their standard deviation, as in Tables 3 and 6 of the paper: of sequences of
+    500 frames, and of 200 where results have these.
     """
-    groups: dict[tuple[str, str, float], list[np.ndarray]] = defaultdict(list)
+    groups: dict[tuple[str, str, float], list[RunResult]] = defaultdict(list)
     for key, run in by_weight(runs).items():
-        groups[key.task, key.method, key.weight].append(np.array(run.outcomes["sampled_accuracy"]))
+        groups[key.task, key.method, key.weight].append(run)
     suite, lines = load_suite("markov"), []
     for (task, method, weight), models in sorted(groups.items(), key=lambda item: (-ord(item[0][0][0]), item[0])):
         frames = "_200" if task == "skewed" else ""
         paper = [suite.published.get((task, method, f"sampled{frames}{end}")) for end in ("", "_sd")]
         shown = ["" if value is None else published_text(suite, value) for value in paper]
-        own = [
-            number(suite, fmean(values)) + (f" ± {number(suite, stdev(values))}" if len(values) > 1 else "")
-            for values in ([float(m.mean()) for m in models], [float(m.std(ddof=1)) for m in models])
-        ]
+        own = []
+        for column in ("sampled_accuracy", "sampled_accuracy_200"):
+            of = [np.array(run.outcomes[column]) for run in models if column in run.outcomes]
+            own += [_over_models([float(a.mean()) for a in of]), _over_models([float(a.std(ddof=1)) for a in of])]
         lines.append([task, method, f"{weight:g}", str(len(models)), *own, *shown])
-    heads = ["task", "method", "path weight", "seeds", "accuracy", "sd over sequences", "paper", "paper: sd"]
+    heads = ["task", "method", "path weight", "seeds", "500 frames", "sd", "200 frames", "sd", "paper", "its sd"]
     return pipe_table(heads, lines, texts=2)
+
+
+def _over_models(values: Sequence[float]) -> str:
+    suite = load_suite("markov")
+    spread = f" ± {number(suite, stdev(values))}" if len(values) > 1 else ""
+    return number(suite, fmean(values)) + spread if values else ""
 
 
 def draw(runs: Sequence[RunResult], path: Path) -> None:
@@ -130,7 +137,7 @@ def draw(runs: Sequence[RunResult], path: Path) -> None:
         ax.set_title(task, fontsize=11, color=INK)
         ax.set_xlabel("error of the occupancy by sampling exp(-βE), Σ|w - π|", fontsize=9)
         ax.set_xlim(left=0)
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=8, loc="lower right")
     figure.axes[0].set_ylabel("hidden states along sampled paths, %", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

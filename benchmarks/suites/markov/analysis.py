@@ -97,7 +97,7 @@ def occupancy(
             "sampling": sampled_weights(model.energy, model.beta, wells, encoded, seed, **SAMPLER).weights,
         }
     errors = {f"l1_{name}": matched_l1(w, stationary, matching) for name, w in weights.items()}
-    for name in weights.keys() & PAPER_ESTIMATES:
+    for name in PAPER_ESTIMATES if wells is not None else ():
         shares = matched_weights(weights[name], matching)
         errors |= {f"share_{name}_{state}": float(share) for state, share in zip(STATES, shares, strict=True)}
     # What the control does within a frame is not part of a path: no refit then.
