@@ -100,8 +100,8 @@ class TrainingSettings:
         warm_up: at least 0.
         path_weight: of the divergence of paths, not of their starts. 1 is the paper's formula and the exact bound; 2 is
             what the authors' code comes to, which leaves the 1/2 of ``|u|^2 / 2`` out. The more it is, the less of a
-            path is the control's doing: the energy says better how often states are visited, and paths follow the
-            signal less well.
+            path is the control's doing. In runs with 2 the energy said better how often states are visited, and paths
+            followed the signal less well.
         kl_warm_up: updates in which the weight of the KL divergence rises from 0.02 to 1.
         clip: largest norm of a gradient; inf or None for no clipping.
         curvature_penalty: weight of the mean of ``max(s - 1, 0)^2`` along the encoded paths, where s is the largest
