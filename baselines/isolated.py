@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import bisimgym.baselines.core  # noqa: F401  # names the extra where torch is missing
+
+# isort: split
 import numpy as np
 import torch as th
 from gymnasium import spaces

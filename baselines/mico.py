@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import bisimgym.baselines.core  # noqa: F401  # names the extra where torch is missing
+
+# isort: split
 import torch as th
 
 from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC

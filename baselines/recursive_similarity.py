@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import bisimgym.baselines.core  # noqa: F401  # names the extra where torch is missing
+
+# isort: split
 import torch as th
 from torch import nn
 from torch.nn import functional as F

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisimgym.baselines.core  # noqa: F401  # names the extra where torch is missing
+
+# isort: split
 import torch as th
 
 from bisimgym.baselines.core.metric_learning import MetricSAC

@@ -76,7 +76,7 @@ def probabilities(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name} must be probabilities, float[..., n] with n >= 1, got shape {array.shape}")
     bad = ~(np.isfinite(array) & (array >= 0))
     if bad.any():
-        raise ValueError(f"{name} must be probabilities, from 0 to 1, got {first_bad(array, bad)}")
+        raise ValueError(f"{name} must be probabilities, got {first_bad(array, bad)}")
     total = array.sum(axis=-1)
     bad = np.abs(total - 1) > SUM_TOLERANCE
     if bad.any():

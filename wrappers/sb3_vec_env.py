@@ -8,6 +8,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
+
+from bisimgym.envs.extras import require
+
+require("adapters for Stable-Baselines3", "baselines", "stable_baselines3")
+
+# isort: split
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 

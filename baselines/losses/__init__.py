@@ -1,5 +1,10 @@
 """What losses of several methods share: distances, pairs, norms, predictions and small models. Pure torch, no SB3."""
 
+from bisimgym.envs.extras import require
+
+require("losses", "baselines", "torch")
+
+# isort: split
 from bisimgym.baselines.losses.distances import (
     PairLoss,
     cosine_distance,

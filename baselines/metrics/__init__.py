@@ -5,13 +5,11 @@ to a certified tolerance. The recursion behind it, ``<metric>_operator``, is a f
 an ``error_bound`` for any distances at hand.
 """
 
-try:
-    import psutil  # noqa: F401
-    import scipy  # noqa: F401
-    import tqdm  # noqa: F401
-except ImportError as error:
-    raise ImportError(f'exact metrics need {error.name}: pip install "bisimgym[metrics]"') from None
+from bisimgym.envs.extras import require
 
+require("exact metrics", "metrics", "psutil", "scipy", "tqdm")
+
+# isort: split
 from bisimgym.baselines.metrics.bisimulation import (
     bisimulation,
     bisimulation_operator,

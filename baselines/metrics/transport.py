@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bisimgym.envs.checks import probabilities
+from bisimgym.envs.extras import require
 
 _PAIRS_PER_JOB = 2000
 
@@ -33,10 +34,8 @@ def wasserstein(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
 
 def _plan(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Return the cheapest coupling."""
-    try:
-        import ot  # imports torch where that is installed: only those who need it wait for it
-    except ImportError:
-        raise ImportError('optimal transport needs POT: pip install "bisimgym[metrics]"') from None
+    require("optimal transport and POT", "metrics", "ot")
+    import ot  # imports torch where that is installed: only those who need it wait for it
 
     plan, log = ot.emd(x, y, cost, numItermax=10_000_000, log=True, center_dual=False, check_marginals=False)
     if log["result_code"] != 1:

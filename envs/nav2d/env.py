@@ -338,9 +338,7 @@ class Nav2DCorridorEnv(Nav2DEnv):
     """
 
     def __init__(self, goal_visible: bool = True, max_episode_steps: int | None = None, render_mode: str | None = None):
-        BatchedEnv.__init__(
-            self, Nav2DTask(LayoutRules(corridor=True), goal_visible), render_mode, max_episode_steps
-        )
+        BatchedEnv.__init__(self, Nav2DTask(LayoutRules(corridor=True), goal_visible), render_mode, max_episode_steps)
 
 
 class Nav2DCorridorVectorEnv(TaskVectorEnv, of=Nav2DCorridorEnv, max_episode_steps=MAX_EPISODE_STEPS):

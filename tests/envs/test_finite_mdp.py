@@ -49,7 +49,10 @@ def test_cycles_without_discount_are_an_error():
         ({"terminal": np.array([0, 1])}, r"bool\[2\], got int64"),
         ({"transition": np.array([[[1.5, -0.5]] * 2, [[0, 1.0]] * 2])}, r"got -0.5 at \[0, 0, 1\]"),
         ({"transition": np.array([[[0.5, np.nan]] * 2, [[0, 1.0]] * 2])}, r"got nan at \[0, 0, 1\]"),
-        ({"transition": np.array([[[0.5, 0.4]] * 2, [[0, 1.0]] * 2])}, r"sum to one within 0.001, but transition\[0, 0\] sums to 0.9"),
+        (
+            {"transition": np.array([[[0.5, 0.4]] * 2, [[0, 1.0]] * 2])},
+            r"sum to one within 0.001, but transition\[0, 0\] sums to 0.9",
+        ),
         ({"transition": np.array([[0, 1], [-1, 1]])}, r"got -1 at \[1, 0\]"),
     ],
 )

@@ -93,9 +93,12 @@ class TestArguments:
             ({"transition_matrix": [[1.0]]}, r"n x n with n from 2 to 20, got shape \(1, 1\)"),
             ({"transition_matrix": np.full((21, 21), 1 / 21)}, r"from 2 to 20, got shape \(21, 21\)"),
             ({"transition_matrix": np.full((2, 3), 1 / 3)}, r"got shape \(2, 3\)"),
-            ({"transition_matrix": [[1.5, -0.5], [0.5, 0.5]]}, r"from 0 to 1, got -0.5 at \[0, 1\]"),
+            ({"transition_matrix": [[1.5, -0.5], [0.5, 0.5]]}, r"must be probabilities, got -0.5 at \[0, 1\]"),
             ({"transition_matrix": [[np.nan, 1], [0.5, 0.5]]}, r"got nan at \[0, 0\]"),
-            ({"transition_matrix": [[0.5, 0.5], [0.5, 0.49]]}, r"transition_matrix\[1\] sums to 0.99: divide rows by their sums"),
+            (
+                {"transition_matrix": [[0.5, 0.5], [0.5, 0.49]]},
+                r"transition_matrix\[1\] sums to 0.99: divide rows by their sums",
+            ),
             (
                 {"transition_matrix": [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]]},
                 r"irreducible .*, but state 0 cannot reach \[2\]; state 1 cannot reach \[2\]: give",
