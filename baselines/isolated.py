@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import bisimgym.baselines.core  # noqa: F401  # names the extra where torch is missing
+from bisimgym.baselines import needs_torch  # noqa: F401
 
 # isort: split
 import numpy as np
@@ -38,6 +38,7 @@ from bisimgym.baselines.core.encoder_pair import EncoderPair, channels_first, ex
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
+from bisimgym.baselines.core.replacing import replaceable_archive
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
@@ -252,10 +253,14 @@ class IsolatedRepresentation:
             return (l2_distance if metric is None else metric.distance)(first, second).cpu().numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a zip file: :meth:`fit` of what :meth:`load` returns goes on as it would have here."""
+        """Write everything to a zip file: :meth:`fit` of what :meth:`load` returns goes on as it would have here.
+
+        Raises:
+            FileExistsError: if something is there that is no model.
+        """
         twister = self.rng.bit_generator.state["state"]
         save_to_zip_file(
-            os.fspath(path),
+            os.fspath(replaceable_archive(path)),
             data=self.settings,
             params={name: getattr(self, name).state_dict() for name in _PARTS},
             pytorch_variables={

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import bisimgym.baselines.core  # noqa: F401  # names the extra where torch is missing
+from bisimgym.baselines import needs_torch  # noqa: F401
 
 # isort: split
 import torch as th

@@ -215,6 +215,7 @@ def speed(
 
     Environments count whole episodes: their resets are in the figures.
     """
+    from bisimgym.baselines.core.replacing import replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder, write_json
     from bisimgym.benchmarks.speed import harness
 
@@ -223,6 +224,7 @@ def speed(
     if not seconds >= 0:
         raise UserError(f"--seconds must not be negative, got {seconds:g}")
     if json_ is not None:
+        json_ = replaceable_file(json_, "figures of `bisimgym speed`", harness.is_figures)
         make_folder(json_.parent)
     console = Console()
     figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console)
@@ -239,10 +241,14 @@ def landscape(
     seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
 ) -> None:
     """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
+    from bisimgym.baselines.core.replacing import followed, is_our_picture, replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
 
     trained = langevin_pictures.load_model(model)
+    out = followed(out)
+    for name in langevin_pictures.NAMES:  # before they are drawn
+        replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
     make_folder(out)
     try:
         figures = langevin_pictures.figures(trained, task, seed)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 #: Numbers of an action may leave the space by this much, as rounding in a policy does, and are clipped.
 ACTION_ROUNDING = 1e-6
 #: Rows of probabilities may miss one by this much, and are divided by their sums. Rounding exact ones to float16, the
-#: coarsest type of numpy, moves a sum by up to 2^-11 = 4.9e-4; a row that misses one by more was not meant to sum to it.
+#: coarsest type of numpy, moves a sum by up to 2^-11 = 4.9e-4; rows that miss one by more were not meant to sum to it.
 SUM_TOLERANCE = 1e-3
 
 
@@ -61,7 +61,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 
 def probabilities(name: str, value: Any) -> np.ndarray:
-    """Return distributions along the last axis, ``float[..., n]`` of any type, as fresh ``float64`` ones that sum to one.
+    """Return distributions along the last axis, ``float[..., n]`` of any type, as fresh ``float64`` that sums to one.
 
     Every place that takes probabilities takes them through this function. A row of another type than ``float64`` sums
     to one in that type only: a third in ``float32`` is not a third. Values of a process amplify what is missing by up

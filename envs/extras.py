@@ -15,7 +15,12 @@ def require(what: str, extra: str, *modules: str) -> None:
     """
     for module in modules:
         if not _is_there(module):
-            raise ModuleNotFoundError(f'{what} need {module}: pip install "bisimgym[{extra}]"', name=module)
+            raise missing(what, extra, module)
+
+
+def missing(what: str, extra: str, module: str | None) -> ModuleNotFoundError:
+    """Return the error for a module that is missing; the arguments are those of :func:`require`."""
+    return ModuleNotFoundError(f'{what} need {module}: pip install "bisimgym[{extra}]"', name=module)
 
 
 def _is_there(module: str) -> bool:

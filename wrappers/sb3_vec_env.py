@@ -9,13 +9,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from bisimgym.envs.extras import require
+from bisimgym.envs.extras import missing
 
-require("adapters for Stable-Baselines3", "baselines", "stable_baselines3")
-
-# isort: split
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+try:
+    from stable_baselines3.common.vec_env import VecEnv
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+except ModuleNotFoundError as error:
+    raise missing("adapters for Stable-Baselines3", "baselines", error.name) from None
 
 
 class SB3VecEnv(VecEnv):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from bisimgym.baselines.core.latents import LatentBatch
 from bisimgym.baselines.core.loss_log import DivergedError, LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.core.replacing import replaceable_archive
 
 #: Updates between statistics that are expensive to compute.
 STATISTICS_EVERY = 100
@@ -297,6 +299,14 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
                 parameters = [p for group in optimizer.param_groups for p in group["params"]]
                 th.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
             optimizer.step()
+
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """As SB3's, but what is there is replaced only if it is a model.
+
+        Raises:
+            FileExistsError: for anything else that is there.
+        """
+        super().save(replaceable_archive(path) if isinstance(path, str | os.PathLike) else path, *args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_losses", "own_encoder_optimizer"]

@@ -1,8 +1,6 @@
 """What losses of several methods share: distances, pairs, norms, predictions and small models. Pure torch, no SB3."""
 
-from bisimgym.envs.extras import require
-
-require("losses", "baselines", "torch")
+from bisimgym.baselines import needs_torch  # noqa: F401
 
 # isort: split
 from bisimgym.baselines.losses.distances import (

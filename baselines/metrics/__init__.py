@@ -5,11 +5,15 @@ to a certified tolerance. The recursion behind it, ``<metric>_operator``, is a f
 an ``error_bound`` for any distances at hand.
 """
 
-from bisimgym.envs.extras import require
+from bisimgym.envs.extras import missing
 
-require("exact metrics", "metrics", "psutil", "scipy", "tqdm")
+try:
+    import psutil  # noqa: F401
+    import scipy  # noqa: F401
+    import tqdm  # noqa: F401
+except ImportError as error:
+    raise missing("exact metrics", "metrics", error.name) from None
 
-# isort: split
 from bisimgym.baselines.metrics.bisimulation import (
     bisimulation,
     bisimulation_operator,

@@ -34,7 +34,7 @@ def wasserstein(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
 
 def _plan(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Return the cheapest coupling."""
-    require("optimal transport and POT", "metrics", "ot")
+    require("optimal transport solvers", "metrics", "ot")
     import ot  # imports torch where that is installed: only those who need it wait for it
 
     plan, log = ot.emd(x, y, cost, numItermax=10_000_000, log=True, center_dual=False, check_marginals=False)
