@@ -247,7 +247,7 @@ def landscape(
 
     trained = langevin_pictures.load_model(model)
     out = followed(out)
-    for name in langevin_pictures.NAMES:  # before they are drawn
+    for name in langevin_pictures.FILES:  # before they are drawn
         replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
     make_folder(out)
     try:

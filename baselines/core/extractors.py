@@ -147,7 +147,7 @@ class ImageExtractor(BaseFeaturesExtractor):
                 count = convolutions(th.zeros(1, channels, height, width)).shape[1]
         except (RuntimeError, ValueError) as error:  # of PyTorch, for kernels larger than what there is
             raise ValueError(
-                f"images of {height} x {width} pixels are too small for architecture {name!r} ({error}): scale them up, "
+                f"images of {height} x {width} pixels are too small for architecture {name!r} ({error}): scale them, "
                 "choose another of 'coordconv' (from 4 x 4 pixels), 'jumping' and 'sac-ae' (from 20 x 20), or use "
                 "MLPExtractor (policy 'MlpPolicy'), which flattens them"
             ) from None

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-
 from gymnasium import spaces
 
 from bisimgym.envs.checks import (

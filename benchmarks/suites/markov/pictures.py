@@ -76,7 +76,7 @@ def load_model(path: Path) -> NeuralLangevinDynamics:
 
 
 #: The names of all pictures, in order; some models have no energy or no plane to show.
-NAMES = ("1_drift", "2_stream", "3_surface", "4_contour", "5_plane", "7_segmentation", "8_path")
+FILES = ("1_drift", "2_stream", "3_surface", "4_contour", "5_plane", "7_segmentation", "8_path")
 
 
 def figures(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> dict[str, Figure]:
