@@ -241,12 +241,11 @@ def landscape(
     seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
 ) -> None:
     """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
-    from bisimgym.baselines.core.replacing import followed, is_our_picture, replaceable_file
+    from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
 
     trained = langevin_pictures.load_model(model)
-    out = followed(out)
     for name in langevin_pictures.FILES:  # before they are drawn
         replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
     make_folder(out)

@@ -243,6 +243,8 @@ class TaskVectorEnv(BatchedVectorEnv):
         bound.apply_defaults()
         single = dict(bound.arguments)
         own = {name: single.pop(name) for name in _OF_THE_VECTOR}
+        if own["max_episode_steps"] is None:  # for gym.make, None is the registered limit and -1 is none
+            own["max_episode_steps"] = self.__signature__.parameters["max_episode_steps"].default
         super().__init__(self._of(**single).task, **own)
 
 

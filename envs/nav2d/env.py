@@ -262,9 +262,9 @@ class Nav2DEnv(BatchedEnv):
     * ``num_obstacles``: blocks (default 15), and ``obstacle_size``: cells per side of a block (default 2).
     * ``min_goal_distance``: least L1 distance of start and goal, cells (default 10).
     * ``goal_visible``: whether channel 2 shows the goal (default True).
-    * ``max_episode_steps``: time limit (50 with ``gym.make``, which keeps it in a wrapper as for all environments;
-      none in a class that is called directly). ``optimal_return`` and ``random_return`` are those of the limit in
-      force.
+    * ``max_episode_steps``: time limit, -1 for none (default: 50 with ``gym.make``, which keeps it in a wrapper as for
+      all environments, and in vector environments; none in this class, called directly). ``optimal_return`` and
+      ``random_return`` are those of the limit in force.
     * ``render_mode``: "rgb_array" or "human".
 
     Vector environments also take ``num_envs`` and ``autoreset_mode`` ("SameStep", the default, "NextStep" or

@@ -109,8 +109,8 @@ class OpenGLRenderer:
                 raise
             raise RuntimeError(
                 "the OpenGL context of this environment belongs to another thread, the one that drew its first image "
-                f"({error}): make, reset, step and close an environment in one thread, one environment per thread, or "
-                'use renderer="raycast", which any thread may use'
+                f"({type(error).__name__}): make, reset, step and close an environment in one thread, one environment "
+                'per thread, or use renderer="raycast", which any thread may use'
             ) from error
 
     def __del__(self):

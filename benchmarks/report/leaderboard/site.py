@@ -46,7 +46,7 @@ def build_site(runs: Sequence[RunResult], out: Path) -> Path:
     try:
         out = replaceable_folder(out, "a site of bisimgym", _site_files)
     except FileExistsError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{error}, or choose another --out") from error
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
     make_folder(out.parent)
