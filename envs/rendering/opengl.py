@@ -19,8 +19,8 @@ import numpy as np
 from bisimgym.envs.rendering import probe
 from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, sky_texture, texture_pixels
 
-#: Contexts that were closed by a thread that could not free them.
-_LEFT: list[tuple] = []
+#: What was drawn with in contexts that another thread closed: left to the end of the process.
+_LEFT: list[mujoco.MjrContext] = []
 _GEOM_OBJECT = int(mujoco.mjtObj.mjOBJ_GEOM)
 
 
@@ -93,8 +93,8 @@ class OpenGLRenderer:
             except Exception:
                 if threading.get_ident() == self._thread:
                     raise
-                # Freeing what is not current here would reach into another context.
-                _LEFT.append((context, self._context))
+                context.free()  # it goes when its thread lets go of it
+                _LEFT.append(self._context)  # freeing what is not current here would reach into another context
                 return
             self._context.free()
             context.free()

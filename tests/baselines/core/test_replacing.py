@@ -178,7 +178,15 @@ def test_a_learner_saves_with_the_suffix_of_sb3_and_to_streams(model, tmp_path):
 
 def test_logs_and_states_of_a_training_replace_their_own_only(tmp_path):
     signals = np.random.default_rng(0).normal(size=(3, 40, 4)).astype(np.float32)
-    short = {"updates": 1, "batch_size": 2, "window": 8, "long_window": 8, "warm_up": 1}
+    short = {
+        "updates": 1,
+        "batch_size": 2,
+        "window": 8,
+        "long_window": 8,
+        "long_updates": 1,
+        "warm_up": 1,
+        "kl_warm_up": 1,
+    }
     for name in ("log_path", "checkpoint_path"):
         path = tmp_path / name
         path.write_text("mine")

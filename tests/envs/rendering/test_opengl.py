@@ -237,7 +237,7 @@ def in_another_thread(act):
 
 @pytest.mark.skipif(probe().backend != "egl", reason="contexts of other backends may change threads")
 def test_a_context_in_another_thread_is_explained():
-    env, model, data = state("cartpole")
+    kept, model, data = state("cartpole")
     renderer = OpenGLRenderer(model, 16, 16)
     image = renderer.render(data, Look())
     error = in_another_thread(lambda: renderer.render(data, Look()))
@@ -250,3 +250,4 @@ def test_a_context_in_another_thread_is_explained():
     with pytest.raises(ValueError, match="closed"):
         renderer.render(data, Look())
     assert in_another_thread(lambda: OpenGLRenderer(model, 16, 16).render(data, Look())) is None  # one of its own
+    assert kept.physics.model.ptr is model
