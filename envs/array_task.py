@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gymnasium as gym
@@ -229,7 +230,8 @@ def _limits_around(env: gym.Env) -> list[int]:
     Gymnasium tells an environment neither of its wrappers nor of the limit that ``gym.make`` was given: they are
     only to be met above it in the stack of calls.
     """
-    limits, frame = [], sys._getframe(1)
+    limits: list[int] = []
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is gym.wrappers.TimeLimit.reset.__code__:
             wrapper = frame.f_locals["self"]

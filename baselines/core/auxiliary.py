@@ -200,15 +200,17 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         check_finite("observation", self._last_obs, "at the reset")
         return prepared
 
-    def _store_transition(self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, *ends: Any) -> None:
+    def _store_transition(
+        self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
+    ) -> None:
         normalizer = self._vec_normalize_env  # which may clip what is infinite
         given = (
             (new_obs, reward)
             if normalizer is None
             else (normalizer.get_original_obs(), normalizer.get_original_reward())
         )
-        check_step(*given, *ends, self.num_timesteps)
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, *ends)
+        check_step(*given, dones, infos, self.num_timesteps)
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Do some gradient updates.

@@ -98,7 +98,7 @@ def check_step(
     when = f"at step {step}"
     check_finite("reward", reward, when)
     check_finite("observation", observation, when)
-    for i in np.flatnonzero(dones):
+    for i in np.flatnonzero(dones).tolist():
         last = infos[i].get("terminal_observation")
         if last is not None:
             check_finite("observation", last, f"{when}, the last of an episode")
