@@ -35,6 +35,7 @@ from tqdm import tqdm
 from bisimgym.baselines.core.actions import action_features
 from bisimgym.baselines.core.auxiliary import soft_update
 from bisimgym.baselines.core.encoder_pair import EncoderPair, channels_first, extractor_for
+from bisimgym.baselines.core.env_checks import check_action_space, check_finite, check_observation_space
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
@@ -120,6 +121,9 @@ class IsolatedRepresentation:
         seed: int = 0,
         device: th.device | str = "auto",
     ):
+        check_observation_space(type(self).__name__, observation_space)
+        if isinstance(action_space, spaces.Discrete):  # others need no bounds: nothing here acts
+            check_action_space(type(self).__name__, action_space, spaces.Discrete)
         #: What makes an object like this one, untrained.
         self.settings = {
             "observation_space": observation_space,
@@ -310,6 +314,8 @@ class IsolatedRepresentation:
         if isinstance(data, Transitions):
             count = count_of(data)
             check_actions(data.actions, self.encoders.action_space)
+            for what in ("observations", "next_observations", "rewards"):
+                check_finite(what, getattr(data, what), "in the transitions")
             return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
         if not isinstance(data, ReplayBuffer):
             raise ValueError(

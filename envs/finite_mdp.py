@@ -109,6 +109,30 @@ class FiniteMDP:
             values = new
         return values
 
+    def unlimited_return(self, policy: np.ndarray, start: int) -> float:
+        """Return the expected undiscounted return of a policy, ``float[S, A]``, from a state to a terminal one.
+
+        Raises:
+            ValueError: if from some state that it meets, no terminal state is ever met.
+        """
+        policy = self._policy(policy)
+        met = self.reachable_states(start, policy)
+        met = met[~self.terminal[met]]
+        row = np.full(self.num_states, -1)
+        row[met] = np.arange(len(met))
+        system = np.eye(len(met))
+        for action in range(self.num_actions):
+            if self.deterministic:
+                to = row[self.transition[met, action]]  # terminal states, whose value is 0, are in no row
+                system[to >= 0, to[to >= 0]] -= policy[met, action][to >= 0]
+            else:
+                system -= policy[met, action, None] * self.transition[met, action][:, met]
+        try:
+            values = np.linalg.solve(system, (policy * self.reward)[met].sum(axis=1))
+        except np.linalg.LinAlgError:
+            raise ValueError(f"the policy may stay among states from {start} that never end: give a limit") from None
+        return float(values[row[start]]) if len(met) and row[start] >= 0 else 0.0
+
     def optimal_values(self, discount: float, tolerance: float | None = None) -> np.ndarray:
         """Return ``float64[S]``: the optimal values, by value iteration, as exact as :meth:`policy_values`."""
         return self._iterate(lambda q: q.max(axis=1), discount, tolerance)

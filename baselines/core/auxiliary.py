@@ -19,7 +19,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from bisimgym.baselines.core.actions import action_features
-from bisimgym.baselines.core.env_checks import check_finite, check_replay, check_spaces, check_step
+from bisimgym.baselines.core.env_checks import (
+    check_action_space,
+    check_finite,
+    check_observation_space,
+    check_replay,
+    check_step,
+)
 from bisimgym.baselines.core.latents import LatentBatch
 from bisimgym.baselines.core.loss_log import DivergedError, LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
@@ -105,7 +111,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             raise ValueError(
                 "a vector environment of Gymnasium must be wrapped: bisimgym.wrappers.sb3_vec_env.SB3VecEnv(envs)"
             )
-        check_spaces(cls.__name__, env.observation_space, env.action_space, cls.action_space_class)
+        check_observation_space(cls.__name__, env.observation_space)
+        check_action_space(cls.__name__, env.action_space, cls.action_space_class)
         return super()._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:

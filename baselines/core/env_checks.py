@@ -16,25 +16,33 @@ _OBSERVATIONS = (
 )
 
 
-def check_spaces(learner: str, observation: gym.Space, action: gym.Space, actions: type[gym.Space]) -> None:
-    """Raise ``ValueError`` for spaces that a learner cannot take; the message says which it takes.
+def check_observation_space(learner: str, space: gym.Space) -> None:
+    """Raise ``ValueError`` for a space of observations that learners cannot take; the message says which they take.
 
     Args:
         learner: its name, for the message.
-        observation: the observation space of its environment.
-        action: the action space.
-        actions: the class of action spaces that it takes, ``spaces.Discrete`` or ``spaces.Box``.
+        space: of its environment.
     """
-    parts = observation.spaces if isinstance(observation, spaces.Dict) else {"": observation}
-    for key, part in parts.items() or {"": observation}.items():
+    parts = space.spaces if isinstance(space, spaces.Dict) and space.spaces else {"": space}
+    for key, part in parts.items():
         problem = _observation_problem(part)
         if problem:
             where = f" for the entry {key!r}" if key else ""
             raise ValueError(f"{learner} cannot take observations of {part}{where}: {problem}. Its {_OBSERVATIONS}")
-    problem = _action_problem(action, actions)
+
+
+def check_action_space(learner: str, space: gym.Space, takes: type[gym.Space]) -> None:
+    """Raise ``ValueError`` for a space of actions that a learner cannot take; the message says which it takes.
+
+    Args:
+        learner: its name, for the message.
+        space: of its environment.
+        takes: the class of spaces that it takes, ``spaces.Discrete`` or ``spaces.Box``.
+    """
+    problem = _action_problem(space, takes)
     if problem:
-        takes = "Discrete, from 0" if actions is spaces.Discrete else "a Box of floats with finite bounds"
-        raise ValueError(f"{learner} cannot take actions of {action}: {problem}. Its actions are {takes}")
+        kind = "Discrete, from 0" if takes is spaces.Discrete else "a Box of floats with finite bounds"
+        raise ValueError(f"{learner} cannot take actions of {space}: {problem}. Its actions are {kind}")
 
 
 def _observation_problem(space: gym.Space) -> str:
@@ -71,7 +79,7 @@ def check_finite(what: str, values: Any, when: str) -> None:
     """Raise ``ValueError`` if an environment gave values that are not finite.
 
     Args:
-        what: "observation" or "reward".
+        what: "observation" or "reward", or their plurals.
         values: an array, or a dictionary of arrays, with a leading axis of environments.
         when: the end of the message.
     """
@@ -80,9 +88,10 @@ def check_finite(what: str, values: Any, when: str) -> None:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             entry = f" (entry {key!r})" if key else ""
-            article = "an" if what[0] in "aeiou" else "a"
+            article = "" if what.endswith("s") else "an " if what[0] in "aeiou" else "a "
+            verb = "are" if what.endswith("s") else "is"
             raise ValueError(
-                f"the environment gave {article} {what}{entry} that is not finite, {array[where]} at {list(where)}, "
+                f"the environment gave {article}{what}{entry} that {verb} not finite, {array[where]} at {list(where)}, "
                 f"{when}: mend or wrap the environment; no setting of the training helps"
             )
 

@@ -207,21 +207,10 @@ class Nav2DTask(ArrayTask[Nav2DState]):
         return values[rows, state.start]
 
     def _unlimited_random_return(self, state: Nav2DState, index: int) -> float:
-        """Return the expected return of random actions until the goal is met by chance."""
         obstacles = state.obstacles[index].reshape(self.size, self.size) > 0
         mdp = nav2d_mdp(obstacles, divmod(int(state.goal[index]), self.size))
-        number = int((~obstacles.ravel()[: int(state.start[index])]).sum())
-        met = mdp.reachable_states(number)
-        open_states = met[~mdp.terminal[met]]
-        row = np.full(mdp.num_states, -1)
-        row[open_states] = np.arange(len(open_states))
-        to = row[mdp.transition[open_states]]  # the goal, whose value is 0, is in no row
-        system = np.eye(len(open_states))
-        for action in range(mdp.num_actions):
-            inside = np.flatnonzero(to[:, action] >= 0)
-            system[inside, to[inside, action]] -= 1 / mdp.num_actions
-        values = np.linalg.solve(system, mdp.reward[open_states].mean(axis=1))
-        return float(values[row[number]])
+        start = int((~obstacles.ravel()[: int(state.start[index])]).sum())  # states are the free cells
+        return mdp.unlimited_return(np.full(mdp.reward.shape, 1 / mdp.num_actions), start)
 
     def frame(self, state: Nav2DState, index: int) -> np.ndarray:
         return draw(state, index, self.size)

@@ -219,3 +219,16 @@ def test_returns_in_so_many_steps():
     assert [mdp.policy_returns(policy, steps)[0] for steps in (0, 1, 2, 10**9)] == [0, 1, 3, 3]
     with pytest.raises(ValueError, match="steps must be an integer of at least 0"):
         mdp.policy_returns(policy, -1)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_returns_without_a_limit(dense):
+    transition = np.array([[0, 1], [0, 2], [2, 2]])
+    if dense:
+        transition = np.eye(3)[transition]
+    mdp = FiniteMDP(transition, np.array([[-1.0, -1], [-1, -1], [0, 0]]), np.array([False, False, True]), tuple("abc"))
+    coin = np.full((3, 2), 0.5)
+    # Two heads in a row take six throws on average.
+    assert [mdp.unlimited_return(coin, state) for state in range(3)] == pytest.approx([-6, -4, 0])
+    with pytest.raises(ValueError, match="never end"):
+        mdp.unlimited_return(np.array([[1, 0]] * 3), 0)
