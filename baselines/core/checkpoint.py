@@ -12,6 +12,7 @@ import inspect
 import io
 import os
 import random
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,7 +81,7 @@ def save_checkpoint(
         else:
             temporary.rename(folder)
     finally:
-        _remove(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)  # made above: nobody else's
 
 
 def _checkpoint_files(folder: Path) -> tuple[str, ...] | None:
