@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import sys
 from enum import StrEnum
@@ -215,6 +217,7 @@ def speed(
 
     Environments count whole episodes: their resets are in the figures.
     """
+    from bisimgym.baselines.core.replacing import replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder, write_json
     from bisimgym.benchmarks.speed import harness
 
@@ -223,6 +226,7 @@ def speed(
     if not seconds >= 0:
         raise UserError(f"--seconds must not be negative, got {seconds:g}")
     if json_ is not None:
+        json_ = replaceable_file(json_, "figures of `bisimgym speed`", harness.is_figures)
         make_folder(json_.parent)
     console = Console()
     figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console, cpu_time)
@@ -239,10 +243,13 @@ def landscape(
     seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
 ) -> None:
     """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
+    from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
 
     trained = langevin_pictures.load_model(model)
+    for name in langevin_pictures.FILES:  # before they are drawn
+        replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
     make_folder(out)
     try:
         figures = langevin_pictures.figures(trained, task, seed)
@@ -268,8 +275,26 @@ def _print_error(message: str) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr)
 
 
+#: What stands for characters that the output's encoding lacks; other ones become question marks.
+_PLAIN = {"\u00b1": "+-", "\u2013": "-", "\u2026": "...", "\u00d7": "x", "\u2022": "*", "\u2501": "-"}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
+
+
+def _show_in_any_encoding() -> None:
+    """Let standard output and errors replace what their encoding cannot show: work that is done must not fail then."""
+    codecs.register_error("bisimgym-plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="bisimgym-plain")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 2 and one line for a mistake of the user."""
+    _show_in_any_encoding()
     command = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="bisimgym", standalone_mode=False)

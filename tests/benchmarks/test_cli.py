@@ -1,6 +1,8 @@
 """The command, and its one-line errors."""
 
 import dataclasses
+import io
+import sys
 
 import numpy as np
 import pytest
@@ -61,6 +63,22 @@ class TestErrors:
         monkeypatch.setattr("bisimgym.benchmarks.cli.load_suite", interrupt)
         assert main(["run", "jumping"]) == 130
         assert "interrupted: give the same command again to go on" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("encoding", "shown"), [("utf-8", "\u00b1 \u2713"), ("cp1252", "\u00b1 ?"), ("ascii", "+- ?")]
+    )
+    def test_output_of_any_encoding(self, monkeypatch, encoding, shown):
+        # pytest's own streams stand in for these: what the command is given elsewhere is a stream over bytes.
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+        monkeypatch.setattr(sys, "stdout", streams[0])
+        monkeypatch.setattr(sys, "stderr", streams[1])
+        assert main(["run", "\u00b1 \u2713"]) == 2
+        print("\u00b1 \u2713 \udcff")
+        for stream in streams:
+            stream.flush()
+            text = stream.buffer.getvalue().decode(encoding)
+            assert f"{shown}" in text
+            assert text.count("\n") == 1
 
     def test_paths_are_text_and_no_markup(self, tmp_path, fake_run, capsys):
         fake_run(tmp_path / "runs[/x]")

@@ -157,7 +157,18 @@ def test_a_site_is_replaced_and_anything_else_is_refused(runs, site, tmp_path):
         with pytest.raises(UserError, match="another --out") as caught:
             build_site(few, bad)
         assert "\n" not in str(caught.value)
+    link = tmp_path / "link"
+    link.symlink_to(foreign, target_is_directory=True)
+    with pytest.raises(UserError, match="not a site of bisimgym"):
+        build_site(few, link)
     assert files_of(foreign) == {"chapter.tex": b"words"}
+    link.unlink()
+    (out / "CNAME").unlink()
+    link.symlink_to(out, target_is_directory=True)
+    build_site(few[:1], link)
+    assert link.is_symlink()
+    assert len(list((out / "data").rglob("run.json"))) == 1
+    link.unlink()
     with pytest.raises(UserError, match="no finished runs"):
         build_site([], tmp_path / "empty")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["site", "thesis"]
