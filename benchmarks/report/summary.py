@@ -75,7 +75,7 @@ def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
     scores = [run.score for run in runs]
     interval = None
     if len(runs) >= INTERVAL_SEEDS:
-        low, high = mean_interval(scores, load_suite(suite).score_bounds)
+        low, high = mean_interval(scores, load_suite(suite).bounds)
         interval = float(low), float(high)
     std = stdev(scores) if len(runs) > 1 else None
     measures = {}

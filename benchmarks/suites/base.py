@@ -137,7 +137,7 @@ class Suite:
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
         further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
             what ``--set`` can change too, and stores then.
-        score_bounds: the least and the largest score there can be.
+        bounds: the least and the largest score there can be.
     """
 
     name: str
@@ -161,7 +161,7 @@ class Suite:
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
     further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
-    score_bounds: tuple[float, float] = (0.0, 1.0)
+    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)

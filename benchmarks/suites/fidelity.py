@@ -304,7 +304,7 @@ SUITE = Suite(
         "bisimulation metric."
     ),
     score_name="rank correlation",
-    score_bounds=(-1.0, 1.0),
+    bounds=(-1.0, 1.0),
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,

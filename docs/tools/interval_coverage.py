@@ -31,7 +31,7 @@ ROWS = (
     ("jumping", "random", "bisimulation-transfer", "paper"),
 )
 
-#: Draws scores of a shape; returns (scores, their true mean).
+#: Draws scores of a shape.
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
