@@ -21,8 +21,8 @@ from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.leaderboard import build_site, charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
 from bisimgym.benchmarks.report.summary import Row, number, published_text, summarize
-from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, committed_runs, find_runs
-from bisimgym.benchmarks.suites import SUITES, jumping, load_suite
+from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs
+from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
 
 SUITE = load_suite("jumping")
@@ -216,66 +216,6 @@ def test_presets_and_variants_are_kept_apart(runs, site):
     own = {"dropout-l2", "pse", "pse@alignment.weight=7.0", "randconv-pse"}
     assert own < set(methods)
     assert '<span class="chip">alignment.weight = 7.0</span>' in paper
-
-
-def test_outside_agents_stand_in_the_table_of_ours_with_a_mark(runs, site):
-    for page in ("index.html", "tasks/jumping/wide.html"):
-        text = (site / page).read_text(encoding="utf-8")
-        assert 'data-preset="external"' not in text
-        lines = re.findall(r'<tr data-method="([^"]*)">(.*?)</tr>', section_of(text, "paper"), re.DOTALL)
-        marked = [method for method, line in lines if "outside agent" in line]
-        assert sorted(marked) == sorted([str(escape(HOSTILE)), FORMULA, "randconv-psm-l2"])
-        assert len(lines) == len(marked) + 4
-        assert "outside agent" not in section_of(text, "smoke")
-
-
-def test_outside_agents_alone_have_a_table(runs, tmp_path):
-    alone = [run for run in runs if run.spec.preset == EXTERNAL]
-    text = (build_site(alone, tmp_path / "site").parent / "index.html").read_text(encoding="utf-8")
-    assert len(re.findall("<tr data-method", section_of(text, EXTERNAL))) == 3
-
-
-def test_an_outside_agent_with_the_name_of_a_method_has_a_line_of_its_own(tmp_path):
-    write_run(tmp_path / "runs", make_spec(SUITE, "wide", "pse", "paper", 1), 0.9)
-    write_run(tmp_path / "runs", outside("wide", "pse"), 0.2)
-    site = build_site(find_runs([tmp_path / "runs"]), tmp_path / "site").parent
-    for page in ("index.html", "tasks/jumping/wide.html"):
-        table = section_of((site / page).read_text(encoding="utf-8"), "paper")
-        lines = re.findall(r'<tr data-method="pse">.*?</tr>', table, re.DOTALL)
-        assert ["outside agent" in line for line in lines] == [False, True]
-    results = section_of((site / "methods/jumping/pse.html").read_text(encoding="utf-8"), "paper")
-    assert results.count('data-task="wide"') == 2
-
-
-def test_rows_stand_by_score(runs, site):
-    for page in ("index.html", "tasks/jumping/wide.html"):
-        table = section_of((site / page).read_text(encoding="utf-8"), "paper")
-        scores = [float(score) for score in re.findall(r'<td data-sort="([^"]+)"(?: data-task="wide"| class|>)', table)]
-        assert scores == sorted(scores, reverse=True)
-        assert len(scores) >= 6
-
-
-def test_contents_and_suites_lead_from_the_headline_suite(tmp_path):
-    own = committed_runs()
-    chosen = [next(run for run in own if run.spec.suite == suite) for suite in sorted(SUITES)]
-    text = (build_site(chosen, tmp_path / "site").parent / "index.html").read_text(encoding="utf-8")
-    assert re.findall(r'<h2 id="suite-([^"]*)"', text) == list(SUITES)
-    assert next(iter(SUITES)) == "jumping"
-    contents = re.search(r'<nav class="contents".*?</nav>', text, re.DOTALL)[0]
-    assert re.findall(r'href="#suite-([^"]*)"', contents) == list(SUITES)
-    assert len(re.findall(r'href="tasks/', contents)) == len(chosen)
-
-
-def test_all_that_cannot_be_told_from_the_best_are_marked(tmp_path):
-    for method, rates in (("randconv-pse", (0.9, 0.8, 0.85)), ("pse", (0.7, 0.8, 0.85)), ("dropout-l2", (0.1,) * 3)):
-        for seed, solves in enumerate(rates, start=1):
-            write_run(tmp_path / "runs", make_spec(SUITE, "wide", method, "paper", seed), solves)
-    write_run(tmp_path / "runs", make_spec(SUITE, "wide", "randconv", "paper", 1), 1.0)  # one seed: not compared
-    site = build_site(find_runs([tmp_path / "runs"]), tmp_path / "site").parent
-    table = section_of((site / "index.html").read_text(encoding="utf-8"), "paper")
-    lines = re.findall(r'<tr data-method="([^"]*)">(.*?)</tr>', table, re.DOTALL)
-    assert [method for method, line in lines] == ["randconv", "randconv-pse", "pse", "dropout-l2"]
-    assert [method for method, line in lines if 'class="best"' in line] == ["randconv-pse", "pse"]
 
 
 def test_an_outside_agent_is_not_compared_with_the_method_whose_name_it_took(runs, site):
