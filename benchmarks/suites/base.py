@@ -137,6 +137,7 @@ class Suite:
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
         further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
             what ``--set`` can change too, and stores then.
+        bounds: the least and the largest score there can be.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Suite:
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
     further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
+    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)

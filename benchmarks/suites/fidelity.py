@@ -304,6 +304,7 @@ SUITE = Suite(
         "bisimulation metric."
     ),
     score_name="rank correlation",
+    bounds=(-1.0, 1.0),
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,

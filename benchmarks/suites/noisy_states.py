@@ -309,6 +309,7 @@ SUITE = Suite(
         "help an agent to ignore what does not matter, beyond normalized embeddings that predict themselves?"
     ),
     score_name="return (of 1000)",
+    bounds=(0.0, 1000.0),
     x_name="transitions",
     tasks=TASKS,
     methods=METHODS,

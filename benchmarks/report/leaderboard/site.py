@@ -19,7 +19,7 @@ from bisimgym.baselines.core.replacing import files_of, replaceable_folder
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.leaderboard import charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
-from bisimgym.benchmarks.report.summary import STATISTICS, Row, number, published_text, summarize
+from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row, number, published_text, summarize
 from bisimgym.benchmarks.running.run_folder import RunResult, make_folder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import Suite
@@ -190,7 +190,8 @@ def _environment(
         "grids": grids,
         "number": number,
         "published_text": published_text,
-        "statistics": STATISTICS,
+        "enough_seeds": ENOUGH_SEEDS,
+        "interval_seeds": INTERVAL_SEEDS,
     }
     return environment
 
