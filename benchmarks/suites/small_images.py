@@ -31,7 +31,7 @@ from bisimgym.benchmarks.suites.base import (
     check_least,
     discrete_actions,
 )
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations
+from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
 NUM_ENVS = 8
@@ -219,6 +219,11 @@ def _in_exit_bonuses(reward: np.ndarray) -> np.ndarray:
     return reward / EXIT_BONUS
 
 
+def area(scores: Sequence[float]) -> dict[str, float]:
+    """Return the area under a curve of equally spaced evaluations."""
+    return {"area": float(np.mean(scores))}
+
+
 def make_learner(spec: Spec, device: str) -> Any:
     """Return the untrained agent of a run, with its environments."""
     from bisimgym.baselines.core.extractors import GoalPlaneExtractor, ImageExtractor
@@ -274,8 +279,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
     algorithm = DQN_LEARNERS[spec.settings["learner"]]
-    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device)) or make_learner(
-        spec, device
+    model = learner_of(
+        monitor,
+        checkpoint,
+        lambda folder: load_checkpoint(algorithm, folder, device),
+        lambda: make_learner(spec, device),
     )
     done, total = model.num_timesteps, spec.settings["transitions"]
 
@@ -292,8 +300,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
     def complete(scores: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed)
-        area = float(np.mean([*scores, outcome.score]))
-        return Outcome(outcome.score, {**outcome.scores, "area": area}, outcome.outcomes)
+        return Outcome(outcome.score, {**outcome.scores, **area([*scores, outcome.score])}, outcome.outcomes)
 
     return train_with_evaluations(
         monitor,
@@ -344,5 +351,8 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    bounds=(0.0, 1.0),
+    columns=jumping.COLUMNS,
+    curve_scores=area,
     grid=("obstacle_position", "floor_height", "color"),
 )
