@@ -208,6 +208,8 @@ def test_a_wrong_spec_gets_one_clear_line(spec, expected, capsys):
 
 
 def test_names_must_be_safe_and_free(capsys):
-    for name, expected in (("a/b", "must be letters"), ("..", "must be letters"), ("pse", "is a method of the suite")):
+    safe = "must be 1 to 64 letters"
+    bad = [("a/b", safe), ("..", safe), ("=1", safe), ("é", safe), ("x\n# y", safe), ("x" * 65, safe)]
+    for name, expected in [*bad, ("pse", "is a method of the suite")]:
         assert main(["evaluate", "jumping", "--agent", "their_agents:Right", "--task", "wide", "--name", name]) == 2
         assert expected in capsys.readouterr().err

@@ -11,7 +11,6 @@ from bisimgym.benchmarks.report.summary import Row
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import Suite
 
-
 #: Seeds that are drawn one by one.
 DRAWN_SEEDS = 5
 

@@ -13,7 +13,6 @@ from bisimgym.benchmarks.report.summary import Row, number, published_text
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
 
-
 #: Most rows of a table, most of them that are drawn as curves and grids, and most single runs of a method's page: the
 #: best of them. All are in the data to download.
 SHOWN_ROWS, DRAWN_ROWS, SHOWN_RUNS = 200, 8, 500

@@ -111,7 +111,7 @@ class TestRuns:
         assert "model.zip is damaged" in error_of(*arguments)
         checkpoint.write_bytes(whole)
         curve.write_text('{"score": 1}\n')
-        assert "curve.jsonl is damaged (a row without 'updates')" in error_of(*arguments)
+        assert "curve.jsonl was changed or lost rows since the checkpoint at updates" in error_of(*arguments)
 
     def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(self, tmp_path, smoke, error_of, monkeypatch):
         import errno
