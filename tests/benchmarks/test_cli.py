@@ -46,6 +46,8 @@ class TestErrors:
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
             (["evaluate", "jumping", "--agent", "x", "--task", "square"], "unknown task 'square'"),
             (["evaluate", "jumping", "--agent", "x", "--budget", "-1"], "must not be negative"),
+            (["evaluate", "jumping", "--agent", "x", "--timeout", "-1"], "--timeout must be from 0"),
+            (["evaluate", "jumping", "--agent", "x", "--timeout", "nan"], "--timeout must be from 0"),
         ],
     )
     def test_bad_arguments(self, arguments, expected, tmp_path, monkeypatch, error_of):
