@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import json
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,10 +146,13 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Name in tables (default: from the spec).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 1,
     budget: Annotated[int, typer.Option(help="Environment steps that the agent may learn for first.")] = 0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that the agent may take on each task, learning included (0: no limit).")
+    ] = 0,
     out: OutFolder = Path("runs"),
 ) -> None:
     """Score an outside agent on a suite. Each task gets a fresh agent."""
-    from bisimgym.benchmarks.agents import resolve_agent
+    from bisimgym.benchmarks.agents import resolve_agent, time_limit
     from bisimgym.benchmarks.report import summary
     from bisimgym.benchmarks.running import runner
     from bisimgym.benchmarks.running.run_folder import make_folder
@@ -159,16 +164,20 @@ def evaluate(
             raise unknown("task", one, chosen.tasks)
     if budget < 0 or seed < 0:
         raise UserError(f"--budget and --seed must not be negative, got {budget} and {seed}")
+    if not 0 <= timeout <= threading.TIMEOUT_MAX:
+        raise UserError(f"--timeout must be from 0 to {threading.TIMEOUT_MAX:g} seconds, got {timeout:g}")
     shown = name or agent.rpartition("/")[2].removesuffix(".zip").rpartition(":")[2]
+    out = out.resolve()  # the agent may change the folder
     make_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     for one in tasks:  # before an agent learns on the first task for hours
         runner.check_free(chosen, one, shown, seed, budget, out)
     for one in tasks:
         command = runner.machine.command_text(sys.argv[1:])
-        scored = runner.evaluate_agent(
-            resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}", command
-        )
+        with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()):
+            scored = runner.evaluate_agent(
+                resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}", command
+            )
         further = ", ".join(
             f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()
         )
@@ -272,7 +281,10 @@ def doctor() -> None:
 
 
 def _print_error(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    # Names of files and agents may hold what moves the cursor of a terminal.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(f"error: {shown}", file=sys.stderr)
 
 
 #: What stands for characters that the output's encoding lacks; other ones become question marks.

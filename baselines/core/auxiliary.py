@@ -211,12 +211,10 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
     ) -> None:
         normalizer = self._vec_normalize_env  # which may clip what is infinite
-        given = (
-            (new_obs, reward)
-            if normalizer is None
-            else (normalizer.get_original_obs(), normalizer.get_original_reward())
-        )
-        check_step(*given, dones, infos, self.num_timesteps)
+        observation, given = new_obs, reward
+        if normalizer is not None:
+            observation, given = normalizer.get_original_obs(), normalizer.get_original_reward()
+        check_step(observation, given, dones, infos, self.num_timesteps)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:

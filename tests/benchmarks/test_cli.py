@@ -48,6 +48,8 @@ class TestErrors:
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
             (["evaluate", "jumping", "--agent", "x", "--task", "square"], "unknown task 'square'"),
             (["evaluate", "jumping", "--agent", "x", "--budget", "-1"], "must not be negative"),
+            (["evaluate", "jumping", "--agent", "x", "--timeout", "-1"], "--timeout must be from 0"),
+            (["evaluate", "jumping", "--agent", "x", "--timeout", "nan"], "--timeout must be from 0"),
         ],
     )
     def test_bad_arguments(self, arguments, expected, tmp_path, monkeypatch, error_of):
@@ -114,19 +116,23 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("name", "damage", "expected"),
         [
-            ("result.json", '{"format": 1, "sco', "is damaged"),
-            ("result.json", "[]", "is not a file of format 1"),
-            ("result.json", '{"format": 1, "score": NaN}', "NaN is not a number"),
+            ("result.json", '{"format": 2, "sco', "is damaged"),
+            ("result.json", "[]", "a JSON object is expected, got list"),
+            ("result.json", '{"format": 1}', "is not a file of format 2"),
+            ("result.json", '{"format": 2, "score": NaN}', "NaN is not a number"),
             (
                 "result.json",
                 lambda text: text.replace('"score": 0.', '"score": 1.'),
                 "was changed after it was written",
             ),
             ("run.json", "", "is damaged"),
-            ("run.json", '{"format": 1}', "is damaged"),
+            ("run.json", '{"format": 2}', "is damaged"),
             ("run.json", None, "run.json is missing"),
             ("run.json", lambda text: text.replace('"epochs": 4', '"epochs": 5'), "run.json was changed after it was"),
+            ("run.json", lambda text: text.replace('"versions": {}', '"versions": {"x": "1"}'), "run.json was changed"),
             ("curve.jsonl", '{"updates": 1}\n{"upd', "is damaged"),
+            ("curve.jsonl", lambda text: text.replace('"seconds": 1', '"seconds": 2'), "curve.jsonl was changed"),
+            ("curve.jsonl", None, "curve.jsonl was changed"),
         ],
     )
     def test_damaged_run_folders(self, tmp_path, name, damage, expected, smoke, fake_run, error_of):

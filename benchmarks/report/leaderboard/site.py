@@ -141,8 +141,11 @@ def _write(runs: Sequence[RunResult], site: Path) -> None:
             sections = views.sections(suite, [row for row in rows if row.task == task])
             context = {"suite": suite, "task": suite.tasks[task], "sections": sections, "styles": styles[name]}
             _page(environment, site, addresses.tasks[name, task], "task.html", **context)
-        for method in dict.fromkeys(row.method for row in rows):
-            context = _method_context(suite, [row for row in rows if row.method == method])
+        by_method: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_method[row.method].append(row)
+        for method, own_rows in by_method.items():
+            context = _method_context(suite, own_rows)
             _page(environment, site, addresses.methods[name, method], "method.html", styles=styles[name], **context)
     (site / MARKER).write_text("".join(f"{name}\n" for name in sorted(files_of(site))), encoding="utf-8")
 
@@ -155,6 +158,8 @@ def _method_context(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
         texts: dict[str, str] = {}
         for part in (run.run.get("machine"), run.run.get("versions")):
             texts |= views.flat(part) if isinstance(part, dict) else {}
+        for number_of, part in enumerate(run.run.get("resumed", []), start=1):
+            texts |= views.flat(part, f"resumed {number_of}: ")
         made_with[json.dumps(texts)].append(run)
     return {
         "suite": suite,

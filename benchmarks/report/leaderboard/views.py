@@ -14,6 +14,10 @@ from bisimgym.benchmarks.report.summary import Row, interval_text, not_told_apar
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
 
+#: Most rows of a table, most of them that are drawn as curves and grids, and most single runs of a method's page: the
+#: best of them. All are in the data to download.
+SHOWN_ROWS, DRAWN_ROWS, SHOWN_RUNS = 200, 8, 500
+
 
 @dataclass(frozen=True)
 class Bar:
