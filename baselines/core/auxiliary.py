@@ -210,13 +210,10 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     def _store_transition(
         self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
     ) -> None:
-        normalizer = self._vec_normalize_env  # which may clip what is infinite
-        given = (
-            (new_obs, reward)
-            if normalizer is None
-            else (normalizer.get_original_obs(), normalizer.get_original_reward())
-        )
-        check_step(*given, dones, infos, self.num_timesteps)
+        given_obs, given_reward, normalizer = new_obs, reward, self._vec_normalize_env
+        if normalizer is not None:  # it may clip what is infinite
+            given_obs, given_reward = normalizer.get_original_obs(), normalizer.get_original_reward()
+        check_step(given_obs, given_reward, dones, infos, self.num_timesteps)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
