@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,18 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from bisimgym.baselines.core.actions import action_features
+from bisimgym.baselines.core.env_checks import (
+    check_action_space,
+    check_finite,
+    check_observation_space,
+    check_replay,
+    check_step,
+)
 from bisimgym.baselines.core.latents import LatentBatch
-from bisimgym.baselines.core.loss_log import LossLog
+from bisimgym.baselines.core.loss_log import DivergedError, LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.core.replacing import replaceable_archive
 
 #: Updates between statistics that are expensive to compute.
 STATISTICS_EVERY = 100
@@ -67,6 +76,9 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         precision: of the encoder's passes, "float32", "bfloat16" or "auto"; everything else is float32.
     """
 
+    #: The class of action spaces that the algorithm takes.
+    action_space_class: type[gym.Space]
+
     def __init__(
         self,
         *args: Any,
@@ -99,6 +111,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             raise ValueError(
                 "a vector environment of Gymnasium must be wrapped: bisimgym.wrappers.sb3_vec_env.SB3VecEnv(envs)"
             )
+        check_observation_space(cls.__name__, env.observation_space)
+        check_action_space(cls.__name__, env.action_space, cls.action_space_class)
         return super()._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
@@ -176,8 +190,32 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """As SB3's; losses of the last updates are recorded at the end."""
         learned = super().learn(*args, **kwargs)
-        self._losses.flush(self.logger)
+        self._flush()
         return learned
+
+    def _flush(self, cause: Exception | None = None) -> None:
+        """Record losses; one that is not finite is blamed on the training only if the replay is sound."""
+        try:
+            self._losses.flush(self.logger, cause)
+        except DivergedError:
+            if self.replay_buffer is not None:
+                check_replay(self.replay_buffer)
+            raise
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._setup_learn(*args, **kwargs)
+        check_finite("observation", self._last_obs, "at the reset")
+        return prepared
+
+    def _store_transition(
+        self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
+    ) -> None:
+        normalizer = self._vec_normalize_env  # which may clip what is infinite
+        observation, given = new_obs, reward
+        if normalizer is not None:
+            observation, given = normalizer.get_original_obs(), normalizer.get_original_reward()
+        check_step(observation, given, dones, infos, self.num_timesteps)
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Do some gradient updates.
@@ -199,13 +237,13 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
                 losses = self.update(data, number)
             except ValueError as error:
                 # PyTorch's distributions refuse parameters that are not finite: say which loss was the first.
-                self._losses.flush(self.logger, error)
+                self._flush(error)
                 raise
             if self.record_statistics:
                 losses |= self.statistics()
             self._losses.add(number, losses)
             if self._losses.is_due():
-                self._losses.flush(self.logger)
+                self._flush()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
@@ -215,7 +253,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         return {"encoder_gradient_norm": th.nn.utils.get_total_norm(gradients)} if gradients else {}
 
     def dump_logs(self) -> None:
-        self._losses.flush(self.logger)
+        self._flush()
         super().dump_logs()
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -223,7 +261,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         try:
             return super().collect_rollouts(*args, **kwargs)
         except ValueError as error:
-            self._losses.flush(self.logger, error)
+            self._flush(error)
             raise
 
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
@@ -268,6 +306,14 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
                 parameters = [p for group in optimizer.param_groups for p in group["params"]]
                 th.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
             optimizer.step()
+
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """As SB3's, but what is there is replaced only if it is a model.
+
+        Raises:
+            FileExistsError: for anything else that is there.
+        """
+        super().save(replaceable_archive(path) if isinstance(path, str | os.PathLike) else path, *args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_losses", "own_encoder_optimizer"]

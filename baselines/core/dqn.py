@@ -80,6 +80,8 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
             SB3's DQN.
     """
 
+    action_space_class = spaces.Discrete
+
     def __init__(
         self,
         policy: str | type[DQNPolicy],

@@ -151,6 +151,7 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
     """
 
     policy: Any  # SB3's, or one with an encoder
+    action_space_class = spaces.Box
 
     def __init__(
         self,

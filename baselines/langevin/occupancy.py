@@ -21,6 +21,7 @@ import torch as th
 
 from bisimgym.baselines.langevin.energy import Energy, as_points, frozen, positive
 from bisimgym.baselines.langevin.landscape import Wells, assign_wells
+from bisimgym.envs.checks import probabilities
 
 #: Share of the starting distribution that may be left when a chain's samples begin to count.
 _MIXED = 0.01
@@ -282,7 +283,7 @@ def matched_l1(weights: Any, stationary: Any, matching: Any) -> float:
     Raises:
         ValueError: for shapes that differ, or a matching out of range or with a well twice.
     """
-    weights, stationary = np.asarray(weights, dtype=np.float64), np.asarray(stationary, dtype=np.float64)
+    weights, stationary = np.asarray(weights, dtype=np.float64), probabilities("stationary", stationary)
     matching = np.asarray(matching)
     if stationary.ndim != 1 or matching.shape != stationary.shape:
         raise ValueError(f"stationary and matching must both be [S], got {stationary.shape} and {matching.shape}")

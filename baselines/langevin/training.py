@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.loss_log import DivergedError
+from bisimgym.baselines.core.replacing import replaceable_file
 from bisimgym.baselines.langevin.process import LatentProcess
 from bisimgym.baselines.langevin.settings import TrainingSettings, check_integer
 
@@ -81,8 +82,12 @@ def train(
     check_integer("checkpoint_every", checkpoint_every, 1)
     if settings.curvature_penalty and model.energy is None:
         raise ValueError("curvature_penalty is for an energy, which the general dynamics has none of: set it to 0")
+    if log_path is not None:
+        log_path = replaceable_file(log_path, "a log of a training", _is_log)
+    if checkpoint_path is not None:
+        checkpoint_path = replaceable_file(checkpoint_path, "the state of a training", _is_state)
     training = _Training(model, signals, settings)
-    if checkpoint_path is not None and Path(checkpoint_path).exists():
+    if checkpoint_path is not None and Path(checkpoint_path).exists() and Path(checkpoint_path).stat().st_size:
         training.restore(checkpoint_path)
     with contextlib.ExitStack() as stack:
         log = None
@@ -277,6 +282,15 @@ def save_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         th.save(content, file)
+
+
+def _is_state(file: Path) -> bool:
+    return {"weights", "optimizer", "records"} <= set(th.load(file, map_location="cpu", weights_only=True))
+
+
+def _is_log(file: Path) -> bool:
+    with file.open(encoding="utf-8") as lines:
+        return set(_SERIES) <= set(json.loads(next(lines)))
 
 
 def _line(record: dict[str, float]) -> str:

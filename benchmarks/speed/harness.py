@@ -7,6 +7,7 @@ meant as ratios within one run: what is compared takes turns, so that other load
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 import os
 import shlex
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -220,6 +222,12 @@ class Rollout:
             else:
                 done = terminated[0] or truncated[0]
         return steps * (self.num_envs or 1)
+
+
+def is_figures(file: Path) -> bool:
+    """Return whether a file holds figures as ``speed --json`` writes them."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return isinstance(content, dict) and {"machine", "versions"} <= set(content) and "spec" not in content
 
 
 # Tables

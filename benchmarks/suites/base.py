@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,8 @@ from bisimgym.benchmarks.suites.further_settings import Further
 
 #: The preset under which results of ``bisimgym evaluate`` are stored.
 EXTERNAL = "external"
+#: The least and the greatest value that a number can have.
+Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,15 @@ class Measure:
     """A number in ``result.json["scores"]``: how to name and print it.
 
     ``in_tables`` is False for numbers that only the site's pages show. ``percent`` says whether the number is a
-    fraction, to be shown in percent; ``None``: as the suite's scores.
+    fraction, to be shown in percent; ``None``: as the suite's scores. Results beyond ``bounds`` are refused; ``None``:
+    the suite's.
     """
 
     title: str
     description: str
     in_tables: bool = True
     percent: bool | None = None
+    bounds: Bounds | None = None
 
 
 class Monitor(Protocol):
@@ -83,9 +87,21 @@ class Monitor(Protocol):
     #: A folder, not there at first, for PNG files that the site's page of the task shows.
     pictures: Path
 
-    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
-        """Return the rows logged before the run was cut off, without those beyond its checkpoint."""
+    @property
+    def run_digest(self) -> str:
+        """What checkpoints of this run, and of no other, carry."""
         ...
+
+    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
+        """Return the rows that were marked with the checkpoint at x = ``done``, and forget all others; none for 0.
+
+        Raises:
+            UserError: if they are not what they were then.
+        """
+        ...
+
+    def mark(self, done: int) -> None:
+        """Note what the curve is now: the checkpoint at x = ``done`` will be written next."""
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to the learning curve."""
@@ -129,6 +145,11 @@ class Suite:
         check: raises ``ValueError`` for settings that cannot be trained with.
         rescore: ``rescore(task, seed, outcomes) -> scores`` recomputes what follows from ``Outcome.outcomes``, "score"
             and further measures; raises ``ValueError`` if they are not of this task and seed.
+        bounds: what scores can be. Results beyond are refused, as are those beyond the other bounds here.
+        columns: what entries of ``Outcome.outcomes`` are, by column: ``bool``, ``str``, integers of a ``range``, or
+            numbers within bounds.
+        ceilings: ``ceilings(task) -> bounds from above``, by measure ("score" is the headline), that no agent exceeds.
+        curve_scores: ``curve_scores(scores) -> measures`` recomputes what follows from the scores of the curve's rows.
         percent: whether scores are fractions, to be shown in percent.
         published: by (task, method, measure), where measure is "score" or a key of ``measures``.
         published_measure: the measure that published scores were computed by, where a method has it; it stands beside
@@ -154,6 +175,10 @@ class Suite:
     training_envs: Callable[[str, int], Any]
     check: Callable[[Spec], None]
     rescore: Callable[[str, int, Mapping[str, list]], Mapping[str, float]]
+    bounds: Bounds
+    columns: Mapping[str, type | range | Bounds]
+    ceilings: Callable[[str], Mapping[str, float]] = lambda task: {}
+    curve_scores: Callable[[Sequence[float]], Mapping[str, float]] = lambda scores: {}
     percent: bool = False
     lower_is_better: bool = False
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
@@ -212,7 +237,7 @@ def make_spec(
     shared = suite.presets[preset].settings if chosen.trains else {}
     settings = _merge(_merge(shared, chosen.settings), chosen.task_settings.get(task, {}))
     variant = dict(variant or {})
-    stored = _flat_keys(settings)
+    stored = flat_keys(settings)
     further = {} if all(key in stored for key in variant) else suite.further_settings(settings)
     for key, value in list(variant.items()):
         if key in further and key not in stored:
@@ -224,7 +249,7 @@ def make_spec(
                 del variant[key]
             else:
                 settings = _store(settings, key, value)
-        elif _lookup(settings, key, further) == value:
+        elif lookup(settings, key, further) == value:
             del variant[key]
         else:
             settings = _assign(settings, key, value)
@@ -249,16 +274,16 @@ def _merge(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def _flat_keys(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+def flat_keys(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     keys = []
     for key, value in settings.items():
-        keys += _flat_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
+        keys += flat_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
     return keys
 
 
-def _lookup(settings: Mapping[str, Any], dotted: str, further: Collection[str] = ()) -> Any:
-    if dotted not in _flat_keys(settings):
-        raise unknown("setting", dotted, sorted({*_flat_keys(settings), *further}))
+def lookup(settings: Mapping[str, Any], dotted: str, further: Collection[str] = ()) -> Any:
+    if dotted not in flat_keys(settings):
+        raise unknown("setting", dotted, sorted({*flat_keys(settings), *further}))
     value: Any = settings
     for key in dotted.split("."):
         value = value[key]
@@ -266,7 +291,7 @@ def _lookup(settings: Mapping[str, Any], dotted: str, further: Collection[str] =
 
 
 def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
-    old = _lookup(settings, dotted)
+    old = lookup(settings, dotted)
     if isinstance(old, float):
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     elif isinstance(old, int) and not isinstance(old, bool):
@@ -291,7 +316,7 @@ def precision_of(suite: Suite, spec: Spec) -> str:
 
 def _plain(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
-    return "".join(c if c.isalnum() or c in "._-+" else "_" for c in text)
+    return "".join(c if (c.isascii() and c.isalnum()) or c in "._-+" else "_" for c in text)
 
 
 def discrete_actions(returned: Any, rows: int, count: int) -> np.ndarray:

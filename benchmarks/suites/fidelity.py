@@ -52,6 +52,9 @@ NUM_ENVS = 8
 #: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 
+#: Of the largest process: more dimensions embeddings cannot fill.
+MOST_STATES = 1339
+
 TASKS = {
     "nav2d-8x8": Task("Nav2D, 8 x 8", "A layout with five obstacles: 48 states, four actions"),
     "nav2d-20x20": Task("Nav2D, 20 x 20", "A layout as registered: 350 states, four actions"),
@@ -144,11 +147,19 @@ MEASURES = {
     "distortion": Measure(
         "distortion",
         "Sum of |c d - exact| over the sum of exact distances, for the best factor c: 0 is best, 1 is that of c = 0",
+        bounds=(0.0, 1.0),
     ),
     "neighbour_recall": Measure(
-        "neighbor recall", "Share of a state's five nearest by the exact metric that are among its five nearest"
+        "neighbor recall",
+        "Share of a state's five nearest by the exact metric that are among its five nearest",
+        bounds=(0.0, 1.0),
     ),
-    "effective_rank": Measure("effective rank", "Dimensions that the embeddings fill: 1 is a line, a collapse", False),
+    "effective_rank": Measure(
+        "effective rank",
+        "Dimensions that the embeddings fill: 1 is a line, a collapse",
+        False,
+        bounds=(0.0, MOST_STATES),
+    ),
     **{
         f"rank_{metric}": Measure(f"with {metric}", f"Rank correlation with {metric}", False)
         for metric in FIDELITY_METRICS
@@ -249,7 +260,9 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from bisimgym.baselines.isolated import IsolatedRepresentation
 
     checkpoint = Path(monitor.checkpoint, "model.zip")
-    model = from_checkpoint(checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(spec, device)
+    model = from_checkpoint(monitor, checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(
+        spec, device
+    )
     total, evaluations = (spec.settings.get(name, 0) for name in ("updates", "evaluations"))
     every = max(total // evaluations, 1) if total else 1
 
@@ -269,7 +282,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         every=every,
         train=fit,
         evaluate=lambda: _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric", ""))),
-        save=lambda: save_whole(model, checkpoint),
+        save=lambda: save_whole(monitor, model, checkpoint),
         from_start=True,
     )
 
@@ -304,6 +317,7 @@ SUITE = Suite(
         "bisimulation metric."
     ),
     score_name="rank correlation",
+    bounds=(-1.0, 1.0),
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,
@@ -315,4 +329,12 @@ SUITE = Suite(
     check=check,
     rescore=rescore,
     further_settings=more_settings,
+    columns={
+        "metric": str,
+        "claimed": bool,
+        "rank_correlation": (-1.0, 1.0),
+        "distortion": (0.0, 1.0),
+        "neighbour_recall": (0.0, 1.0),
+        "scale": (0.0, 1e300),
+    },
 )

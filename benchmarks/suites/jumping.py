@@ -14,6 +14,7 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.base import (
+    Bounds,
     Measure,
     Method,
     Monitor,
@@ -34,6 +35,15 @@ from bisimgym.wrappers import Demonstrations, collect_demonstrations
 _PAPER_EPOCHS, _PAPER_DECAY = 2000, 0.999
 #: How often the paper's noisy rule is repeated, to state its noise.
 RULE_REPEATS = 5
+#: What outcomes are made of.
+COLUMNS: dict[str, type | range | Bounds] = {
+    "obstacle_position": range(20, 46),
+    "floor_height": range(10, 21),
+    "color": str,
+    "trained": bool,
+    "solved": bool,
+    "paper_rule_solved": range(RULE_REPEATS + 1),
+}
 
 
 def _method(description: str, colors: Mapping[str, Any] | None = None, **settings: Any) -> Method:
@@ -279,7 +289,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     data = demonstrations(spec.task, spec.seed)
     checkpoint = Path(monitor.checkpoint, "model.zip")
     model = from_checkpoint(
-        checkpoint, lambda file: ImitationLearner.load(file, demonstrations=data, device=device)
+        monitor, checkpoint, lambda file: ImitationLearner.load(file, demonstrations=data, device=device)
     ) or ImitationLearner(
         demonstrations=data,
         # A shorter preset anneals as far over its own length as the paper does over 2000 epochs.
@@ -303,7 +313,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
             reset_num_timesteps=False,
         ),
         evaluate=lambda: evaluate(model, spec.task, spec.seed),
-        save=lambda: save_whole(model, checkpoint),
+        save=lambda: save_whole(monitor, model, checkpoint),
     )
     if spec.settings["augmentation"] != "randconv":
         return outcome
@@ -369,6 +379,8 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    bounds=(0.0, 1.0),
+    columns=COLUMNS,
     published_measure="paper_rule",
     grid=("obstacle_position", "floor_height", "color"),
 )

@@ -29,7 +29,7 @@ from bisimgym.benchmarks.suites.base import (
     check_least,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations
+from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 
 NUM_ENVS = 10
 EPISODE_STEPS = 1000  # control steps
@@ -132,6 +132,7 @@ MEASURES = {
     "denoising": Measure(
         "denoising factor",
         "1 if embeddings do not move with the noise, 0 if noise moves them as far as another state does",
+        bounds=(-1.0, 1.0),
     ),
 }
 
@@ -255,9 +256,12 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
     algorithm = SAC_LEARNERS[spec.settings["learner"]]
-    model = from_checkpoint(
-        checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)
-    ) or make_learner(spec, device, env)
+    model = learner_of(
+        monitor,
+        checkpoint,
+        lambda folder: load_checkpoint(algorithm, folder, device, env=env),
+        lambda: make_learner(spec, device, env),
+    )
 
     def rounds(reached: Reached) -> None:
         while model.num_timesteps < total:
@@ -320,4 +324,6 @@ SUITE = Suite(
     check=check,
     rescore=rescore,
     further_settings=more_settings,
+    bounds=(0.0, float(EPISODE_STEPS)),  # rewards of dm_control's suite are from 0 to 1 in every control step
+    columns={"return": (0.0, float(EPISODE_STEPS)), "shifted_return": (0.0, float(EPISODE_STEPS))},
 )

@@ -32,7 +32,7 @@ from bisimgym.benchmarks.suites.base import (
     discrete_actions,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations
+from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
 NUM_ENVS = 8
@@ -245,6 +245,11 @@ def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
     return further_settings(learner, get_type_hints(DQNSettings), fixed=_fixed(), without=named_otherwise)
 
 
+def area(scores: Sequence[float]) -> dict[str, float]:
+    """Return the area under a curve of equally spaced evaluations."""
+    return {"area": float(np.mean(scores))}
+
+
 def make_learner(spec: Spec, device: str) -> Any:
     """Return the untrained agent of a run, with its environments."""
     from bisimgym.baselines.core.extractors import GoalPlaneExtractor, ImageExtractor
@@ -298,8 +303,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
     algorithm = DQN_LEARNERS[spec.settings["learner"]]
-    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device)) or make_learner(
-        spec, device
+    model = learner_of(
+        monitor,
+        checkpoint,
+        lambda folder: load_checkpoint(algorithm, folder, device),
+        lambda: make_learner(spec, device),
     )
     done, total = model.num_timesteps, spec.settings["transitions"]
 
@@ -316,8 +324,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
     def complete(scores: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed)
-        area = float(np.mean([*scores, outcome.score]))
-        return Outcome(outcome.score, {**outcome.scores, "area": area}, outcome.outcomes)
+        return Outcome(outcome.score, {**outcome.scores, **area([*scores, outcome.score])}, outcome.outcomes)
 
     return train_with_evaluations(
         monitor,
@@ -371,5 +378,8 @@ SUITE = Suite(
     check=check,
     rescore=rescore,
     further_settings=more_settings,
+    bounds=(0.0, 1.0),
+    columns=jumping.COLUMNS,
+    curve_scores=area,
     grid=("obstacle_position", "floor_height", "color"),
 )

@@ -17,6 +17,7 @@ import langevin_trade
 from distracting_pictures import preset_markdown
 
 from bisimgym.baselines.core.atomic_write import atomic_write
+from bisimgym.baselines.core.replacing import followed
 from bisimgym.benchmarks.report import summary, tables
 from bisimgym.benchmarks.running.run_folder import committed_runs
 from bisimgym.benchmarks.speed import harness
@@ -77,7 +78,7 @@ def write_between_markers(texts: Mapping[str, str], *paths: Path) -> set[str]:
             lambda match: f"<!-- results {match[1]} -->\n\n{texts[match[1]]}\n<!-- end results -->", page
         )
     for path, page in pages.items():
-        with atomic_write(path) as temporary:
+        with atomic_write(followed(path)) as temporary:
             temporary.write_text(page, encoding="utf-8")
     return written
 

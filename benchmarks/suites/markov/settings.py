@@ -134,7 +134,9 @@ MEASURES = {
             "sampled_200": "sampled path, 200 frames",
         }.items()
     },
-    "wells": Measure("wells", "Minima of the energy that hold at least 2 % of the encoded frames", False, False),
+    "wells": Measure(
+        "wells", "Minima of the energy that hold at least 2 % of the encoded frames", False, False, (0, 1e4)
+    ),
     "failed": Measure("failed", "Share of seeds whose training diverged, or that found another number of wells than 3"),
     **{
         f"l1_{name}": Measure(
@@ -142,6 +144,7 @@ MEASURES = {
             f"Error of the occupancy of states, sum |w - pi|, {how}",
             in_tables=name in _SHOWN,
             percent=False,
+            bounds=(0.0, 2.0),
         )
         for name, how in _ESTIMATES.items()
     },
@@ -155,11 +158,13 @@ MEASURES = {
         for name in PAPER_ESTIMATES
         for state in STATES
     },
-    "lag": Measure("lag", "Frames by which guesses come late: where their accuracy peaks", False, percent=False),
-    "beta": Measure("beta", "Learned inverse temperature", False, percent=False),
-    "refit_beta": Measure("refitted beta", "Inverse temperature after the refit", False, percent=False),
+    "lag": Measure(
+        "lag", "Frames by which guesses come late: where their accuracy peaks", False, False, (0, TEST_LENGTH)
+    ),
+    "beta": Measure("beta", "Learned inverse temperature", False, False, (0, 1e9)),
+    "refit_beta": Measure("refitted beta", "Inverse temperature after the refit", False, False, (0, 1e9)),
     "stationary_beta": Measure(
-        "stationary beta", "Inverse temperature after the refit with draws from exp(-beta E)", False, percent=False
+        "stationary beta", "Inverse temperature after the refit with draws from exp(-beta E)", False, False, (0, 1e9)
     ),
 }
 

@@ -266,7 +266,7 @@ def test_wasserstein_against_the_linear_program(rng):
         padded[:n, n:] = cost
         expected = reference.transport_by_program(padded_x, padded_y, padded)
         assert metrics.wasserstein(x, y, cost) == pytest.approx(expected, abs=1e-9)
-    with pytest.raises(ValueError, match="x must be a distribution"):
+    with pytest.raises(ValueError, match="x: every row must sum to one within 0.001, but it sums to 0.9"):
         metrics.wasserstein([0.5, 0.4], [1.0], np.zeros((2, 1)))
     with pytest.raises(ValueError, match=r"expected x\[N\]"):
         metrics.wasserstein([1.0], [1.0], np.zeros((2, 1)))

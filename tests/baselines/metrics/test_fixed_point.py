@@ -207,3 +207,18 @@ def test_discounts_near_one_take_no_more_sweeps(rng, monkeypatch, states, metric
     assert distance.max() > 1
     assert solved
     assert len(applied) < 20_000
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_probabilities_of_other_float_types(dtype):
+    rng = np.random.default_rng(0)
+    transition, reward = np.full((3, 2, 3), 1 / 3), rng.random((3, 2))
+    policy = np.full((3, 2), [1 / 3, 2 / 3])
+    coarse = policy.astype(dtype)
+    expected = metrics.mico(transition, reward, coarse.astype(float) / coarse.astype(float).sum(1, keepdims=True), 0.9)
+    given = metrics.mico(transition.astype(dtype), reward, coarse, 0.9)
+    np.testing.assert_allclose(given, expected, rtol=1e-9)
+    third = np.full(3, 1 / 3)
+    cost = rng.random((3, 3))
+    exact = metrics.wasserstein(third, third, cost)
+    assert metrics.wasserstein(third.astype(dtype), third, cost) == pytest.approx(exact, rel=1e-12)

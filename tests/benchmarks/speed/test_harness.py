@@ -121,3 +121,15 @@ class TestCommand:
     def test_a_file_that_cannot_be_written_is_an_error_before_anything_is_measured(self, tmp_path, error_of):
         (tmp_path / "file").write_text("")
         assert "cannot write to" in error_of("speed", "envs", "--json", tmp_path / "file/figures.json")
+
+    def test_only_figures_are_replaced(self, tmp_path, error_of):
+        for content in ("mine", "[1]", '{"machine": {}, "versions": {}, "spec": {}}'):
+            (tmp_path / "notes").write_text(content)
+            (tmp_path / "link").unlink(missing_ok=True)
+            (tmp_path / "link").symlink_to(tmp_path / "notes")
+            for name in ("notes", "link"):
+                line = error_of("speed", "envs", "--json", tmp_path / name)
+                assert "notes is there and not figures of `bisimgym speed`" in line
+            assert (tmp_path / "notes").read_text() == content
+        (tmp_path / "figures").write_text('{"machine": {}, "versions": {}, "rows": []}')
+        assert harness.is_figures(tmp_path / "figures")
