@@ -163,8 +163,8 @@ def test_mutated_folders_are_refused_in_one_line_or_reported(tmp_path, part):
                     mutate_files(rng, path, outside)
                 else:
                     {"value": mutate_value, "bytes": mutate_bytes, "place": mutate_place}[kind](rng, path)
-            except (FileNotFoundError, IsADirectoryError, ValueError, OSError):
-                continue  # a second mutation of what the first has taken away
+            except (ValueError, OSError, RecursionError):
+                continue  # a second mutation of what the first has left unreadable
         started = time.monotonic()
         try:
             with within(30):
@@ -174,7 +174,7 @@ def test_mutated_folders_are_refused_in_one_line_or_reported(tmp_path, part):
                 if page.is_file():
                     content = page.read_bytes()
                     assert b"c2VjcmV0" not in content
-                    assert b"<script>" not in content
+                    assert b"<script>" not in content or page.suffix != ".html"
         except UserError as error:
             lines.append(str(error))
         assert time.monotonic() - started < 30
