@@ -216,6 +216,15 @@ def reproduce(rows: Sequence[Row]) -> list[str]:
     return commands
 
 
+def repeated(rows: Sequence[Row]) -> list[str]:
+    """Return what to say of rows whose seeds all came to the same outcomes: they are not so many observations."""
+    return [
+        f"All {len(row.runs)} runs on {row.task} have the same outcomes: count them as one observation."
+        for row in rows
+        if len(row.runs) > 1 and all(run.outcomes == row.runs[0].outcomes for run in row.runs)
+    ]
+
+
 def duration(seconds: Any) -> str:
     """Return a length of time as people say it, "" if there is none."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):

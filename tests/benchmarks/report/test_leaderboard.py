@@ -280,6 +280,31 @@ def test_pictures_of_the_first_seed_that_has_any_are_shown(tmp_path):
     assert "<h3>Pictures" not in without.read_text()
 
 
+def test_pages_of_many_rows_show_the_first_and_say_where_all_are(runs, tmp_path, monkeypatch):
+    for name, most in (("SHOWN_ROWS", 3), ("DRAWN_ROWS", 2), ("SHOWN_RUNS", 2)):
+        monkeypatch.setattr(views, name, most)
+    monkeypatch.setattr(grids, "DRAWN_SEEDS", 2)
+    site = build_site(runs, tmp_path / "site").parent
+    ours = [row for row in summarize(runs) if row.task == "wide" and row.preset in ("paper", EXTERNAL)]
+    text = section_of((site / "tasks/jumping/wide.html").read_text(encoding="utf-8"), "paper")
+    assert len(re.findall('<tr data-method="', text)) == 3
+    page = (site / "tasks/jumping/wide.html").read_text(encoding="utf-8")
+    assert re.search(rf'The first 3 of {len(ours)} rows; <a href="../../data/runs.csv">all runs as CSV', page)
+    assert re.search(rf"The first 2 of {len(ours)} rows are drawn", page)
+    assert "First 2 of 3 seeds" in page
+    method = (site / "methods/jumping/randconv-pse.html").read_text(encoding="utf-8")
+    assert "The first 2 of 5 runs" in method
+    assert len(re.findall('<tr data-task="', method)) == 2
+    assert len(list((site / "data").rglob("result.json"))) == len(runs)
+
+
+def test_the_same_outcomes_under_all_seeds_are_one_observation(runs):
+    row = pick(runs, "wide", "randconv-pse")
+    assert views.repeated([row]) == []
+    same = dataclasses.replace(row, runs=[row.runs[0], dataclasses.replace(row.runs[1], outcomes=row.runs[0].outcomes)])
+    assert views.repeated([same]) == ["All 2 runs on wide have the same outcomes: count them as one observation."]
+
+
 def test_reproduce_names_task_seeds_and_variant(runs):
     row = pick(runs, "wide", "pse@alignment.weight=7.0")
     assert views.reproduce([row]) == [

@@ -50,10 +50,17 @@ def changed(value, path, new):
     return copied
 
 
+def untouched(file):
+    """The file, unless an earlier mutation made a pipe, a link or a giant of it, which would hang the test itself."""
+    if file.is_symlink() or not file.is_file() or file.stat().st_size > 10**6:
+        raise FileNotFoundError(file)
+    return file
+
+
 def mutate_value(rng, path):
     """Replace, remove or add something in a file of JSON; seal it again, or not."""
     name = rng.choice(FILES)
-    file = path / name
+    file = untouched(path / name)
     lines = file.read_text().splitlines() if name == "curve.jsonl" else [file.read_text()]
     at = rng.randrange(len(lines))
     value = json.loads(lines[at])
@@ -74,8 +81,8 @@ def mutate_value(rng, path):
 def reseal_loosely(path):
     """Seal as far as what is there can be sealed: what the strict functions refuse stays as it is."""
     try:
-        run, result = (json.loads((path / name).read_text()) for name in ("run.json", "result.json"))
-        rows = [json.loads(line) for line in (path / "curve.jsonl").read_text().splitlines()]
+        run, result = (json.loads(untouched(path / name).read_text()) for name in ("run.json", "result.json"))
+        rows = [json.loads(line) for line in untouched(path / "curve.jsonl").read_text().splitlines()]
         run["spec_digest"] = result["spec_digest"] = digest(run["spec"])
         result["record_digest"] = digest({k: v for k, v in run.items() if k not in ("spec", "spec_digest")})
         result["curve_digest"] = digest(rows)
@@ -83,12 +90,12 @@ def reseal_loosely(path):
         result["digest"] = digest({k: v for k, v in result.items() if k != "digest"})
         (path / "run.json").write_text(json.dumps(run))
         (path / "result.json").write_text(json.dumps(result))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UnicodeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FileNotFoundError):
         pass
 
 
 def mutate_bytes(rng, path):
-    file = path / rng.choice(FILES)
+    file = untouched(path / rng.choice(FILES))
     content = bytearray(file.read_bytes())
     at = rng.randrange(len(content))
     kind = rng.randrange(5)
@@ -156,8 +163,8 @@ def test_mutated_folders_are_refused_in_one_line_or_reported(tmp_path, part):
                     mutate_files(rng, path, outside)
                 else:
                     {"value": mutate_value, "bytes": mutate_bytes, "place": mutate_place}[kind](rng, path)
-            except (FileNotFoundError, IsADirectoryError, ValueError, OSError):
-                continue  # a second mutation of what the first has taken away
+            except (ValueError, OSError, RecursionError):
+                continue  # a second mutation of what the first has left unreadable
         started = time.monotonic()
         try:
             with within(30):
@@ -167,7 +174,7 @@ def test_mutated_folders_are_refused_in_one_line_or_reported(tmp_path, part):
                 if page.is_file():
                     content = page.read_bytes()
                     assert b"c2VjcmV0" not in content
-                    assert b"<script>" not in content
+                    assert b"<script>" not in content or page.suffix != ".html"
         except UserError as error:
             lines.append(str(error))
         assert time.monotonic() - started < 30
