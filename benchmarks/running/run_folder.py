@@ -31,6 +31,8 @@ except ImportError:  # Windows has no such locks; runs of one folder must then n
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
+#: The results that come with the package.
+COMMITTED = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
 
 def committed_runs() -> list[RunResult]:
     """Return the results that come with the package."""
-    return find_runs([Path(__file__).parents[1] / "results"])
+    return find_runs([COMMITTED])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

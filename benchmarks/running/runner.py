@@ -21,20 +21,23 @@ from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make
 
 
 def plan(
-    suite: Suite, tasks: Sequence[str], methods: Sequence[str], seeds: int, preset: str, variant: Mapping[str, Any]
+    suite: Suite,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    preset: str,
+    variant: Mapping[str, Any],
 ) -> list[Spec]:
     """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
 
-    Seeds count from 1, as the paper's do. Empty ``tasks`` or ``methods`` mean all of them.
+    Empty ``tasks`` or ``methods`` mean all of them; what is named twice is run once.
 
     Raises:
         UserError: for unknown names or settings.
     """
-    if seeds < 1:
-        raise UserError(f"--seeds must be at least 1, got {seeds}")
     return [
         make_spec(suite, task, method, preset, seed, variant)
-        for seed in range(1, seeds + 1)
+        for seed in dict.fromkeys(seeds)
         for task in dict.fromkeys(tasks or suite.tasks)
         for method in dict.fromkeys(methods or suite.methods)
     ]

@@ -125,6 +125,24 @@ def test_other_autoreset_modes_are_refused(mode):
         SB3VecEnv(gym.make_vec(PLAIN, num_envs=2, autoreset_mode=mode))
 
 
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", PLAIN])
+def test_the_form_that_the_message_names_works_for_every_environment(env_id):
+    with pytest.raises(ValueError, match=r"vectorization_mode=\"sync\", vector_kwargs=\{\"autoreset_mode\": \"SameStep\""):
+        SB3VecEnv(gym.vector.SyncVectorEnv([lambda: gym.make(env_id)]))
+    envs = gym.make_vec(
+        env_id, num_envs=2, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"}
+    )
+    SB3VecEnv(envs).reset()
+
+
+def test_sb3_logs_episodes_through_its_monitor_only():
+    bare = SB3VecEnv(gym.make_vec(PLAIN, num_envs=4))
+    for envs, logged in ((bare, False), (VecMonitor(bare), True)):
+        model = PPO("CnnPolicy", envs, n_steps=64, batch_size=256, n_epochs=1, device="cpu", seed=0)
+        model.learn(256)
+        assert bool(model.ep_info_buffer) is logged
+
+
 @pytest.mark.parametrize("env_id", [PLAIN, "bisimgym/JumpingTaskColors-v0"])
 def test_stock_ppo_and_dqn_run(env_id, tmp_path):
     envs = VecMonitor(SB3VecEnv(gym.make_vec(env_id, num_envs=4)))
