@@ -129,9 +129,8 @@ def _algorithms() -> dict[str, Any]:
 
     from bisimgym.baselines.learners import DQN_LEARNERS, SAC_LEARNERS
 
-    known: list[Any] = [*SAC_LEARNERS.values(), *DQN_LEARNERS.values()]
-    for package in ("stable_baselines3", "sb3_contrib"):
-        if importlib.util.find_spec(package) is not None:
-            known += vars(importlib.import_module(package)).values()
+    packages = [name for name in ("stable_baselines3", "sb3_contrib") if importlib.util.find_spec(name) is not None]
+    public = [value for name in packages for value in vars(importlib.import_module(name)).values()]
+    known = [*public, *SAC_LEARNERS.values(), *DQN_LEARNERS.values()]
     classes = [value for value in known if inspect.isclass(value) and issubclass(value, BaseAlgorithm)]
     return {algorithm.__name__: algorithm for algorithm in classes}

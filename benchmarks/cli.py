@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -198,6 +199,7 @@ def evaluate(
     from bisimgym.benchmarks.agents import resolve_agent
     from bisimgym.benchmarks.report import summary
     from bisimgym.benchmarks.running import runner
+    from bisimgym.benchmarks.running.bars import budget_bar
     from bisimgym.benchmarks.running.run_folder import make_folder
 
     chosen = load_suite(suite)
@@ -214,9 +216,11 @@ def evaluate(
         runner.check_free(chosen, one, shown, seed, budget, out)
     for one in tasks:
         command = shlex.join(["bisimgym", *sys.argv[1:]])
-        scored = runner.evaluate_agent(
-            resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}", command
-        )
+        resolved, described = resolve_agent(agent), f"Agent {agent}"
+        with budget_bar(f"{suite} {one} {shown}", budget) if budget else contextlib.nullcontext() as on_step:
+            scored = runner.evaluate_agent(
+                resolved, chosen, one, shown, out, seed, budget, described, command, on_step=on_step
+            )
         further = ", ".join(
             f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()
         )

@@ -72,11 +72,11 @@ class Estimate:
 
     def __str__(self) -> str:
         finished = len(self.specs) - len(self.to_do)
-        text = _counted(len(self.to_do)) + (f" ({finished} more are finished)" if finished else "")
+        text = counted(len(self.to_do)) + (f" ({finished} more are finished)" if finished else "")
         if len(self.to_do) == self.unknown:
             return f"{text}, of unknown length" if self.to_do else text
         beside = f"{self.jobs} side by side" if self.jobs > 1 else "one after the other"
-        more = f", and {_counted(self.unknown)} of unknown length" if self.unknown else ""
+        more = f", and {counted(self.unknown)} of unknown length" if self.unknown else ""
         return f"{text}, about {duration(self.seconds)} {beside}{more}, judged by committed runs"
 
     def check(self) -> None:
@@ -119,5 +119,6 @@ def clock(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
-def _counted(runs: int) -> str:
+def counted(runs: int) -> str:
+    """Return ``1 run``, ``2 runs``."""
     return "1 run" if runs == 1 else f"{runs} runs"

@@ -8,9 +8,11 @@ import shlex
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import gymnasium as gym
 
 from bisimgym.benchmarks.agents import check_agent
 from bisimgym.benchmarks.errors import UserError, unknown
@@ -107,6 +109,7 @@ def evaluate_agent(
     budget: int = 0,
     description: str = "",
     command: str = "",
+    on_step: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Score an outside agent on one task, and store the result if ``out`` is given.
 
@@ -118,6 +121,7 @@ def evaluate_agent(
             has ``save(path)`` is kept as ``checkpoint/agent`` in the run's folder.
         description: shown on the agent's page.
         command: that the result was made with, stored with it.
+        on_step: called with the environment steps that the agent has learned from so far.
 
     Raises:
         UserError: for unknown tasks, bad names, agents that break the protocol, and results that are already there.
@@ -137,7 +141,8 @@ def evaluate_agent(
         check_free(suite, task, name, seed, budget, out)
     try:
         if budget:
-            agent.learn(suite.training_envs(task, seed), budget, seed)
+            envs = suite.training_envs(task, seed)
+            agent.learn(_CountedSteps(envs, on_step) if on_step else envs, budget, seed)
         outcome = suite.evaluate(agent, task, seed)
     except UserError:
         raise
@@ -153,6 +158,20 @@ def evaluate_agent(
             if budget and callable(getattr(agent, "save", None)):
                 _save(agent, folder.checkpoint)
     return outcome
+
+
+class _CountedSteps(gym.vector.VectorWrapper):
+    """Tells how many steps of environments were taken, all of them together."""
+
+    def __init__(self, envs: gym.vector.VectorEnv, on_step: Callable[[int], None]):
+        super().__init__(envs)
+        self._on_step = on_step
+        self._steps = 0
+
+    def step(self, actions: Any) -> Any:
+        self._steps += self.num_envs
+        self._on_step(self._steps)
+        return super().step(actions)
 
 
 def _save(agent: Any, checkpoint: Path) -> None:

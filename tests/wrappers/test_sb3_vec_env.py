@@ -84,6 +84,18 @@ def test_time_limits_are_kept_apart_from_termination():
     assert infos[0]["terminal_observation"].tolist() == [5]
 
 
+def test_every_step_of_an_episode_is_counted():
+    """Gymnasium before 1.4 took the step after an episode's end for a reset and left it out."""
+    envs = gym.wrappers.vector.RecordEpisodeStatistics(BatchedVectorEnv(Clock(), num_envs=2))
+    envs.reset()
+    ended = []
+    for _ in range(15):
+        episodes = envs.step(np.zeros(2, dtype=int))[-1].get("episode")
+        if episodes is not None:
+            ended += [(episodes["r"].tolist(), episodes["l"].tolist())]
+    assert ended == [([5, 5], [5, 5])] * 3
+
+
 def test_gymnasiums_episode_statistics_reach_sb3():
     envs = gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec(PLAIN, num_envs=2, grid="wide"))
     adapted = SB3VecEnv(envs)
