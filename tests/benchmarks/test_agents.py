@@ -156,7 +156,9 @@ def test_the_example_that_learns_shows_how_far_it_is(tmp_path, capsys, monkeypat
     assert "markov uniform ppo: hidden states guessed" in told.out
     assert float(told.out.split("guessed ")[1].split()[0]) > 60  # a third is chance
     lines = told.err.splitlines()
-    assert any(re.fullmatch(r"markov uniform ppo learns: 10240/20480 in 0:\d\d:\d\d, about .* left", line) for line in lines)
+    assert any(
+        re.fullmatch(r"markov uniform ppo learns: 10240/20480 in 0:\d\d:\d\d, about .* left", line) for line in lines
+    )
     assert "20480/20480" in lines[-1]
     run = tmp_path / "markov/uniform/ppo/external/seed-1"
     assert PPO.load(run / "checkpoint/agent").predict(np.zeros((2, 15), dtype=np.float32))[0].shape == (2,)
