@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import torch as th
 from torch import nn
 
@@ -19,6 +22,7 @@ from bisimgym.baselines.losses.distances import (
     check_shape,
     full_precision,
     gaussian_w2,
+    huber,
 )
 from bisimgym.baselines.losses.models import check_sizes
 
@@ -79,6 +83,17 @@ def two_view_distances(model: PairModel, view: th.Tensor, second_view: th.Tensor
     return th.stack([model(view, view[permutation]), model(second_view[permutation], second_view)])
 
 
+def crossed_view_distances(
+    model: PairModel, view: th.Tensor, second_view: th.Tensor, permutation: th.Tensor
+) -> th.Tensor:
+    """Return the learned distances of a batch's pairs as the released code forms them, ``float[2, B]``.
+
+    First those of the first view, then those from the first view of one to the second view of the other. Arguments as
+    of :func:`two_view_distances`.
+    """
+    return th.stack([model(view, view[permutation]), model(view[permutation], second_view)])
+
+
 @full_precision
 def ambs_loss(
     reward_distance: th.Tensor,
@@ -98,7 +113,7 @@ def ambs_loss(
 
     What is learned: f_r is the distance of rewards and f_d that of predicted dynamics, the metric of equation 4.5 being
     ``(1 - c) f_r + c f_d``. The scale of f_d is that of the embeddings: the loss fixes none, and is content with
-    dynamics embeddings that coincide. It is the critic's loss that keeps them reward_difference.
+    dynamics embeddings that coincide. It is the critic's loss that keeps them apart.
 
     Source: Chen and Pan (2022), "Learning generalizable representations for reinforcement learning via adaptive
     meta-learner of behavioral similarities"; equations 4.7, 4.8 and 4.10 of Chen's thesis: weights outside the square
@@ -123,6 +138,69 @@ def ambs_loss(
     Raises:
         ValueError: for other shapes or a discount out of range.
     """
+    _check(reward_distance, transition_distance, balance, reward, next_mean, next_std, permutation, discount)
+    views, rows = reward_distance.shape
+    mean, std, reward, (of_reward, of_dynamics) = (x.detach() for x in (next_mean, next_std, reward, balance))
+    reward_difference = (reward - reward[permutation]).abs()
+    next_distance = discount * gaussian_w2(mean, std, mean[permutation], std[permutation], reduction)
+    reward_error, transition_error = reward_distance - reward_difference, transition_distance - next_distance
+    loss = of_reward * reward_error.square() + of_dynamics * transition_error.square()
+    distance = of_reward * reward_distance + of_dynamics * transition_distance
+    target = (of_reward * reward_difference + of_dynamics * next_distance).expand(views, rows)
+    return PairLoss.of(loss.mean(dim=1).sum(), distance, target)
+
+
+@full_precision
+def ambs_original_loss(
+    reward_distance: th.Tensor,
+    transition_distance: th.Tensor,
+    balance: th.Tensor,
+    reward: th.Tensor,
+    next_mean: th.Tensor,
+    next_std: th.Tensor,
+    permutation: th.Tensor,
+    discount: float = 0.99,
+) -> PairLoss:
+    """Return the loss of AMBS's released code: over views half the sum, over pairs the mean, of
+
+    ``((1 - c) (f_r - H(r_i - r_j)))^2 + (c (f_d - discount mean_k W2(P_ik, P_jk)))^2``
+
+    with H of :func:`~bisimgym.baselines.losses.distances.huber`. Weights are inside the squares: equal ones make the
+    loss a quarter of :func:`ambs_loss`'s for the same errors.
+
+    Source: the code of Chen and Pan (2022), as of its run script; there the metric's weight is 0.5, the views are those
+    of :func:`crossed_view_distances`, and the model is asked about the policy's mean action.
+
+    Args:
+        reward_distance, transition_distance, balance, reward, next_mean, next_std, permutation: as of
+            :func:`ambs_loss`.
+        discount: in [0, 1], multiplies W2.
+
+    Raises:
+        ValueError: for other shapes or a discount out of range.
+    """
+    _check(reward_distance, transition_distance, balance, reward, next_mean, next_std, permutation, discount)
+    mean, std, reward, (of_reward, of_dynamics) = (x.detach() for x in (next_mean, next_std, reward, balance))
+    reward_difference = huber(reward - reward[permutation])
+    next_distance = discount * gaussian_w2(mean, std, mean[permutation], std[permutation], "mean")
+    reward_error = of_reward * (reward_distance - reward_difference)
+    transition_error = of_dynamics * (transition_distance - next_distance)
+    loss = 0.5 * (reward_error.square() + transition_error.square())
+    distance = of_reward * reward_distance + of_dynamics * transition_distance
+    target = (of_reward * reward_difference + of_dynamics * next_distance).expand_as(distance)
+    return PairLoss.of(loss.mean(dim=1).sum(), distance, target)
+
+
+def _check(
+    reward_distance: th.Tensor,
+    transition_distance: th.Tensor,
+    balance: th.Tensor,
+    reward: th.Tensor,
+    next_mean: th.Tensor,
+    next_std: th.Tensor,
+    permutation: th.Tensor,
+    discount: float,
+) -> None:
     if reward_distance.ndim != 2:
         raise ValueError(f"reward_distance must be float[views, B], got shape {tuple(reward_distance.shape)}")
     check_discount(discount)
@@ -135,14 +213,6 @@ def ambs_loss(
     if permutation.dtype != th.int64 or permutation.shape != (rows,):
         shape = tuple(permutation.shape)
         raise ValueError(f"permutation must be int64[{rows}], got {permutation.dtype} of shape {shape}")
-    mean, std, reward, (of_reward, of_dynamics) = (x.detach() for x in (next_mean, next_std, reward, balance))
-    reward_difference = (reward - reward[permutation]).abs()
-    next_distance = discount * gaussian_w2(mean, std, mean[permutation], std[permutation], reduction)
-    reward_error, transition_error = reward_distance - reward_difference, transition_distance - next_distance
-    loss = of_reward * reward_error.square() + of_dynamics * transition_error.square()
-    distance = of_reward * reward_distance + of_dynamics * transition_distance
-    target = (of_reward * reward_difference + of_dynamics * next_distance).expand(views, rows)
-    return PairLoss.of(loss.mean(dim=1).sum(), distance, target)
 
 
 class AMBS(MetricLoss):
@@ -151,17 +221,29 @@ class AMBS(MetricLoss):
     With augmentation, pairs are compared in two views; without, a batch is its own second view.
 
     Args:
-        discount: of the dynamics' distance; 1 as printed.
-        reduction: of the distance of Gaussians, "norm", "rms" or "mean".
+        discount: of the dynamics' distance; ``None``: 1, as printed, and with ``form="original"`` the agent's.
+        reduction: of the distance of Gaussians, "norm", "rms" or "mean"; "mean" with ``form="original"``.
+        form: "thesis", or "original": :func:`ambs_original_loss` on :func:`crossed_view_distances`, the released code's
+            loss (which has ``metric_weight=0.5``).
     """
 
     model_kind = "gaussian"
     critic_input = Balance
 
-    def __init__(self, discount: float = 1.0, reduction: Literal["norm", "rms", "mean"] = "norm"):
+    def __init__(
+        self,
+        discount: float | None = None,
+        reduction: Literal["norm", "rms", "mean"] | None = None,
+        form: Literal["thesis", "original"] = "thesis",
+    ):
         super().__init__()
-        check_option("reduction", reduction, ("norm", "rms", "mean"))
-        self.next_discount, self.reduction = discount, reduction
+        check_option("form", form, ("thesis", "original"))
+        if reduction is None:
+            reduction = "norm" if form == "thesis" else "mean"
+        check_option("reduction", reduction, ("norm", "rms", "mean") if form == "thesis" else ("mean",))
+        if discount is not None:
+            check_discount(discount)
+        self.next_discount, self.reduction, self.form = discount, reduction, form
 
     def build(self, latent_dim, action_dim, discount, make_encoder):
         super().build(latent_dim, action_dim, discount, make_encoder)
@@ -175,22 +257,18 @@ class AMBS(MetricLoss):
     def forward(self, batch, permutation, model, generator):
         second = batch.z if batch.make_second_view is None else batch.second_view.z
         half = batch.z.shape[1] // 2
-        reward_distance = two_view_distances(self.reward_model, batch.z[:, :half], second[:, :half], permutation)
-        transition_distance = two_view_distances(
-            self.transition_model, batch.z[:, half:], second[:, half:], permutation
-        )
+        original = self.form == "original"
+        distances = crossed_view_distances if original else two_view_distances
+        reward_distance = distances(self.reward_model, batch.z[:, :half], second[:, :half], permutation)
+        transition_distance = distances(self.transition_model, batch.z[:, half:], second[:, half:], permutation)
         mean, std = batch.predicted(model)
-        loss = ambs_loss(
-            reward_distance,
-            transition_distance,
-            batch.critic_input.weights(),
-            batch.rewards,
-            mean,
-            std,
-            permutation,
-            self.next_discount,
-            reduction=self.reduction,
-        )
+        data = (batch.critic_input.weights(), batch.rewards, mean, std, permutation)
+        if original:
+            discount = self.discount if self.next_discount is None else self.next_discount
+            loss = ambs_original_loss(reward_distance, transition_distance, *data, discount)
+        else:
+            discount = 1.0 if self.next_discount is None else self.next_discount
+            loss = ambs_loss(reward_distance, transition_distance, *data, discount, reduction=self.reduction)
         return loss, {}
 
     def distance(self, x, y):
@@ -204,4 +282,10 @@ class AMBS(MetricLoss):
 class AMBSSAC(MetricSAC):
     """SAC with AMBS. With ``augmentation``, pairs are compared in two views, as in the publication."""
 
-    defaults = {"metric": AMBS, "metric_weight": 1.0, "features_dim": 100, "learning_rate": 5e-4}
+    defaults = {
+        "metric": AMBS,
+        "metric_weight": 1.0,
+        "features_dim": 100,
+        "learning_rate": 5e-4,
+        "encoder_optimizer": "separate",
+    }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import torch as th
 
 from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
@@ -121,7 +124,13 @@ class DBC(MetricLoss):
         return l1_distance(x, y) if self.form == "paper" else huber(x - y).mean(dim=-1)
 
 
-_DEFAULTS = {"metric": DBC, "metric_weight": 0.5, "self_prediction": 1.0, "reward_prediction": 1.0}
+_DEFAULTS = {
+    "metric": DBC,
+    "metric_weight": 0.5,
+    "self_prediction": 1.0,
+    "reward_prediction": 1.0,
+    "encoder_optimizer": "separate",
+}
 
 
 class DBCSAC(MetricSAC):

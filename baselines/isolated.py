@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -32,9 +35,11 @@ from tqdm import tqdm
 from bisimgym.baselines.core.actions import action_features
 from bisimgym.baselines.core.auxiliary import soft_update
 from bisimgym.baselines.core.encoder_pair import EncoderPair, channels_first, extractor_for
+from bisimgym.baselines.core.env_checks import check_action_space, check_finite, check_observation_space
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
+from bisimgym.baselines.core.replacing import replaceable_archive
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
@@ -116,6 +121,9 @@ class IsolatedRepresentation:
         seed: int = 0,
         device: th.device | str = "auto",
     ):
+        check_observation_space(type(self).__name__, observation_space)
+        if isinstance(action_space, spaces.Discrete):  # others need no bounds: nothing here acts
+            check_action_space(type(self).__name__, action_space, spaces.Discrete)
         #: What makes an object like this one, untrained.
         self.settings = {
             "observation_space": observation_space,
@@ -249,10 +257,14 @@ class IsolatedRepresentation:
             return (l2_distance if metric is None else metric.distance)(first, second).cpu().numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a zip file: :meth:`fit` of what :meth:`load` returns goes on as it would have here."""
+        """Write everything to a zip file: :meth:`fit` of what :meth:`load` returns goes on as it would have here.
+
+        Raises:
+            FileExistsError: if something is there that is no model.
+        """
         twister = self.rng.bit_generator.state["state"]
         save_to_zip_file(
-            os.fspath(path),
+            os.fspath(replaceable_archive(path)),
             data=self.settings,
             params={name: getattr(self, name).state_dict() for name in _PARTS},
             pytorch_variables={
@@ -302,6 +314,8 @@ class IsolatedRepresentation:
         if isinstance(data, Transitions):
             count = count_of(data)
             check_actions(data.actions, self.encoders.action_space)
+            for what in ("observations", "next_observations", "rewards"):
+                check_finite(what, getattr(data, what), "in the transitions")
             return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
         if not isinstance(data, ReplayBuffer):
             raise ValueError(

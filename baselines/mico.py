@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import torch as th
 
 from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC

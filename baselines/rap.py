@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import torch as th
 from torch import nn
 
@@ -143,7 +146,13 @@ class RAP(MetricLoss):
         return rap_distance(x, y, self.beta)
 
 
-_DEFAULTS = {"metric": RAP, "metric_weight": 0.5, "self_prediction": 1e-4, "features_dim": 100}
+_DEFAULTS = {
+    "metric": RAP,
+    "metric_weight": 0.5,
+    "self_prediction": 1e-4,
+    "features_dim": 100,
+    "encoder_optimizer": "separate",
+}
 
 
 class RAPSAC(MetricSAC):

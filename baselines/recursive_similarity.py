@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import torch as th
 from torch import nn
 from torch.nn import functional as F
@@ -183,4 +186,10 @@ class RecursiveSimilarity(MetricLoss):
 class RSSDQN(MetricDQN):
     """DQN with recursive state similarity, for finite action spaces."""
 
-    defaults = {"metric": RecursiveSimilarity, "metric_weight": 1.0, "norm": "none", "features_dim": 128}
+    defaults = {
+        "metric": RecursiveSimilarity,
+        "metric_weight": 1.0,
+        "norm": "none",
+        "features_dim": 128,
+        "encoder_optimizer": "separate",
+    }

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import torch as th
 
 from bisimgym.baselines.core.metric_learning import MetricSAC
@@ -26,6 +29,7 @@ from bisimgym.baselines.losses.distances import (
     l1_distance,
     l2_distance,
     pairs,
+    safe_sqrt,
 )
 from bisimgym.baselines.losses.models import InverseModel
 from bisimgym.baselines.losses.norms import cap_norm, norm_radius
@@ -46,9 +50,10 @@ def inverse_dynamics_loss(predicted: th.Tensor, action: th.Tensor) -> th.Tensor:
 
 @full_precision
 def intrinsic_reward(next_mean: th.Tensor, next_z: th.Tensor, weight: float = 1.0, cap: float = 5.0) -> th.Tensor:
-    """Return ``weight min(cap, 0.5 mean_k (mean_k - z'_k)^2)``, ``float[B]`` without gradient.
+    """Return ``0.5 weight min(cap, mean_k (mean_k - z'_k)^2)``, ``float[B]`` without gradient.
 
-    To be added to rewards when transitions are stored. The authors' runs on DeepMind Control have ``cap=0.1``.
+    To be added to rewards when transitions are stored. It is at most half of the cap, as in the authors' code, whose
+    runs on DeepMind Control have ``cap=0.1``.
 
     Args:
         next_mean: ``float[B, D]``, the predicted next embedding; ``next_z``: ``float[B, D]``, the embedding it had.
@@ -62,7 +67,7 @@ def intrinsic_reward(next_mean: th.Tensor, next_z: th.Tensor, weight: float = 1.
         raise ValueError(f"next_mean must be float[B, D], got shape {tuple(next_mean.shape)}")
     check_shape("next_z", next_z, tuple(next_mean.shape))
     error = (next_mean - next_z).detach().square().mean(dim=-1)
-    return weight * (0.5 * error).clamp(max=cap)
+    return weight * 0.5 * error.clamp(max=cap)
 
 
 @full_precision
@@ -74,7 +79,7 @@ def robust_dbc_loss(
     permutation: th.Tensor | None,
     discount: float = 0.99,
     *,
-    norm: Literal["huber", "study", "l1", "l2"] = "huber",
+    norm: Literal["huber", "study", "l1", "l1-original", "l2"] = "huber",
     reward_weight: float = 1.0,
     clamp: float | None = None,
 ) -> PairLoss:
@@ -87,8 +92,10 @@ def robust_dbc_loss(
         l1      ||z_i - z_j||_1; |r_i - r_j|; ||mean_i - mean_j||_1 + ||std_i - std_j||_1
         l2      ||z_i - z_j||_2; |r_i - r_j|; W2(P_i, P_j)
 
-    "huber" is the released code's default and squares small distances; "l1" on a deterministic process learns the
-    on-policy bisimulation metric exactly, and "l2" does where the metric is Euclidean.
+    "l1-original" is "l1" with the released code's distance of the predictions, the square root of
+    ``||mean_i - mean_j||_1^2 + ||std_i - std_j||_1^2``. "huber" is the released code's default and squares small
+    distances; "l1" on a deterministic process learns the on-policy bisimulation metric exactly, as there
+    "l1-original" does, and "l2" does where the metric is Euclidean.
 
     Args:
         z, reward, next_mean, next_std, permutation, discount, reward_weight, clamp: as in
@@ -99,16 +106,19 @@ def robust_dbc_loss(
         ValueError: for other shapes (the released code broadcasts rewards [B, 1] to B x B in its L1 and L2 modes), a
             discount out of range or an unknown norm.
     """
-    check_option("norm", norm, ("huber", "study", "l1", "l2"))
+    check_option("norm", norm, ("huber", "study", "l1", "l1-original", "l2"))
     check_batch(z, permutation, discount, reward, next_mean=next_mean, next_std=next_std)
     z_i, z_j = pairs(z, permutation)
     r_i, r_j = pairs(reward.detach(), permutation)
     mean_i, mean_j = pairs(next_mean.detach(), permutation)
     std_i, std_j = pairs(next_std.detach(), permutation)
 
-    if norm == "l1":
+    if norm in ("l1", "l1-original"):
         distance = l1_distance(z_i, z_j)
-        next_distance = l1_distance(mean_i, mean_j) + l1_distance(std_i, std_j)
+        of_means, of_deviations = l1_distance(mean_i, mean_j), l1_distance(std_i, std_j)
+        next_distance = (
+            of_means + of_deviations if norm == "l1" else safe_sqrt(of_means.square() + of_deviations.square())
+        )
         reward_difference = (r_i - r_j).abs()
     elif norm == "l2":
         distance = l2_distance(z_i, z_j)
@@ -150,14 +160,14 @@ class RobustDBC(MetricLoss):
 
     def __init__(
         self,
-        norm: Literal["huber", "study", "l1", "l2"] = "huber",
+        norm: Literal["huber", "study", "l1", "l1-original", "l2"] = "huber",
         inverse_weight: float = 0.05,
         bonus_weight: float = 1.0,
         bonus_cap: float = 0.1,
         max_reward: float = 1.0,
     ):
         super().__init__()
-        check_option("norm", norm, ("huber", "study", "l1", "l2"))
+        check_option("norm", norm, ("huber", "study", "l1", "l1-original", "l2"))
         self.max_reward = max_reward
         self.norm, self.inverse_weight = norm, inverse_weight
         self.bonus_weight, self.bonus_cap = bonus_weight, bonus_cap
@@ -183,8 +193,8 @@ class RobustDBC(MetricLoss):
         return intrinsic_reward(mean, batch.next_z, self.bonus_weight, self.bonus_cap)
 
     def distance(self, x, y):
-        if self.norm in ("l1", "l2"):
-            return l1_distance(x, y) if self.norm == "l1" else l2_distance(x, y)
+        if self.norm in ("l1", "l1-original", "l2"):
+            return l2_distance(x, y) if self.norm == "l2" else l1_distance(x, y)
         return huber(x - y).mean(dim=-1)
 
 
@@ -197,4 +207,5 @@ class RobustDBCSAC(MetricSAC):
         "norm": "cap",
         "self_prediction": 1.0,
         "reward_prediction": 1.0,
+        "encoder_optimizer": "separate",
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import torch as th
 
 from bisimgym.baselines.core.metric_learning import MetricSAC

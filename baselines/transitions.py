@@ -45,5 +45,7 @@ def check_actions(actions: np.ndarray, space: spaces.Space) -> None:
     width = int(np.prod(array.shape[1:]))
     if width != (1 if isinstance(space, spaces.Discrete) else action_dim(space)):
         raise ValueError(f"actions must be those of {space}, got {array.dtype}{list(array.shape)}")
-    if isinstance(space, spaces.Discrete) and not ((array >= 0) & (array < space.n)).all():
-        raise ValueError(f"actions must be from 0 to {space.n - 1}, got {array.min()} to {array.max()}")
+    if isinstance(space, spaces.Discrete) and not ((array >= 0) & (array < space.n) & (array == np.rint(array))).all():
+        raise ValueError(f"actions must be integers from 0 to {space.n - 1}, got {array.min()} to {array.max()}")
+    if isinstance(space, spaces.Box) and not np.isfinite(array).all():
+        raise ValueError(f"actions must be finite numbers of {space}")

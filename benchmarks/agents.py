@@ -6,9 +6,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import sys
+import sysconfig
+import threading
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +42,61 @@ def resolve_agent(spec: str) -> Any:
     if spec not in entries:
         known = f"; installed agents: {', '.join(sorted(entries))}" if entries else "; no agents are installed"
         raise UserError(f"agent {spec!r} is not known{known}: {_FORMS}")
-    try:
+    with agent_code(f"agent {spec!r} ({entries[spec].value}) does not load"):
         factory = entries[spec].load()
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"agent {spec!r} ({entries[spec].value}) does not load: {error}") from error
     return _call(factory, spec)
+
+
+@contextmanager
+def agent_code(what: str) -> Iterator[None]:
+    """Run code of an agent: whatever it raises becomes one line that says what failed and where, an exit as well.
+
+    Only a ``KeyboardInterrupt`` goes through, which nobody can tell from the user's own.
+
+    Raises:
+        UserError: for whatever else the code raises; it is a ``UserError`` already where the package complains of it.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # sys.exit is no Exception, and agents may make more of these
+        shown = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UserError(f"{what}: {shown} ({_where(error)})") from error
+
+
+def _where(error: BaseException) -> str:
+    """Return file and line of an agent's failure: the deepest in code that is neither installed nor of this package."""
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
+    package = Path(__file__).resolve().parents[1]  # from a clone, examples lie in it too
+    libraries += [str(package / name) for name in ("envs", "wrappers", "baselines", "benchmarks")]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(library) for library in libraries)]
+    where = (own or frames)[-1]
+    return f"{where.filename}:{where.lineno}"
+
+
+@contextmanager
+def time_limit(seconds: float, what: str) -> Iterator[None]:
+    """End this process, with one line and exit code 2, if the block takes longer; 0 for no limit.
+
+    A thread of its own does it, so that no agent can catch or delay it, asleep or at work. Only code of C that never
+    lets other threads run (it holds the interpreter's lock) cannot be ended so. Processes that the agent started go on.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        if not ended.wait(seconds):
+            sys.stdout.flush()
+            print(f"error: {what} took longer than --timeout {seconds:g} seconds", file=sys.stderr, flush=True)
+            os._exit(2)
+
+    if seconds:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def check_agent(agent: Any, needs_learn: bool = False) -> None:
@@ -73,7 +128,9 @@ def _import_factory(spec: str) -> Callable[[], Any]:
         ) from None
     except (ValueError, TypeError) as error:
         raise UserError(f"agent {spec!r}: {error}; {_FORMS}") from None
-    except Exception as error:
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a module may exit
         raise UserError(f"agent {spec!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
@@ -89,10 +146,8 @@ def _find_modules_here() -> None:
 
 
 def _call(factory: Callable[[], Any], spec: str) -> Any:
-    try:
+    with agent_code(f"agent {spec!r}: the factory failed"):
         agent = factory()
-    except Exception as error:
-        raise UserError(f"agent {spec!r}: the factory failed: {type(error).__name__}: {error}") from error
     check_agent(agent)
     return agent
 
@@ -117,10 +172,8 @@ def _load_sb3(spec: str) -> Any:
     _find_modules_here()  # the model's own networks may be defined there
     # No transition is needed to act: a replay of hindsight would ask for an environment, a large one for memory.
     without_replay: dict[str, Any] = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1000}
-    try:
+    with agent_code(f"agent {spec!r}: {file} does not load as {algorithm}"):
         return known[algorithm].load(path, device="auto", custom_objects=without_replay)
-    except Exception as error:
-        raise UserError(f"agent {spec!r}: {file} does not load as {algorithm}: {error}") from error
 
 
 def _algorithms() -> dict[str, Any]:

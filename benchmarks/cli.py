@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import json
-import shlex
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -193,10 +195,13 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Name in tables (default: from the spec).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 1,
     budget: Annotated[int, typer.Option(help="Environment steps that the agent may learn for first.")] = 0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that the agent may take on each task, learning included (0: no limit).")
+    ] = 0,
     out: OutFolder = Path("runs"),
 ) -> None:
     """Score an outside agent on a suite. Each task gets a fresh agent."""
-    from bisimgym.benchmarks.agents import resolve_agent
+    from bisimgym.benchmarks.agents import resolve_agent, time_limit
     from bisimgym.benchmarks.report import summary
     from bisimgym.benchmarks.running import runner
     from bisimgym.benchmarks.running.bars import budget_bar
@@ -209,15 +214,19 @@ def evaluate(
             raise unknown("task", one, chosen.tasks)
     if budget < 0 or seed < 0:
         raise UserError(f"--budget and --seed must not be negative, got {budget} and {seed}")
+    if not 0 <= timeout <= threading.TIMEOUT_MAX:
+        raise UserError(f"--timeout must be from 0 to {threading.TIMEOUT_MAX:g} seconds, got {timeout:g}")
     shown = name or agent.rpartition("/")[2].removesuffix(".zip").rpartition(":")[2]
+    out = out.resolve()  # the agent may change the folder
     make_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     for one in tasks:  # before an agent learns on the first task for hours
         runner.check_free(chosen, one, shown, seed, budget, out)
     for one in tasks:
-        command = shlex.join(["bisimgym", *sys.argv[1:]])
-        resolved, described = resolve_agent(agent), f"Agent {agent}"
-        with budget_bar(f"{suite} {one} {shown}", budget) if budget else contextlib.nullcontext() as on_step:
+        command = runner.machine.command_text(sys.argv[1:])
+        bar = budget_bar(f"{suite} {one} {shown}", budget) if budget else contextlib.nullcontext()
+        with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()), bar as on_step:
+            resolved, described = resolve_agent(agent), f"Agent {agent}"
             scored = runner.evaluate_agent(
                 resolved, chosen, one, shown, out, seed, budget, described, command, on_step=on_step
             )
@@ -261,11 +270,15 @@ def speed(
         list[str] | None, typer.Option(metavar="ENV_ID", help="With envs: only this one (default: all but MuJoCo's).")
     ] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Take the processor's time, not the wall's: on a machine in use.")
+    ] = False,
 ) -> None:
     """Measure steps, updates and solutions per second, beside a peer or a bound. Takes minutes.
 
     Environments count whole episodes: their resets are in the figures.
     """
+    from bisimgym.baselines.core.replacing import replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder, write_json
     from bisimgym.benchmarks.speed import harness
 
@@ -274,9 +287,10 @@ def speed(
     if not seconds >= 0:
         raise UserError(f"--seconds must not be negative, got {seconds:g}")
     if json_ is not None:
+        json_ = replaceable_file(json_, "figures of `bisimgym speed`", harness.is_figures)
         make_folder(json_.parent)
     console = Console()
-    figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console)
+    figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console, cpu_time)
     harness.show(what, figures, console)
     if json_ is not None:
         write_json(json_, figures)
@@ -290,10 +304,13 @@ def landscape(
     seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
 ) -> None:
     """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
+    from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
 
     trained = langevin_pictures.load_model(model)
+    for name in langevin_pictures.FILES:  # before they are drawn
+        replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
     make_folder(out)
     try:
         figures = langevin_pictures.figures(trained, task, seed)
@@ -316,11 +333,32 @@ def doctor() -> None:
 
 
 def _print_error(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    # Names of files and agents may hold what moves the cursor of a terminal.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(f"error: {shown}", file=sys.stderr)
+
+
+#: What stands for characters that the output's encoding lacks; other ones become question marks.
+_PLAIN = {"\u00b1": "+-", "\u2013": "-", "\u2026": "...", "\u00d7": "x", "\u2022": "*", "\u2501": "-"}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
+
+
+def _show_in_any_encoding() -> None:
+    """Let standard output and errors replace what their encoding cannot show: work that is done must not fail then."""
+    codecs.register_error("bisimgym-plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="bisimgym-plain")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 2 and one line for a mistake of the user."""
+    _show_in_any_encoding()
     command = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="bisimgym", standalone_mode=False)

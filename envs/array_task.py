@@ -10,12 +10,15 @@ them with the same functions, so that single and vector rollouts agree, seed for
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gymnasium as gym
 import numpy as np
 
+from bisimgym.envs.checks import integer, reset_options, taken_action
 from bisimgym.envs.drawing import Window
 
 if TYPE_CHECKING:
@@ -62,11 +65,19 @@ class ArrayTask(Protocol[State]):
     def optimal_action(self, state: State) -> np.ndarray:
         """Return an optimal action in each state."""
 
-    def optimal_return(self, state: State) -> np.ndarray:
-        """Return ``float64[N]``: the undiscounted return of the oracle from the start of each episode."""
+    def optimal_return(self, state: State, limit: int | None = None) -> np.ndarray:
+        """Return ``float64[N]``: the undiscounted return of the oracle from the start of each episode.
 
-    def random_return(self, state: State) -> np.ndarray:
-        """Return ``float64[N]``: the expected return of uniformly random actions from the start of each episode."""
+        Args:
+            limit: the time limit in force, steps, beside what the task itself ends by; None is none.
+        """
+
+    def random_return(self, state: State, limit: int | None = None) -> np.ndarray:
+        """Return ``float64[N]``: the expected return of uniformly random actions from the start of each episode.
+
+        Args:
+            limit: as of :meth:`optimal_return`.
+        """
 
     def frame(self, state: State, index: int) -> np.ndarray:
         """Return an image of state ``index`` for people, ``uint8[H, W, 3]``."""
@@ -109,17 +120,20 @@ def observation_of(observations: Any, index: int) -> Any:
     return observations[index]
 
 
-def invalid_action(action: Any, space: gym.Space) -> ValueError:
-    return ValueError(f"action {action!r} is not in {space}")
-
-
 class BatchedEnv(gym.Env):
-    """The N = 1 view of an array task."""
+    """The N = 1 view of an array task.
+
+    Args:
+        task: the array task.
+        render_mode: ``None``, "rgb_array" or "human".
+        max_episode_steps: a time limit that the environment keeps itself, steps; ``gym.make`` keeps its own in a
+            wrapper.
+    """
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 15}
     task: Any
 
-    def __init__(self, task: ArrayTask, render_mode: str | None = None):
+    def __init__(self, task: ArrayTask, render_mode: str | None = None, max_episode_steps: int | None = None):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode must be None or one of {self.metadata['render_modes']}, got {render_mode!r}")
         self.task = task
@@ -128,13 +142,18 @@ class BatchedEnv(gym.Env):
         self.observation_space = task.observation_space
         self.action_space = task.action_space
         self.state: Any = None
+        self.max_episode_steps = time_limit(max_episode_steps)
+        self._limit = self.max_episode_steps  # the lowest in force in this episode
+        self._steps = 0
         self._ended = False
         self._window: Any = None
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
+        options = _scalars(reset_options(options))
         super().reset(seed=seed)
-        self.state = self.task.initial(draw_seeds([self.np_random]), _scalars(options or {}))
-        self._ended = False
+        self.state = self.task.initial(draw_seeds([self.np_random]), options)
+        self._limit = min((limit for limit in (self.max_episode_steps, *_limits_around(self)) if limit), default=None)
+        self._steps, self._ended = 0, False
         if self.render_mode == "human":
             self.render()
         return observation_of(self.task.observe(self.state), 0), _row(self.task.reset_info(self.state), 0)
@@ -143,11 +162,14 @@ class BatchedEnv(gym.Env):
         self._require_reset("step")
         if self._ended:
             raise gym.error.ResetNeeded("the episode has ended: call reset() before step()")
-        if not self.action_space.contains(action):
-            raise invalid_action(action, self.action_space)
-        self.state, reward, terminated, truncated = self.task.transition(self.state, np.asarray(action)[None])
+        action = taken_action(action, self.action_space)
+        self.state, reward, terminated, truncated = self.task.transition(self.state, action[None])
+        self._steps += 1
+        if self.max_episode_steps is not None and self._steps >= self.max_episode_steps:
+            truncated[:] = True  # also where the episode terminates, as gymnasium's TimeLimit does
         self._ended = bool(terminated[0] or truncated[0])
-        has_info = self._ended or self.task.informs_every_step
+        cut_off = self._limit is not None and self._steps >= self._limit
+        has_info = self._ended or cut_off or self.task.informs_every_step
         info = _row(self.task.final_info(self.state), 0) if has_info else {}
         if self.render_mode == "human":
             self.render()
@@ -178,14 +200,14 @@ class BatchedEnv(gym.Env):
         return self.task.optimal_action(self.state)[0]
 
     def optimal_return(self) -> float:
-        """Return the oracle's undiscounted return from the start of the current episode."""
+        """Return the oracle's undiscounted return from the start of the current episode, under its time limit."""
         self._require_reset("optimal_return")
-        return float(self.task.optimal_return(self.state)[0])
+        return float(self.task.optimal_return(self.state, self._limit)[0])
 
     def random_return(self) -> float:
-        """Return the expected undiscounted return of uniformly random actions from the start of the episode."""
+        """Return the expected undiscounted return of uniformly random actions, from and under the same."""
         self._require_reset("random_return")
-        return float(self.task.random_return(self.state)[0])
+        return float(self.task.random_return(self.state, self._limit)[0])
 
     def _require_reset(self, what: str) -> None:
         if self.state is None:
@@ -193,6 +215,30 @@ class BatchedEnv(gym.Env):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_window": None}
+
+
+def time_limit(max_episode_steps: Any) -> int | None:
+    """Return a checked time limit: steps, or None for none (-1, which ``gym.make`` takes, means that too)."""
+    if max_episode_steps is None or max_episode_steps == -1:
+        return None
+    return integer("max_episode_steps", max_episode_steps, 1, hint=", or None")
+
+
+def _limits_around(env: gym.Env) -> list[int]:
+    """Return the time limits of the wrappers that are resetting ``env``.
+
+    Gymnasium tells an environment neither of its wrappers nor of the limit that ``gym.make`` was given: they are
+    only to be met above it in the stack of calls.
+    """
+    limits: list[int] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is gym.wrappers.TimeLimit.reset.__code__:
+            wrapper = frame.f_locals["self"]
+            if wrapper.unwrapped is env:
+                limits.append(wrapper._max_episode_steps)
+        frame = frame.f_back
+    return limits
 
 
 def _scalars(options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,8 +12,8 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from bisimgym.envs.array_task import ArrayTask, BatchedEnv, draw_seeds, invalid_action, observation_of, put, select
-from bisimgym.envs.checks import integer
+from bisimgym.envs.array_task import ArrayTask, BatchedEnv, draw_seeds, observation_of, put, select, time_limit
+from bisimgym.envs.checks import integer, reset_options, taken_action
 
 
 class BatchedVectorEnv(VectorEnv):
@@ -21,6 +21,14 @@ class BatchedVectorEnv(VectorEnv):
 
     ``infos`` follow Gymnasium: arrays with a mask under ``_name``; with ``SAME_STEP`` autoreset the last observations
     are in ``infos["final_obs"]`` (an object array) and the last infos in ``infos["final_info"]``.
+
+    Args:
+        task: the array task.
+        num_envs: N.
+        render_mode: ``None`` or "rgb_array".
+        autoreset_mode: "SameStep", "NextStep" or "Disabled".
+        max_episode_steps: time limit in steps beside what the task itself ends by, or None.
+        disable_env_checker: taken because ``gym.make`` takes it; there is no checker to switch off.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}
@@ -32,12 +40,16 @@ class BatchedVectorEnv(VectorEnv):
         num_envs: int = 1,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
+        disable_env_checker: bool | None = None,
     ):
         num_envs = integer("num_envs", num_envs, 1)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode of a vector environment must be None or 'rgb_array', got {render_mode!r}")
         self.task = task
         self.num_envs = num_envs
+        self.max_episode_steps = time_limit(max_episode_steps)
+        self._steps = np.zeros(num_envs, dtype=np.int64)
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "render_fps": task.render_fps, "autoreset_mode": self.autoreset_mode}
@@ -72,7 +84,7 @@ class BatchedVectorEnv(VectorEnv):
             options: the task's options (a value for all, or an array with one for each), and ``reset_mask``,
                 ``bool[N]``: which sub-environments to reset (the rest go on).
         """
-        options = dict(options or {})
+        options = reset_options(options)
         mask = _reset_mask(options.pop("reset_mask", None), self.num_envs)
         if self.state is None and not mask.all():
             raise gym.error.ResetNeeded("the first reset() must reset every sub-environment: leave out 'reset_mask'")
@@ -86,9 +98,7 @@ class BatchedVectorEnv(VectorEnv):
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         self._require_reset("step")
-        actions = np.asarray(actions)
-        if not self.action_space.contains(actions):
-            raise invalid_action(actions, self.action_space)
+        actions = taken_action(actions, self.action_space)
         waiting = self._ended
         if self.autoreset_mode is AutoresetMode.DISABLED and waiting.any():
             raise gym.error.ResetNeeded(
@@ -96,6 +106,9 @@ class BatchedVectorEnv(VectorEnv):
                 "disabled: call reset(options={'reset_mask': ...}) first"
             )
         self.state, reward, terminated, truncated = self.task.transition(self.state, actions)
+        if self.max_episode_steps is not None:
+            self._steps += 1
+            truncated |= self._steps >= self.max_episode_steps  # also on terminal steps, as gymnasium's TimeLimit does
         infos: dict[str, Any] = {}
         if waiting.any():  # NEXT_STEP: the action of an ended episode is ignored and a new one starts
             rows = np.flatnonzero(waiting)
@@ -141,12 +154,12 @@ class BatchedVectorEnv(VectorEnv):
     def optimal_return(self) -> np.ndarray:
         """Return ``float64[N]``: the oracle's undiscounted return from the start of each current episode."""
         self._require_reset("optimal_return")
-        return self.task.optimal_return(self.state)
+        return self.task.optimal_return(self.state, self.max_episode_steps)
 
     def random_return(self) -> np.ndarray:
         """Return ``float64[N]``: the expected return of uniformly random actions from the start of each episode."""
         self._require_reset("random_return")
-        return self.task.random_return(self.state)
+        return self.task.random_return(self.state, self.max_episode_steps)
 
     def _require_reset(self, what: str) -> None:
         if self.state is None:
@@ -155,6 +168,7 @@ class BatchedVectorEnv(VectorEnv):
     def _start(self, rows: np.ndarray, options: Mapping[str, Any], infos: dict[str, Any]) -> None:
         """Start new episodes in ``rows`` and write their infos."""
         started = self.new_episodes(rows, options)
+        self._steps[rows] = 0
         self.state = started if len(rows) == self.num_envs else put(self.state, rows, started)
         _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
 
@@ -198,10 +212,15 @@ class BatchedVectorEnv(VectorEnv):
             self._rngs, self._seeds = [m[0] for m in made], [m[1] for m in made]
 
 
+#: The arguments of a vector environment that its tasks do not see.
+_OF_THE_VECTOR = ("num_envs", "render_mode", "autoreset_mode", "max_episode_steps", "disable_env_checker")
+
+
 class TaskVectorEnv(BatchedVectorEnv):
     """Many environments of a class, which a subclass names: ``class ManyEnv(TaskVectorEnv, of=OneEnv)``.
 
-    Its arguments are ``num_envs``, those of ``OneEnv`` and ``autoreset_mode``; its docstring is that of ``OneEnv``.
+    Its arguments are ``num_envs``, those of ``OneEnv``, ``autoreset_mode`` and those of ``gym.make``, which
+    ``gym.make_vec`` hands on to native vector environments; its docstring is that of ``OneEnv``.
     """
 
     _of: type[BatchedEnv]
@@ -215,13 +234,17 @@ class TaskVectorEnv(BatchedVectorEnv):
             of_one = inspect.signature(of).parameters.values()
             single = [p.replace(default=defaults.get(p.name, p.default)) for p in of_one]
             cls._of, cls.__doc__ = of, of.__doc__
-            cls.__signature__ = inspect.Signature([vector["num_envs"], *single, vector["autoreset_mode"]])
+            known = {p.name for p in single}
+            own = [vector[name] for name in _OF_THE_VECTOR[1:] if name not in known]
+            cls.__signature__ = inspect.Signature([vector["num_envs"], *single, *own])
 
     def __init__(self, *args: Any, **kwargs: Any):
         bound = self.__signature__.bind(*args, **kwargs)
         bound.apply_defaults()
         single = dict(bound.arguments)
-        own = {name: single.pop(name) for name in ("num_envs", "render_mode", "autoreset_mode")}
+        own = {name: single.pop(name) for name in _OF_THE_VECTOR}
+        if own["max_episode_steps"] is None:  # for gym.make, None is the registered limit and -1 is none
+            own["max_episode_steps"] = self.__signature__.parameters["max_episode_steps"].default
         super().__init__(self._of(**single).task, **own)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bisimgym.envs.array_task import concatenate, select
+from bisimgym.envs.checks import integer, probabilities, real_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,8 @@ class FiniteMDP:
 
     Attributes:
         transition: ``float64[S, A, S]`` probabilities, or ``int64[S, A]`` next states of a deterministic process.
-        reward: ``float64[S, A]`` expected rewards.
+            Probabilities may be given in any type; see :func:`bisimgym.envs.checks.probabilities`.
+        reward: ``float64[S, A]`` expected rewards, given in any type.
         terminal: ``bool[S]``.
         state_names: S strings.
         offsets: the first state of each part, if the process is a union of several (see :meth:`union`). By
@@ -38,6 +40,13 @@ class FiniteMDP:
     offsets: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
+        # Own copies: what their maker does to the arrays later must not reach a checked process.
+        given = np.array(self.transition)
+        is_next_states = given.ndim == 2 and np.issubdtype(given.dtype, np.integer)
+        transition = given.astype(np.int64) if is_next_states else given
+        arrays = {"transition": transition, "reward": real_array("reward", self.reward)}
+        for name, array in {**arrays, "terminal": np.array(self.terminal)}.items():
+            object.__setattr__(self, name, array)
         if self.reward.ndim != 2 or 0 in self.reward.shape:
             raise ValueError(f"reward must be [S, A] with S, A >= 1, got shape {self.reward.shape}")
         states, actions = self.reward.shape
@@ -48,7 +57,7 @@ class FiniteMDP:
         if self.offsets[0] != 0 or (np.diff((*self.offsets, states)) <= 0).any():
             raise ValueError(f"offsets must rise from 0 and stay below {states}, got {self.offsets}")
         _check(np.isfinite(self.reward), "reward must be finite", self.reward)
-        if self.deterministic:
+        if is_next_states:
             if self.transition.shape != (states, actions):
                 raise ValueError(f"next states must be [{states}, {actions}], got {self.transition.shape}")
             inside = (self.transition >= 0) & (self.transition < states)
@@ -57,9 +66,7 @@ class FiniteMDP:
         else:
             if self.transition.shape != (states, actions, states):
                 raise ValueError(f"transition must be [{states}, {actions}, {states}], got {self.transition.shape}")
-            _check(self.transition >= 0, "transition must be probabilities, non-negative", self.transition)
-            total = self.transition.sum(axis=2)
-            _check(np.abs(total - 1) <= 1e-8, "every transition[s, a] must sum to one", total)
+            object.__setattr__(self, "transition", probabilities("transition", self.transition))
             stays = (self.transition[np.arange(states), :, np.arange(states)] == 1).all(axis=1)
         wrong = self.terminal & (~stays | (self.reward != 0).any(axis=1))
         if wrong.any():
@@ -78,23 +85,53 @@ class FiniteMDP:
 
     @property
     def deterministic(self) -> bool:
-        return bool(np.issubdtype(self.transition.dtype, np.integer))
+        return self.transition.ndim == 2
 
     def next_values(self, values: np.ndarray) -> np.ndarray:
         """Return ``float64[S, A]``: the expected value of the next state."""
         return values[self.transition] if self.deterministic else self.transition @ values
 
     def policy_values(self, policy: np.ndarray, discount: float, tolerance: float | None = None) -> np.ndarray:
-        """Return ``float64[S]``: the values of a policy, ``float64[S, A]``, by fixed-point iteration.
+        """Return ``float64[S]``: the values of a policy, ``float[S, A]`` probabilities, by fixed-point iteration.
 
         They are within ``tolerance`` of the exact ones (default: 1e-10, or what float64 can certify if that is more).
         """
-        policy = np.asarray(policy)
-        if policy.shape != self.reward.shape:
-            raise ValueError(f"policy must be [{self.num_states}, {self.num_actions}], got {policy.shape}")
-        total = policy.sum(axis=1)
-        _check((policy >= 0).all(axis=1) & (np.abs(total - 1) <= 1e-5), "policy rows must be probabilities", total)
+        policy = self._policy(policy)
         return self._iterate(lambda q: (policy * q).sum(axis=1), discount, tolerance)
+
+    def policy_returns(self, policy: np.ndarray, steps: int) -> np.ndarray:
+        """Return ``float64[S]``: the expected undiscounted returns of a policy, ``float[S, A]``, in so many steps."""
+        policy, values = self._policy(policy), np.zeros(self.num_states)
+        for _ in range(integer("steps", steps, 0)):
+            new = (policy * (self.reward + self.next_values(values))).sum(axis=1)
+            if np.array_equal(new, values):
+                break
+            values = new
+        return values
+
+    def unlimited_return(self, policy: np.ndarray, start: int) -> float:
+        """Return the expected undiscounted return of a policy, ``float[S, A]``, from a state to a terminal one.
+
+        Raises:
+            ValueError: if from some state that it meets, no terminal state is ever met.
+        """
+        policy = self._policy(policy)
+        met = self.reachable_states(start, policy)
+        met = met[~self.terminal[met]]
+        row = np.full(self.num_states, -1)
+        row[met] = np.arange(len(met))
+        system = np.eye(len(met))
+        for action in range(self.num_actions):
+            if self.deterministic:
+                to = row[self.transition[met, action]]  # terminal states, whose value is 0, are in no row
+                system[to >= 0, to[to >= 0]] -= policy[met, action][to >= 0]
+            else:
+                system -= policy[met, action, None] * self.transition[met, action][:, met]
+        try:
+            values = np.linalg.solve(system, (policy * self.reward)[met].sum(axis=1))
+        except np.linalg.LinAlgError:
+            raise ValueError(f"the policy may stay among states from {start} that never end: give a limit") from None
+        return float(values[row[start]]) if len(met) and row[start] >= 0 else 0.0
 
     def optimal_values(self, discount: float, tolerance: float | None = None) -> np.ndarray:
         """Return ``float64[S]``: the optimal values, by value iteration, as exact as :meth:`policy_values`."""
@@ -123,13 +160,11 @@ class FiniteMDP:
 
         Args:
             start: state numbers (default: ``offsets``, the first state of each part).
-            policy: ``float64[S, A]``; only actions that it takes count (default: all actions).
+            policy: ``float[S, A]`` probabilities; only actions that it takes count (default: all actions).
         """
-        taken = np.ones(self.reward.shape, dtype=bool) if policy is None else np.asarray(policy) > 0
+        taken = np.ones(self.reward.shape, dtype=bool) if policy is None else self._policy(policy) > 0
         reached = np.zeros(self.num_states, dtype=bool)
         frontier = np.atleast_1d(np.array(self.offsets if start is None else start, dtype=np.int64))
-        if taken.shape != self.reward.shape:
-            raise ValueError(f"policy must be [{self.num_states}, {self.num_actions}], got {taken.shape}")
         if ((frontier < 0) | (frontier >= self.num_states)).any():
             raise ValueError(f"start must be states from 0 to {self.num_states - 1}, got {start}")
         while len(frontier):
@@ -140,6 +175,12 @@ class FiniteMDP:
                 next_states = (self.transition[frontier] * taken[frontier, :, None]).sum(axis=(0, 1)).nonzero()[0]
             frontier = np.unique(next_states[~reached[next_states]])
         return reached.nonzero()[0]
+
+    def _policy(self, policy: Any) -> np.ndarray:
+        """Return a policy as ``float64[S, A]`` with rows that sum to one."""
+        if np.shape(policy) != self.reward.shape:
+            raise ValueError(f"policy must be [{self.num_states}, {self.num_actions}], got {np.shape(policy)}")
+        return probabilities("policy", policy)
 
     @staticmethod
     def union(processes: Mapping[str, FiniteMDP]) -> FiniteMDP:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +19,24 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from bisimgym.baselines.core.actions import action_features
+from bisimgym.baselines.core.env_checks import (
+    check_action_space,
+    check_finite,
+    check_observation_space,
+    check_replay,
+    check_step,
+)
 from bisimgym.baselines.core.latents import LatentBatch
-from bisimgym.baselines.core.loss_log import LossLog
+from bisimgym.baselines.core.loss_log import DivergedError, LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.core.replacing import replaceable_archive
 
 #: Updates between statistics that are expensive to compute.
 STATISTICS_EVERY = 100
+
+#: Who steps the encoder for auxiliary losses: the optimizer of the algorithm's loss, or one of their own.
+ENCODER_OPTIMIZERS = ("shared", "separate")
 
 #: A function of ``float[B, C, H, W]`` images in [0, 1] and a generator on their device.
 Augmentation = Callable[[th.Tensor, th.Generator], th.Tensor]
@@ -57,22 +69,33 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     Args:
         encoder_tau: soft-update rate of the target encoder; ``None``: it follows the rest of its network.
         augmentation: of preprocessed observations; observations and next observations are drawn independently.
+        encoder_optimizer: who steps the encoder for auxiliary losses. "shared": the algorithm's optimizer, in one
+            backward pass with the algorithm's loss. "separate": after the algorithm's step, an optimizer of their own,
+            of the same class and settings, on the losses of the encoder that has moved. Adam scales a shared gradient
+            as a whole, so that large auxiliary losses leave the algorithm's little; two optimizers step in full each.
         precision: of the encoder's passes, "float32", "bfloat16" or "auto"; everything else is float32.
     """
+
+    #: The class of action spaces that the algorithm takes.
+    action_space_class: type[gym.Space]
 
     def __init__(
         self,
         *args: Any,
         encoder_tau: float | None = None,
         augmentation: Augmentation | None = None,
+        encoder_optimizer: str = "shared",
         precision: str = "float32",
         _init_setup_model: bool = True,
         **kwargs: Any,
     ):
         if encoder_tau is not None and not 0 < encoder_tau <= 1:
             raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
+        if encoder_optimizer not in ENCODER_OPTIMIZERS:
+            raise ValueError(f"encoder_optimizer must be one of {list(ENCODER_OPTIMIZERS)}, got {encoder_optimizer!r}")
         super().__init__(*args, **{**kwargs, "_init_setup_model": False})
         self.encoder_tau, self.augmentation = encoder_tau, augmentation
+        self.encoder_optimizer = encoder_optimizer
         self._asked_precision = precision
         # Files of this package fill it in, those of SB3 do not.
         self._saved_by = type(self).__name__ if _init_setup_model else "another algorithm"
@@ -88,6 +111,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             raise ValueError(
                 "a vector environment of Gymnasium must be wrapped: bisimgym.wrappers.sb3_vec_env.SB3VecEnv(envs)"
             )
+        check_observation_space(cls.__name__, env.observation_space)
+        check_action_space(cls.__name__, env.action_space, cls.action_space_class)
         return super()._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
@@ -105,6 +130,15 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             )
         super()._setup_model()
         self.augmentation_stream = RandomStream(0 if self.seed is None else int(self.seed))
+        self.own_encoder_optimizer: th.optim.Optimizer | None = None
+        if self.encoder_optimizer == "separate":
+            parameters = list(self.encoders()[0].parameters())
+            if not parameters:
+                raise ValueError("encoder_optimizer='separate' needs an encoder with parameters to train, got none")
+            policy: Any = self.policy
+            self.own_encoder_optimizer = policy.optimizer_class(
+                parameters, lr=self.lr_schedule(1), **policy.optimizer_kwargs
+            )
 
     def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
         """Return the encoder and its slowly moving copy."""
@@ -119,18 +153,69 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         raise NotImplementedError
 
     def auxiliary_losses(self, batch: LatentBatch) -> dict[str, th.Tensor]:
-        """Return losses, by name and weighted, that are minimized with the critic's: a method's place to add some."""
+        """Return losses, by name and weighted, that are minimized beside the critic's: a method's place to add some."""
         return {}
 
     def auxiliary_optimizers(self) -> list[th.optim.Optimizer]:
         """Return the optimizers of what auxiliary losses train beside the encoder."""
         return []
 
+    def minimize(
+        self,
+        loss: th.Tensor,
+        optimizer: th.optim.Optimizer,
+        batch: LatentBatch | None,
+        max_grad_norm: float | None = None,
+    ) -> dict[str, th.Tensor]:
+        """Take the steps of the algorithm's loss and of the auxiliary losses, and return the latter by name.
+
+        Args:
+            loss: of the algorithm, computed from the batch.
+            optimizer: of what the loss trains, the encoder among it.
+            batch: of the auxiliary losses; ``None``: there are none.
+            max_grad_norm: largest norm of the gradients of each optimizer, or ``None``.
+        """
+        if self.own_encoder_optimizer is None or batch is None:
+            auxiliary = {} if batch is None else self.auxiliary_losses(batch)
+            total = sum(auxiliary.values(), start=loss)
+            self.optimize(total, [optimizer, *self.auxiliary_optimizers()], max_grad_norm)
+            return auxiliary
+        self.optimize(loss, [optimizer], max_grad_norm)
+        auxiliary = self.auxiliary_losses(batch.encoded_again())
+        if auxiliary:
+            total = th.stack(list(auxiliary.values())).sum()
+            self.optimize(total, [self.own_encoder_optimizer, *self.auxiliary_optimizers()], max_grad_norm)
+        return auxiliary
+
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """As SB3's; losses of the last updates are recorded at the end."""
         learned = super().learn(*args, **kwargs)
-        self._losses.flush(self.logger)
+        self._flush()
         return learned
+
+    def _flush(self, cause: Exception | None = None) -> None:
+        """Record losses; one that is not finite is blamed on the training only if the replay is sound."""
+        try:
+            self._losses.flush(self.logger, cause)
+        except DivergedError:
+            if self.replay_buffer is not None:
+                check_replay(self.replay_buffer)
+            raise
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._setup_learn(*args, **kwargs)
+        check_finite("observation", self._last_obs, "at the reset")
+        return prepared
+
+    def _store_transition(
+        self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: Any, infos: Any
+    ) -> None:
+        normalizer = self._vec_normalize_env  # which may clip what is infinite
+        observation, given = new_obs, reward
+        if normalizer is not None:
+            observation, given = normalizer.get_original_obs(), normalizer.get_original_reward()
+        check_step(observation, given, dones, infos, self.num_timesteps)
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Do some gradient updates.
@@ -142,7 +227,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             DivergedError: if a loss is not finite.
         """
         self.policy.set_training_mode(True)
-        self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers()])
+        own = [] if self.own_encoder_optimizer is None else [self.own_encoder_optimizer]
+        self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers(), *own])
         for number in range(self._n_updates, self._n_updates + gradient_steps):
             assert self.replay_buffer is not None
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
@@ -151,13 +237,13 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
                 losses = self.update(data, number)
             except ValueError as error:
                 # PyTorch's distributions refuse parameters that are not finite: say which loss was the first.
-                self._losses.flush(self.logger, error)
+                self._flush(error)
                 raise
             if self.record_statistics:
                 losses |= self.statistics()
             self._losses.add(number, losses)
             if self._losses.is_due():
-                self._losses.flush(self.logger)
+                self._flush()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
@@ -167,7 +253,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         return {"encoder_gradient_norm": th.nn.utils.get_total_norm(gradients)} if gradients else {}
 
     def dump_logs(self) -> None:
-        self._losses.flush(self.logger)
+        self._flush()
         super().dump_logs()
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -175,7 +261,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         try:
             return super().collect_rollouts(*args, **kwargs)
         except ValueError as error:
-            self._losses.flush(self.logger, error)
+            self._flush(error)
             raise
 
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
@@ -221,9 +307,18 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
                 th.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
             optimizer.step()
 
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """As SB3's, but what is there is replaced only if it is a model.
+
+        Raises:
+            FileExistsError: for anything else that is there.
+        """
+        super().save(replaceable_archive(path) if isinstance(path, str | os.PathLike) else path, *args, **kwargs)
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_losses"]
+        return [*super()._excluded_save_params(), "_losses", "own_encoder_optimizer"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, variables = super()._get_torch_save_params()
-        return [*state_dicts, "augmentation_stream"], variables
+        own = [] if self.own_encoder_optimizer is None else ["own_encoder_optimizer"]
+        return [*state_dicts, "augmentation_stream", *own], variables

@@ -6,6 +6,7 @@ of their episodes and all random streams as well; these functions keep them too.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import inspect
 import io
@@ -22,16 +23,21 @@ import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from bisimgym.baselines.core.replacing import followed, replaceable_folder
+
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 
 _MODEL, _REST = "model.zip", "rest.pkl.gz"
-_OLD = "-old"
+#: Part of the names of the hidden folders that saving makes beside a checkpoint, and the end of that of the old one.
+_HIDDEN, _OLD = "-bisimgym-", "-old"
 
 
 def save_checkpoint(
     model: OffPolicyAlgorithm, folder: str | os.PathLike[str], with_env: bool = True, compress: bool = False
 ) -> None:
     """Write all that training goes on from into a folder, which is replaced as a whole and never half written.
+
+    Only a checkpoint or an empty folder is replaced. A link is followed, and stays.
 
     A kill at the wrong moment leaves hidden folders beside it: :func:`recover_checkpoint` puts them in order.
 
@@ -42,9 +48,10 @@ def save_checkpoint(
         compress: whether to compress the replay: images of few colours take a hundredth of the room.
 
     Raises:
+        FileExistsError: if there is a file, or a folder with anything but a checkpoint. Nothing is written then.
         TypeError: if the environments cannot be pickled (a simulator in another process, say).
     """
-    folder = Path(folder)
+    folder = replaceable_folder(folder, "a checkpoint of bisimgym", _checkpoint_files)
     folder.parent.mkdir(parents=True, exist_ok=True)
     rest: dict[str, Any] = {
         "replay_buffer": model.replay_buffer,
@@ -58,7 +65,7 @@ def save_checkpoint(
             f"the environments of this model cannot be pickled ({error}): an exact checkpoint needs that. Use "
             "with_env=False, which goes on from new episodes"
         ) from error
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_HIDDEN}", dir=folder.parent))
     try:
         model.save(temporary / _MODEL)
         with gzip.open(temporary / _REST, "wb", compresslevel=1 if compress else 0) as file:
@@ -70,11 +77,26 @@ def save_checkpoint(
             old = temporary.with_name(temporary.name + _OLD)
             folder.rename(old)
             temporary.rename(folder)
-            shutil.rmtree(old)
+            _remove(old)
         else:
             temporary.rename(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # made above: nobody else's
+
+
+def _checkpoint_files(folder: Path) -> tuple[str, ...] | None:
+    """Return the files of a whole checkpoint, or None if it is none."""
+    files = (_MODEL, _REST)
+    return files if all((folder / name).is_file() and not (folder / name).is_symlink() for name in files) else None
+
+
+def _remove(folder: Path) -> None:
+    """Remove a hidden folder and the files of a checkpoint in it; whatever else has got there stays."""
+    if folder.is_dir():
+        for name in (_MODEL, _REST):
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def recover_checkpoint(folder: str | os.PathLike[str]) -> None:
@@ -83,15 +105,18 @@ def recover_checkpoint(folder: str | os.PathLike[str]) -> None:
     Args:
         folder: of the checkpoint, which nobody else may be writing.
     """
-    folder = Path(folder)
-    hidden = [path for path in folder.parent.glob(f".{folder.name}-*") if path.is_dir()]
+    folder = followed(folder)
+    if not folder.parent.is_dir():
+        return
+    prefix = f".{folder.name}{_HIDDEN}"
+    hidden = [path for path in folder.parent.iterdir() if path.name.startswith(prefix) and path.is_dir()]
     for old in hidden:
         # The one that was there moves away when the new one is whole.
         if old.name.endswith(_OLD) and not folder.exists():
             new = old.with_name(old.name.removesuffix(_OLD))
             (new if new.exists() else old).rename(folder)
     for path in hidden:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
 
 
 def load_checkpoint(

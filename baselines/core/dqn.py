@@ -67,7 +67,7 @@ class EncoderDQNMultiInputPolicy(EncoderDQNPolicy):
 
 
 class AuxiliaryDQN(AuxiliaryLosses, DQN):
-    """SB3's DQN with room for auxiliary losses, in one backward pass with that of the Q network.
+    """SB3's DQN with room for auxiliary losses, in one backward pass with that of the Q network or in one of their own.
 
     With these arguments at their defaults, parameters are those of SB3's DQN, to the bit.
 
@@ -79,6 +79,8 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
         **kwargs: of :class:`AuxiliaryLosses` (an ``encoder_tau`` moves the target encoder after every update) and of
             SB3's DQN.
     """
+
+    action_space_class = spaces.Discrete
 
     def __init__(
         self,
@@ -120,9 +122,7 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
             target_q = batch.rewards.unsqueeze(1) + (1 - data.dones) * batch.discounts * next_q
         current_q = self.q_net.q_net(batch.z).gather(1, data.actions.long())
         losses = {"loss": F.smooth_l1_loss(current_q, target_q)}
-        auxiliary = self.auxiliary_losses(batch)
-        total = sum(auxiliary.values(), start=losses["loss"])
-        self.optimize(total, [self.policy.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
+        losses |= self.minimize(losses["loss"], self.policy.optimizer, batch, self.max_grad_norm)
         if self.encoder_tau is not None:
             soft_update(*self.encoders(), self.encoder_tau)
-        return losses | auxiliary
+        return losses

@@ -140,9 +140,17 @@ class ImageExtractor(BaseFeaturesExtractor):
         if normalized_image and np.argmin(observation_space.shape) == 2:
             raise ValueError(f"images must have their channels first, [C, H, W], got {observation_space}")
         channels, height, width = observation_space.shape
-        convolutions = _convolutions(_architecture_for(architecture, height, width), (channels, height, width))
-        with th.no_grad():
-            count = convolutions(th.zeros(1, channels, height, width)).shape[1]
+        name = _architecture_for(architecture, height, width)
+        try:
+            convolutions = _convolutions(name, (channels, height, width))
+            with th.no_grad():
+                count = convolutions(th.zeros(1, channels, height, width)).shape[1]
+        except (RuntimeError, ValueError) as error:  # of PyTorch, for kernels larger than what there is
+            raise ValueError(
+                f"images of {height} x {width} pixels are too small for architecture {name!r} ({error}): scale them, "
+                "choose another of 'coordconv' (from 4 x 4 pixels), 'jumping' and 'sac-ae' (from 20 x 20), or use "
+                "MLPExtractor (policy 'MlpPolicy'), which flattens them"
+            ) from None
         super().__init__(observation_space, features_dim or count)
         self.convolutions = convolutions
         self.linear = nn.Identity() if features_dim is None else nn.Linear(count, features_dim)
@@ -175,6 +183,11 @@ class DictExtractor(BaseFeaturesExtractor):
         cap_radius: float = CAP_RADIUS,
         normalized_image: bool = False,
     ):
+        if not isinstance(observation_space, spaces.Dict):
+            raise ValueError(
+                f"DictExtractor needs a dictionary of spaces, got {observation_space}: use ImageExtractor (policy "
+                "'CnnPolicy') for images and MLPExtractor ('MlpPolicy') for vectors"
+            )
         super().__init__(observation_space, features_dim)
         parts: dict[str, nn.Module] = {}
         count = 0

@@ -94,6 +94,12 @@ class LatentBatch:
         with th.no_grad():
             return model.mixture(self.members(model))
 
+    def encoded_again(self) -> LatentBatch:
+        """Return the batch for an encoder that has moved since; what its target made of the batch is kept."""
+        again = replace(self)
+        vars(again).update({name: vars(self)[name] for name in ("target_z", "next_target_z") if name in vars(self)})
+        return again
+
     @cached_property
     def second_view(self) -> LatentBatch:
         """The same transitions in a second view, augmented independently.

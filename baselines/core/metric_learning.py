@@ -171,7 +171,8 @@ class MetricLearning(AuxiliaryLosses):
 
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
         batch = super().encoded(data)
-        batch.trains_next = self.representation.trains_next
+        # With two optimizers no loss but the auxiliary ones, on a batch of their own, trains it.
+        batch.trains_next = self.representation.trains_next and self.own_encoder_optimizer is None
         bonus = self.representation.bonus(batch)
         if bonus is not None:
             batch.rewards = batch.rewards + bonus
@@ -184,6 +185,7 @@ class MetricLearning(AuxiliaryLosses):
                 f"gamma was set to {self.gamma} after the metric had been built with {built_with}: metrics keep their "
                 "discount; give gamma at construction or to load()"
             )
+        batch.trains_next = self.representation.trains_next
         losses = self.representation(batch)
         if self.record_statistics:
             self._last_z = batch.z.detach()

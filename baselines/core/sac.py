@@ -133,7 +133,7 @@ class EncoderMultiInputPolicy(EncoderSACPolicy):
 
 
 class AuxiliarySAC(AuxiliaryLosses, SAC):
-    """SB3's SAC with room for auxiliary losses, in one backward pass with the critic's.
+    """SB3's SAC with room for auxiliary losses, in one backward pass with the critic's or in one of their own.
 
     With a policy of SB3 and these arguments at their defaults, parameters are those of SB3's SAC, to the bit. With
     :class:`EncoderSACPolicy`, embeddings of a batch are computed once and shared: the actor's loss takes those that the
@@ -145,12 +145,13 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         actor_period: updates per update of actor and temperature.
         target_update_interval: updates per update of targets. Counted over the whole training, where SB3 starts again
             in every call of ``train``.
-        max_grad_norm: largest norm of the gradients of the critic (with the encoder), of the auxiliary networks and of
-            the actor, each; ``None`` is no limit.
+        max_grad_norm: largest norm of the gradients of the critic (with the encoder), of the auxiliary networks, of the
+            encoder where it has an optimizer of its own, and of the actor, each; ``None`` is no limit.
         **kwargs: of :class:`AuxiliaryLosses`, of which all need an encoder policy, and of SB3's SAC.
     """
 
     policy: Any  # SB3's, or one with an encoder
+    action_space_class = spaces.Box
 
     def __init__(
         self,
@@ -181,6 +182,8 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         return batch
 
     def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
+        if not isinstance(self.policy, EncoderSACPolicy):
+            raise ValueError("encoder_optimizer='separate' needs a policy with an encoder (EncoderSACPolicy)")
         return self.policy.encoder, self.policy.encoder_target
 
     def statistics(self) -> dict[str, th.Tensor]:
@@ -195,11 +198,10 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         if self.use_sde:
             self.actor.reset_noise()
         losses: dict[str, th.Tensor] = {}
-        auxiliary: dict[str, th.Tensor] = {}
+        batch: LatentBatch | None = None
         # What the networks take: embeddings, or with SB3's policies the observations themselves.
         if self._encodes:
             batch = self.encoded(data)
-            auxiliary = self.auxiliary_losses(batch)
             policy = self.policy
             z, z_actor = policy.critic_input(batch.z), batch.z.detach()
             next_z_actor, next_z_target = batch.next_z, policy.critic_input_target(batch.next_target_z)
@@ -230,9 +232,7 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             target_q = rewards + (1 - data.dones) * self.discounts_of(data) * next_q
         errors = [F.mse_loss(q, target_q) for q in self.critic(z, data.actions)]
         losses["critic_loss"] = 0.5 * th.stack(errors).sum()
-        losses |= auxiliary
-        total = sum(auxiliary.values(), start=losses["critic_loss"])
-        self.optimize(total, [self.critic.optimizer, *self.auxiliary_optimizers()], self.max_grad_norm)
+        losses |= self.minimize(losses["critic_loss"], self.critic.optimizer, batch, self.max_grad_norm)
 
         if update_actor:
             z_critic = self.policy.critic_input(z_actor).detach() if self._encodes else z_actor

@@ -85,6 +85,7 @@ class Settings(TypedDict, total=False):
     model_weight_decay: float
     encoder_tau: float | None
     augmentation: Augmentation | None
+    encoder_optimizer: str
     precision: str
     buffer_size: int
     learning_starts: int

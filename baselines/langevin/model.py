@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 
+from bisimgym.baselines.core.replacing import replaceable_file
 from bisimgym.baselines.langevin.dynamics import Underdamped
 from bisimgym.baselines.langevin.energy import Energy
 from bisimgym.baselines.langevin.process import LatentProcess
@@ -210,7 +212,12 @@ class NeuralLangevinDynamics(LatentProcess):
         return self._paths(th.stack(states, dim=1))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write settings, as JSON, and weights to a file, which holds no code."""
+        """Write settings, as JSON, and weights to a file, which holds no code.
+
+        Raises:
+            FileExistsError: if something is there that is no such file, see :mod:`bisimgym.baselines.core.replacing`.
+        """
+        path = replaceable_file(path, "a model", _is_model)
         content = {"settings": json.dumps(self.settings), "own_energy": self.own_energy, "weights": self.state_dict()}
         save_tensors(path, content)
 
@@ -265,3 +272,7 @@ class NeuralLangevinDynamics(LatentProcess):
             row, frame, channel = np.argwhere(~np.isfinite(array))[0]
             raise ValueError(f"signals must be finite: number {row}, frame {frame}, channel {channel} is not")
         return th.as_tensor(array, device=self.device)
+
+
+def _is_model(file: Path) -> bool:
+    return {"settings", "own_energy", "weights"} <= set(th.load(file, map_location="cpu", weights_only=True))

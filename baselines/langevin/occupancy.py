@@ -21,6 +21,7 @@ import torch as th
 
 from bisimgym.baselines.langevin.energy import Energy, as_points, frozen, positive
 from bisimgym.baselines.langevin.landscape import Wells, assign_wells
+from bisimgym.envs.checks import probabilities
 
 #: Share of the starting distribution that may be left when a chain's samples begin to count.
 _MIXED = 0.01
@@ -248,6 +249,25 @@ def empirical_weights(labels: Any, num_wells: int) -> np.ndarray:
     return counts / counts.sum() if counts.sum() else np.full(num_wells, np.nan)
 
 
+def matched_weights(weights: Any, matching: Any) -> np.ndarray:
+    """Return the weights of states, ``float64[S]``: those of their wells, 0 for states without one.
+
+    Args:
+        weights: ``float[K]``, of wells.
+        matching: ``int[S]``, the well of each state or -1, see
+            :func:`~bisimgym.baselines.langevin.segmentation.best_permutation`.
+
+    Raises:
+        ValueError: for a matching of another shape, out of range or with a well twice.
+    """
+    weights, matching = np.asarray(weights, dtype=np.float64), np.asarray(matching)
+    used = matching[matching >= 0].tolist()
+    in_range = matching.ndim == 1 and matching.min() >= -1 and matching.max() < len(weights)
+    if not in_range or len(set(used)) < len(used):
+        raise ValueError(f"matching must name wells from 0 to {len(weights) - 1} once, or -1, got {matching.tolist()}")
+    return np.where(matching >= 0, np.append(weights, 0.0)[matching], 0.0)
+
+
 def matched_l1(weights: Any, stationary: Any, matching: Any) -> float:
     """Return the l1 distance of weights of wells from the true distribution over states, from 0 to 2.
 
@@ -258,21 +278,17 @@ def matched_l1(weights: Any, stationary: Any, matching: Any) -> float:
     Args:
         weights: ``float[K]``.
         stationary: ``float[S]``, pi.
-        matching: ``int[S]``, the well of each state or -1, see
-            :func:`~bisimgym.baselines.langevin.segmentation.best_permutation`.
+        matching: ``int[S]``, the well of each state or -1, as in :func:`matched_weights`.
 
     Raises:
         ValueError: for shapes that differ, or a matching out of range or with a well twice.
     """
-    weights, stationary = np.asarray(weights, dtype=np.float64), np.asarray(stationary, dtype=np.float64)
+    weights, stationary = np.asarray(weights, dtype=np.float64), probabilities("stationary", stationary)
     matching = np.asarray(matching)
     if stationary.ndim != 1 or matching.shape != stationary.shape:
         raise ValueError(f"stationary and matching must both be [S], got {stationary.shape} and {matching.shape}")
-    used = matching[matching >= 0]
-    if matching.min() < -1 or matching.max() >= len(weights) or len(set(used.tolist())) != len(used):
-        raise ValueError(f"matching must name wells from 0 to {len(weights) - 1} once, or -1, got {matching.tolist()}")
-    of_states = np.where(matching >= 0, np.append(weights, 0.0)[matching], 0.0)
-    others = np.delete(weights, used)
+    of_states = matched_weights(weights, matching)
+    others = np.delete(weights, matching[matching >= 0])
     return float(np.abs(of_states - stationary).sum() + others.sum())
 
 

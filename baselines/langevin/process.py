@@ -33,13 +33,20 @@ class Terms(NamedTuple):
 
     Attributes:
         reconstruction: ``float[B]``, ``-log p(y | z)`` of whole sequences.
-        kl: ``float[B]``, divergence of paths and initial states from the prior.
+        path_kl: ``float[B]``, divergence of paths from the prior, given where they start.
+        start_kl: ``float[B]``, divergence of initial states from the prior.
         positions: ``float[T, B, d]``.
     """
 
     reconstruction: th.Tensor
-    kl: th.Tensor
+    path_kl: th.Tensor
+    start_kl: th.Tensor
     positions: th.Tensor
+
+    @property
+    def kl(self) -> th.Tensor:
+        """Divergence of the whole posterior from the prior, ``float[B]``."""
+        return self.path_kl + self.start_kl
 
 
 class LatentProcess(nn.Module):
@@ -75,7 +82,7 @@ class LatentProcess(nn.Module):
         self.prior_mean = nn.Parameter(th.zeros(state_dim))
         self.prior_log_std = nn.Parameter(th.zeros(state_dim))
         self.decoder = linear(config.latent_dim, config.data_dim, generator)
-        self.log_std = nn.Parameter(th.full((config.data_dim,), float(config.log_std)))
+        self.log_std = nn.Parameter(th.full((config.data_dim,), float(config.log_std)), requires_grad=config.learn_std)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -151,8 +158,8 @@ class LatentProcess(nn.Module):
         white = (signals - self.decoder(positions)) / std
         constant = signals.shape[0] * (std.log().sum() + 0.5 * np.log(2 * np.pi) * len(std))
         reconstruction = white.square().sum(dim=(0, 2)) / 2 + constant
-        kl = path_kl(whitened) + gaussian_kl(mean, log_std, self.prior_mean, self.prior_log_std)
-        return Terms(reconstruction, kl, positions)
+        start = gaussian_kl(mean, log_std, self.prior_mean, self.prior_log_std)
+        return Terms(reconstruction, path_kl(whitened), start, positions)
 
     def _posterior(self, state: th.Tensor, contexts: th.Tensor, noise: th.Tensor | None) -> tuple[th.Tensor, th.Tensor]:
         """Return states ``float[T, B, S]`` and whitened controls ``float[(T - 1) * substeps, B, d]``.

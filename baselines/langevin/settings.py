@@ -33,7 +33,8 @@ class ModelSettings:
         context: size of the contexts.
         control_units: of each hidden layer of the control network.
         control_scale: of its initial output.
-        log_std: initial logarithm of the decoder's noise, learned per channel.
+        log_std: initial logarithm of the decoder's noise, per channel.
+        learn_std: whether that noise is learned.
         min_std: lower bound of that noise.
         step: time units between frames.
         substeps: steps of the chain per frame. More of them come closer to the differential equation, and to
@@ -59,6 +60,7 @@ class ModelSettings:
     control_units: int = 64
     control_scale: float = 0.2
     log_std: float = -0.2
+    learn_std: bool = True
     min_std: float = 1e-2
     step: float = 0.1
     substeps: int = 1
@@ -73,6 +75,8 @@ class ModelSettings:
         check_integer("seed", self.seed, 0)
         for name in ("beta", "step", "min_std", "confinement", "control_scale"):
             positive(name, getattr(self, name))
+        if not isinstance(self.learn_std, bool):
+            raise ValueError(f"learn_std must be true or false, got {self.learn_std!r}")
         if not np.isfinite(self.log_std):
             raise ValueError(f"log_std must be finite, got {self.log_std!r}")
         meaningless = {"overdamped": ("inverse_mass", "integrator"), "underdamped": ()}
@@ -92,9 +96,14 @@ class TrainingSettings:
         long_window: frames of each from then on.
         long_updates: 0 to ``updates``.
         learning_rate: of Adam. It rises for ``warm_up`` updates and falls by half a cosine to 5 % of this.
+        rate_decay: instead of the cosine, what the learning rate is multiplied by after every update; None: the cosine.
         warm_up: at least 0.
+        path_weight: of the divergence of paths, not of their starts. 1 is the paper's formula and the exact bound; 2 is
+            what the authors' code comes to, which leaves the 1/2 of ``|u|^2 / 2`` out. The more it is, the less of a
+            path is the control's doing. In runs with 2 the energy said better how often states are visited, and paths
+            followed the signal less well.
         kl_warm_up: updates in which the weight of the KL divergence rises from 0.02 to 1.
-        clip: largest norm of a gradient; inf for no clipping.
+        clip: largest norm of a gradient; inf or None for no clipping.
         curvature_penalty: weight of the mean of ``max(s - 1, 0)^2`` along the encoded paths, where s is the largest
             eigenvalue of ``diag(curvature_gain) Hess E`` (see :class:`~.dynamics.Kernel`; at 2 a well is unstable).
         weight_average: decay, per update, of an exponential average of the weights over the second half of the
@@ -114,9 +123,11 @@ class TrainingSettings:
     learning_rate: float = 6e-3
     warm_up: int = 50
     kl_warm_up: int = 200
-    clip: float = 1.0
+    clip: float | None = 1.0
     curvature_penalty: float = 0.0
     weight_average: float = 0.995
+    path_weight: float = 1.0
+    rate_decay: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -127,8 +138,10 @@ class TrainingSettings:
             raise ValueError(f"long_updates must be at most updates={self.updates}, got {self.long_updates}")
         for name, fits, allowed in (
             ("learning_rate", 0 < self.learning_rate < math.inf, "positive"),
-            ("clip", self.clip > 0, "positive (inf for no clipping)"),
+            ("rate_decay", self.rate_decay is None or 0 < self.rate_decay <= 1, "in (0, 1], or None for a cosine"),
+            ("clip", self.clip is None or self.clip > 0, "positive (inf or None for no clipping)"),
             ("curvature_penalty", 0 <= self.curvature_penalty < math.inf, "at least 0"),
+            ("path_weight", 0 < self.path_weight < math.inf, "positive (1: the exact bound, 2: the authors' code)"),
             ("weight_average", 0 <= self.weight_average < 1, "in [0, 1)"),
         ):
             if not fits:

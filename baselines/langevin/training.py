@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.loss_log import DivergedError
+from bisimgym.baselines.core.replacing import replaceable_file
 from bisimgym.baselines.langevin.process import LatentProcess
 from bisimgym.baselines.langevin.settings import TrainingSettings, check_integer
 
@@ -37,7 +38,8 @@ class History:
     """What happened in a training, update by update.
 
     Attributes:
-        loss: ``float64[U]``, what was minimized: ``reconstruction + kl_weight * kl`` and the penalty.
+        loss: ``float64[U]``, what was minimized: ``reconstruction + kl_weight * kl``, in which paths count
+            ``path_weight`` times, and the penalty.
         reconstruction: ``float64[U]``, ``-log p(y | z)`` in nats per frame.
         kl: ``float64[U]``, divergence of the paths from the prior in nats per frame.
         kl_weight: ``float64[U]``.
@@ -80,8 +82,12 @@ def train(
     check_integer("checkpoint_every", checkpoint_every, 1)
     if settings.curvature_penalty and model.energy is None:
         raise ValueError("curvature_penalty is for an energy, which the general dynamics has none of: set it to 0")
+    if log_path is not None:
+        log_path = replaceable_file(log_path, "a log of a training", _is_log)
+    if checkpoint_path is not None:
+        checkpoint_path = replaceable_file(checkpoint_path, "the state of a training", _is_state)
     training = _Training(model, signals, settings)
-    if checkpoint_path is not None and Path(checkpoint_path).exists():
+    if checkpoint_path is not None and Path(checkpoint_path).exists() and Path(checkpoint_path).stat().st_size:
         training.restore(checkpoint_path)
     with contextlib.ExitStack() as stack:
         log = None
@@ -112,10 +118,15 @@ def train(
     return training.history()
 
 
-def learning_rate_factor(update: int, updates: int, warm_up: int) -> float:
-    """Return what the learning rate of an update, from 0, is multiplied by: a rise, then half a cosine to 5 %."""
+def learning_rate_factor(update: int, updates: int, warm_up: int, decay: float | None = None) -> float:
+    """Return what the learning rate of an update, from 0, is multiplied by: a rise, then half a cosine to 5 %.
+
+    With a ``decay`` a power of that stands in for the cosine.
+    """
     if update < warm_up:
         return (update + 1) / warm_up
+    if decay is not None:
+        return decay ** (update - warm_up)
     share = (update - warm_up) / max(updates - warm_up, 1)
     return LAST_LEARNING_RATE + (1 - LAST_LEARNING_RATE) * (1 + math.cos(math.pi * share)) / 2
 
@@ -133,7 +144,7 @@ class _Training:
         # Another stream than that of the initial weights, which the same seed gives.
         seed = np.random.SeedSequence([settings.seed, 1]).generate_state(1, np.uint64)[0]
         self.generator = th.Generator().manual_seed(int(seed))
-        self.parameters = list(model.parameters())
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fused = model.device.type in ("cpu", "cuda")  # about a third of the time of a loop over parameters
         self.optimizer = th.optim.Adam(self.parameters, lr=settings.learning_rate, fused=fused)
         self.averages: list[th.Tensor] = []
@@ -146,17 +157,18 @@ class _Training:
         begin = time.perf_counter()
         s, number = self.settings, len(self.records)
         weight = kl_weight(number, s.kl_warm_up)
-        rate = s.learning_rate * learning_rate_factor(number, s.updates, s.warm_up)
+        rate = s.learning_rate * learning_rate_factor(number, s.updates, s.warm_up, s.rate_decay)
         windows = self._windows(s.long_window if number >= s.updates - s.long_updates else s.window)
         terms = self.model.terms(windows, self.generator)
         frames = windows.shape[1]
         reconstruction, kl = terms.reconstruction.mean() / frames, terms.kl.mean() / frames
-        loss = reconstruction + weight * kl
+        weighted = (s.path_weight * terms.path_kl + terms.start_kl).mean() / frames
+        loss = reconstruction + weight * weighted
         if s.curvature_penalty:
             loss = loss + s.curvature_penalty * excess_curvature(self.model, terms.positions)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, s.clip))
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, math.inf if s.clip is None else s.clip))
         skipped = not (math.isfinite(norm) and math.isfinite(loss.item()))
         if not skipped:
             for group in self.optimizer.param_groups:
@@ -270,6 +282,15 @@ def save_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         th.save(content, file)
+
+
+def _is_state(file: Path) -> bool:
+    return {"weights", "optimizer", "records"} <= set(th.load(file, map_location="cpu", weights_only=True))
+
+
+def _is_log(file: Path) -> bool:
+    with file.open(encoding="utf-8") as lines:
+        return set(_SERIES) <= set(json.loads(next(lines)))
 
 
 def _line(record: dict[str, float]) -> str:

@@ -1,5 +1,8 @@
 """What losses of several methods share: distances, pairs, norms, predictions and small models. Pure torch, no SB3."""
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 from bisimgym.baselines.losses.distances import (
     PairLoss,
     cosine_distance,

@@ -5,12 +5,14 @@ to a certified tolerance. The recursion behind it, ``<metric>_operator``, is a f
 an ``error_bound`` for any distances at hand.
 """
 
+from bisimgym.envs.extras import missing
+
 try:
     import psutil  # noqa: F401
     import scipy  # noqa: F401
     import tqdm  # noqa: F401
 except ImportError as error:
-    raise ImportError(f'exact metrics need {error.name}: pip install "bisimgym[metrics]"') from None
+    raise missing("exact metrics", "metrics", error.name) from None
 
 from bisimgym.baselines.metrics.bisimulation import (
     bisimulation,

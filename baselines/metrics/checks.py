@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Rows of probabilities may miss one by this much, as float32 ones do, and are scaled to sum to one exactly.
-SUM_TOLERANCE = 1e-5
+from bisimgym.envs.checks import first_bad, probabilities
 
 
 def discount_factor(discount: Any) -> float:
@@ -38,10 +37,10 @@ def next_states_or_distributions(transition: ArrayLike, name: str = "transition"
             f"{name} must be float[S, A, S] probabilities or int[S, A] next states, got {transition.dtype} of shape "
             f"{transition.shape}"
         )
-    probabilities = _distributions(transition, name)
-    if ((probabilities == 0) | (probabilities == 1)).all():
-        return probabilities.argmax(axis=2).astype(np.int64)
-    return probabilities
+    distributions = probabilities(name, transition)
+    if ((distributions == 0) | (distributions == 1)).all():
+        return distributions.argmax(axis=2).astype(np.int64)
+    return distributions
 
 
 def action_probabilities(policy: ArrayLike, states: int, actions: int, name: str = "policy") -> np.ndarray:
@@ -52,7 +51,7 @@ def action_probabilities(policy: ArrayLike, states: int, actions: int, name: str
             f"{name} must be float[{states}, {actions}], a probability for each action in each state, got shape "
             f"{policy.shape}"
         )
-    return _distributions(policy, name)
+    return probabilities(name, policy)
 
 
 def rewards(reward: ArrayLike, states: int, actions: int, name: str = "reward") -> np.ndarray:
@@ -61,7 +60,7 @@ def rewards(reward: ArrayLike, states: int, actions: int, name: str = "reward") 
     if reward.shape != (states, actions):
         raise ValueError(f"{name} must be float[{states}, {actions}] as transition has, got shape {reward.shape}")
     if not np.isfinite(reward).all():
-        raise ValueError(f"{name} must be finite, got {_first_bad(reward, ~np.isfinite(reward))}")
+        raise ValueError(f"{name} must be finite, got {first_bad(reward, ~np.isfinite(reward))}")
     return reward
 
 
@@ -72,27 +71,5 @@ def costs(cost: ArrayLike, shape: tuple[int, ...], name: str) -> np.ndarray:
         raise ValueError(f"{name} must be float{list(shape)}, got shape {cost.shape}")
     bad = ~(np.isfinite(cost) & (cost >= 0))
     if bad.any():
-        raise ValueError(f"{name} must be finite and non-negative, got {_first_bad(cost, bad)}")
+        raise ValueError(f"{name} must be finite and non-negative, got {first_bad(cost, bad)}")
     return cost
-
-
-def _distributions(probabilities: np.ndarray, name: str) -> np.ndarray:
-    """Return the array as float64 with rows (last axis) that sum to one."""
-    probabilities = np.asarray(probabilities, dtype=np.float64)
-    bad = ~(np.isfinite(probabilities) & (probabilities >= 0))
-    if bad.any():
-        raise ValueError(f"{name} must be probabilities, got {_first_bad(probabilities, bad)}")
-    total = probabilities.sum(axis=-1)
-    bad = np.abs(total - 1) > SUM_TOLERANCE
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(
-            f"{name}: every row must sum to one, but {name}{list(where)} sums to {total[where]:.9g}: divide rows by "
-            "their sums"
-        )
-    return probabilities / total[..., None]
-
-
-def _first_bad(array: np.ndarray, bad: np.ndarray) -> str:
-    where = tuple(int(i) for i in np.argwhere(bad)[0])
-    return f"{array[where]} at {list(where)}"

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bisimgym.envs.checks import probabilities
+from bisimgym.envs.extras import require
+
 _PAIRS_PER_JOB = 2000
 
 
@@ -21,25 +24,18 @@ def wasserstein(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
     Raises:
         ValueError: if a distribution is not one or the shapes do not fit.
     """
-    x, y, cost = (np.ascontiguousarray(a, dtype=np.float64) for a in (x, y, cost))
+    x, y, cost = np.asarray(x), np.asarray(y), np.ascontiguousarray(cost, dtype=np.float64)
     if x.ndim != 1 or y.ndim != 1 or cost.shape != (len(x), len(y)):
         raise ValueError(f"expected x[N], y[M], cost[N, M]; got shapes {x.shape}, {y.shape}, {cost.shape}")
     if not np.isfinite(cost).all():
         raise ValueError("cost must be finite")
-    for name, distribution in (("x", x), ("y", y)):
-        if not (distribution >= 0).all() or abs(distribution.sum() - 1) > 1e-8:
-            raise ValueError(
-                f"{name} must be a distribution: non-negative, with sum 1; its sum is {distribution.sum()}"
-            )
-    return float((_plan(x / x.sum(), y / y.sum(), cost) * cost).sum())
+    return float((_plan(probabilities("x", x), probabilities("y", y), cost) * cost).sum())
 
 
 def _plan(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Return the cheapest coupling."""
-    try:
-        import ot  # imports torch where that is installed: only those who need it wait for it
-    except ImportError:
-        raise ImportError('optimal transport needs POT: pip install "bisimgym[metrics]"') from None
+    require("optimal transport solvers", "metrics", "ot")
+    import ot  # imports torch where that is installed: only those who need it wait for it
 
     plan, log = ot.emd(x, y, cost, numItermax=10_000_000, log=True, center_dual=False, check_marginals=False)
     if log["result_code"] != 1:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import stdev
-from typing import NamedTuple
+from statistics import fmean, stdev
 
-import numpy as np
-
-from bisimgym.benchmarks.measures import aggregates
+from bisimgym.benchmarks.measures.aggregates import mean_interval
 from bisimgym.benchmarks.running.run_folder import RunResult
-from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Published, Suite
+
+#: Rows of fewer seeds are marked: they are single observations.
+ENOUGH_SEEDS = 5
+#: Rows of fewer seeds have no interval: docs/statistics.md shows how seldom that of two would hold the mean.
+INTERVAL_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Row:
 
     Attributes:
         runs: in order of their seeds.
-        mean, interquartile_mean: of the scores.
-        interval: 95 % bootstrap interval of the mean, None for a single run.
+        mean: of the scores.
+        interval: 95 % interval of the mean over seeds, None for fewer than ``INTERVAL_SEEDS``, a point if all are
+            equal.
         std: over seeds, None for a single run.
         measures: mean of each further score over the runs that have it.
         published: the published numbers of this task and method, by measure ("score" is the headline). None for an
@@ -36,29 +39,24 @@ class Row:
     preset: str
     runs: Sequence[RunResult]
     mean: float
-    interquartile_mean: float
     interval: tuple[float, float] | None
     std: float | None
     measures: Mapping[str, float]
     published: Mapping[str, Published]
 
+    @property
+    def outside(self) -> bool:
+        """Whether it is an outside agent's."""
+        return self.preset == EXTERNAL
 
-class Statistic(NamedTuple):
-    """A number over a row's seeds, in the unit of the score: a column of tables (if ``in_tables``) and pages."""
-
-    head: str
-    value: Callable[[Row], float | None]
-    in_tables: bool = True
-
-
-STATISTICS = (
-    Statistic("IQM", lambda row: row.interquartile_mean),
-    Statistic("Std", lambda row: row.std, in_tables=False),
-)
+    @property
+    def few(self) -> bool:
+        """Whether its seeds are single observations."""
+        return len(self.runs) < ENOUGH_SEEDS
 
 
 def summarize(runs: Sequence[RunResult]) -> list[Row]:
-    """Return one row per (suite, task, method, preset): in the suite's order of tasks, best score first."""
+    """Return one row per (suite, task, method, preset): suites and tasks in their order, best score first."""
     groups: dict[tuple[str, str, str, str], list[RunResult]] = defaultdict(list)
     for run in runs:
         groups[run.spec.suite, run.spec.task, run.spec.method_folder, run.spec.preset].append(run)
@@ -66,30 +64,52 @@ def summarize(runs: Sequence[RunResult]) -> list[Row]:
 
     def order(row: Row) -> tuple:
         suite = load_suite(row.suite)
-        return row.suite, list(suite.tasks).index(row.task), row.mean * (1 if suite.lower_is_better else -1), row.method
+        places = list(SUITES).index(row.suite), list(suite.tasks).index(row.task)
+        return *places, row.mean * (1 if suite.lower_is_better else -1), row.method, row.outside
 
     return sorted(rows, key=order)
 
 
 def _row(key: tuple[str, str, str, str], runs: list[RunResult]) -> Row:
     suite, task, method, preset = key
-    scores = np.array([[run.score] for run in runs])
-    interval = std = None
-    if len(runs) > 1:
-        interval = aggregates.stratified_bootstrap(scores, aggregates.mean, np.random.default_rng(0))
-        std = stdev(run.score for run in runs)
+    scores = [run.score for run in runs]
+    interval = None
+    if len(runs) >= INTERVAL_SEEDS:
+        low, high = mean_interval(scores, load_suite(suite).bounds)
+        interval = float(low), float(high)
+    std = stdev(scores) if len(runs) > 1 else None
     measures = {}
     for name in load_suite(suite).measures:
         values = [run.scores[name] for run in runs if name in run.scores]
         if values:
-            measures[name] = float(np.mean(values))
+            measures[name] = fmean(values)
     published = {
         measure: value
         for (p_task, p_method, measure), value in load_suite(suite).published.items()
         if (p_task, p_method) == (task, runs[0].spec.method) and preset != EXTERNAL
     }
-    mean, middle = float(aggregates.mean(scores)), float(aggregates.interquartile_mean(scores))
-    return Row(suite, task, method, preset, runs, mean, middle, interval, std, measures, published)
+    return Row(suite, task, method, preset, runs, fmean(scores), interval, std, measures, published)
+
+
+def not_told_apart(suite: Suite, rows: Collection[Row]) -> list[Row]:
+    """Return the rows of one table that cannot be told from the best: their intervals overlap that of the best mean.
+
+    Rows without an interval are not compared, and a single row is compared with nothing.
+    """
+    compared = [(row, row.interval) for row in rows if row.interval is not None]
+    if len(compared) < 2:
+        return []
+    _, best = (min if suite.lower_is_better else max)(compared, key=lambda pair: pair[0].mean)
+    return [row for row, interval in compared if interval[0] <= best[1] and best[0] <= interval[1]]
+
+
+def interval_text(suite: Suite, row: Row, dash: str = ", ") -> str:
+    """Return both ends of a row's interval, "" if it has none. Where all seeds are equal, no interval can be told."""
+    if row.interval is None:
+        return ""
+    if not row.std:
+        return "all equal"
+    return dash.join(number(suite, end) for end in row.interval)
 
 
 def number(suite: Suite, value: float, measure: str = "score") -> str:

@@ -5,14 +5,60 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGES = ("bisimgym", "gymnasium", "numpy", "scipy", "pot", "torch", "stable-baselines3")
+#: Of physics, which are not always installed.
+SIMULATORS = ("mujoco", "dm-control")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    """Return the versions of Python and of the packages that results depend on, and the commit of a checkout."""
+    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    for name in SIMULATORS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    checkout = commit(Path(__file__).resolve().parents[2])
+    return {**found, "commit": checkout} if checkout else found
+
+
+def commit(root: Path) -> str:
+    """Return the commit of a checkout, with "-dirty" if files that it tracks have changed; "" if it is none."""
+    if not (root / ".git").exists():  # not of a repository that the package was merely installed below
+        return ""
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # no git, or a repository that it refuses
+        return ""
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """Return a command as others can run it: paths below the present folder are relative, of others the name is left.
+
+    Args:
+        arguments: of ``bisimgym``.
+    """
+    return shlex.join(["bisimgym", *(_without_folders(argument) for argument in arguments)])
+
+
+def _without_folders(argument: str) -> str:
+    # Paths stand alone or behind the signs that options and agents have: --out=PATH, sb3:PATH, PATH:name.
+    return re.sub(r"(?:(?<=^)|(?<=[=:]))(?:[A-Za-z]:[\\/]|/|~|\.\.[\\/])[^=:]*", _shortened, argument)
+
+
+def _shortened(match: re.Match[str]) -> str:
+    path = Path(match.group())
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return re.split(r"[\\/]", match.group().rstrip("\\/"))[-1] or "."
 
 
 def cores() -> int:
@@ -47,20 +93,21 @@ def host() -> dict[str, object]:
     return {"system": f"{platform.system()} {platform.machine()}", "processor": processor(), "cores": cores()}
 
 
-def describe_machine(device: str, threads: int, precision: str | None) -> dict[str, object]:
-    """Return the machine's description for ``run.json``, with a run's torch threads.
+def describe_machine(device: str, threads: int, precision: str) -> dict[str, object]:
+    """Return the machine's description for ``run.json``, with a run's torch threads and precision.
 
-    The precision is stored as it resolves on the device ("cpu", "cuda" or "auto"); None is for methods without network.
+    Args:
+        device: "cpu", "cuda" or "auto".
+        threads: of torch.
+        precision: see :func:`~bisimgym.benchmarks.suites.base.precision_of`.
     """
     import torch as th
     from stable_baselines3.common.utils import get_device
-
-    from bisimgym.baselines.core.precision import resolve_precision
 
     resolved = get_device(device)
     return {
         **host(),
         "device": th.cuda.get_device_name(resolved) if resolved.type == "cuda" else resolved.type,
         "threads": threads,
-        "precision": "float64" if precision is None else resolve_precision(precision, resolved),
+        "precision": precision,
     }

@@ -1,11 +1,18 @@
 """Run folders: one run, one folder, written so that a kill at any moment loses nothing.
 
 <out>/<suite>/<task>/<method>/<preset>/seed-<n>/
-    run.json      the spec (all settings), its digest, versions, machine
+    run.json      the spec (all settings), its digest, versions, machine, and those it was resumed under
     curve.jsonl   one row per evaluation, appended
-    result.json   score, further scores, outcomes; written last, under a temporary name, and sealed with a digest
-    checkpoint/   what training goes on from
+    result.json   score, further scores, outcomes, digests of all other files that pages show; written last, under a
+                  temporary name, and sealed with a digest of itself
+    marks.json    what the curve was at the last two checkpoints
+    checkpoint/   what training goes on from; it carries the digest of the run's spec
     pictures/     PNG files for the site, of suites that draw any
+
+All of it is read through :mod:`~bisimgym.benchmarks.running.reading` and checked by
+:mod:`~bisimgym.benchmarks.running.schema`: a folder may come from a stranger. The seal tells damage and edits by hand;
+it is no signature, and whoever computes it anew can still claim any score that is possible. Checkpoints are another
+matter: loading one runs code that is stored in it, so only go on with runs that you trust.
 """
 
 from __future__ import annotations
@@ -13,24 +20,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites import SUITES, load_suite
-from bisimgym.benchmarks.suites.base import Outcome, Spec
+from bisimgym.benchmarks.names import check_name
+from bisimgym.benchmarks.running import reading, schema
+from bisimgym.benchmarks.running.schema import digest
+from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks; runs of one folder must then not overlap
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 1
+Checked = TypeVar("Checked")
+#: Of one run.
+MOST_PICTURES = 50
 #: The results that come with the package.
 COMMITTED = Path(__file__).parents[1] / "results"
 
@@ -60,13 +71,7 @@ class RunResult:
     @property
     def pictures(self) -> list[Path]:
         """The run's PNG files, in order of their names."""
-        return sorted(p for p in (self.path / "pictures").glob("*.png") if p.is_file() and not p.is_symlink())
-
-
-def digest(value: Any) -> str:
-    """Return the SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+        return _pictures(self.path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -90,15 +95,27 @@ class RunFolder:
     def __init__(self, out: Path, spec: Spec, on_progress: Any = None):
         self.path = out / spec.folder
         self.spec = spec
+        self._out = out
+        self._rows: list[dict[str, Any]] = []
         self.checkpoint = self.path / "checkpoint"
         self.pictures = self.path / "pictures"
         self._on_progress = on_progress or (lambda done, total: None)
 
+    @property
+    def run_digest(self) -> str:
+        return digest(asdict(self.spec))
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder: two processes must not write one run. The lock falls with the process that holds it."""
+        reading.check_no_links(self._out, self.path)
         make_folder(self.path)
-        with (self.path / ".lock").open("w") as file:
+        lock = self.path / ".lock"
+        try:
+            descriptor = reading.open_regular(lock, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise UserError(f"cannot lock {lock}: {error.strerror or error}; choose another --out") from None
+        with os.fdopen(descriptor, "w") as file:
             if fcntl is not None:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,7 +124,7 @@ class RunFolder:
                         f"another process is running {self.path}: wait for it, or use another --out"
                     ) from None
             yield
-        (self.path / ".lock").unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
 
     def start(self, environment: Mapping[str, Any]) -> Mapping[str, Any]:
         """Write ``run.json``, or check that the one that is there is of this very spec and return it.
@@ -116,10 +133,9 @@ class RunFolder:
             environment: versions, machine and the like, for a fresh run.
         """
         path = self.path / "run.json"
-        if path.exists():
-            run = _read_json(path)
-            _check_spec(path, run)
-            if run["spec_digest"] != digest(asdict(self.spec)):
+        if os.path.lexists(path):
+            run, _ = _read_record(path)
+            if run["spec_digest"] != self.run_digest:
                 raise UserError(
                     f"{self.path} holds a run with other settings ({_difference(run['spec'], asdict(self.spec))}): "
                     "use another --out, or move that folder away"
@@ -130,33 +146,69 @@ class RunFolder:
             raise UserError(
                 f"{self.path} is damaged: run.json is missing (there is {', '.join(unexpected)}); move that folder away"
             )
-        run = {"format": FORMAT, "spec": asdict(self.spec), "spec_digest": digest(asdict(self.spec)), **environment}
+        run = {"format": schema.FORMAT, "spec": asdict(self.spec), "spec_digest": self.run_digest, **environment}
         write_json(path, run)
         return run
 
-    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
+    def resume(self, run: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """Note versions and machine in ``run.json`` where they are not those that the run was last worked on under."""
+        before = [run, *run.get("resumed", [])][-1]
+        if any(before.get(name) != value for name, value in environment.items()):
+            write_json(self.path / "run.json", {**run, "resumed": [*run.get("resumed", []), environment]})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the curve so far, without a last row that a kill cut in half."""
         path = self.path / "curve.jsonl"
-        if not path.exists():
+        if not os.path.lexists(path):
             return []
         rows = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in reading.read_bytes(path).splitlines():
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break  # a kill while the row was written; it lies beyond the checkpoint
-            if not isinstance(row, dict) or not isinstance(row.get(x_name), int):
-                raise UserError(f"{path} is damaged (a row without {x_name!r}): move the folder away")
-            if row[x_name] <= done:
-                rows.append(row)
-        with atomic_write(path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+                rows.append(reading.parse_json(line.decode("utf-8")))
+            except ValueError:
+                break  # what lies beyond the last mark is written again, and what lies before is checked against it
         return rows
 
+    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
+        path = self.path / "curve.jsonl"
+        rows: list[dict[str, Any]] = []
+        if done > 0:
+            mark = self._marks().get(done)
+            if mark is None:
+                raise reading.damaged(self.path / "marks.json", f"it does not know the checkpoint at {x_name} {done}")
+            rows = self.rows()[: mark["rows"]]
+            if digest(rows) != mark["digest"]:
+                raise UserError(
+                    f"{path} was changed or lost rows since the checkpoint at {x_name} {done} was written: restore it, "
+                    "or move the folder away and run again"
+                )
+            _checked(path, schema.check_curve, rows, load_suite(self.spec.suite))
+        self._rows = rows
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return list(rows)
+
+    def mark(self, done: int) -> None:
+        marks = {**self._marks(), done: {"x": done, "rows": len(self._rows), "digest": digest(self._rows)}}
+        latest = [marks[x] for x in sorted(x for x in marks if x <= done)[-2:]]
+        write_json(self.path / "marks.json", {"format": schema.FORMAT, "run": self.run_digest, "marks": latest})
+
+    def _marks(self) -> dict[int, dict[str, Any]]:
+        """Return what the curve was at the last two checkpoints, by their x."""
+        path = self.path / "marks.json"
+        if not os.path.lexists(path):
+            return {}
+        stored = reading.read_json(path)
+        return _checked(path, schema.check_marks, stored, self.run_digest)
+
     def log(self, row: dict[str, Any]) -> None:
-        with (self.path / "curve.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        line = json.dumps(row, allow_nan=False) + "\n"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with os.fdopen(reading.open_regular(self.path / "curve.jsonl", flags), "a", encoding="utf-8") as file:
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
+        self._rows.append(row)
 
     def progress(self, done: int, total: int) -> None:
         self._on_progress(done, total)
@@ -165,17 +217,29 @@ class RunFolder:
         """Write ``result.json``: the run is done."""
         spec = asdict(self.spec)
         result = {
-            "format": FORMAT,
+            "format": schema.FORMAT,
             **{key: spec[key] for key in ("suite", "task", "method", "variant", "preset", "seed")},
             "score": outcome.score,
             "lower_is_better": lower_is_better,
             "scores": dict(outcome.scores),
             "outcomes": dict(outcome.outcomes),
-            "spec_digest": digest(spec),
             **extra,
         }
-        write_json(self.path / "result.json", {**result, "digest": digest(result)})
+        write_json(self.path / "result.json", sealed(self.path, result))
         return read_run(self.path)
+
+
+def sealed(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result with the digests of all other files of its folder that pages show, and of itself."""
+    run, _ = _read_record(path / "run.json")
+    digests = {
+        "spec_digest": run["spec_digest"],
+        "record_digest": schema.record_digest(run),
+        "curve_digest": digest(_read_curve(path)),
+        "pictures": {file.name: _picture_digest(file) for file in _pictures(path)},
+    }
+    bare = {key: value for key, value in result.items() if key != "digest"} | digests
+    return {**bare, "digest": digest(bare)}
 
 
 def make_folder(path: Path) -> None:
@@ -190,70 +254,51 @@ def make_folder(path: Path) -> None:
 
 
 def is_finished(path: Path) -> bool:
-    return (path / "result.json").exists()
+    return os.path.lexists(path / "result.json")
 
 
 def read_run(path: Path) -> RunResult:
     """Read and verify a finished run.
 
     Raises:
-        UserError: if a file is missing, damaged or was edited, naming the file.
+        UserError: if a file is missing, damaged, was edited or does not belong there, or holds what cannot be; it names
+            the file.
     """
-    run = _read_json(path / "run.json")
-    _check_spec(path / "run.json", run)
-    result = _read_json(path / "result.json")
-    sealed = {key: value for key, value in result.items() if key != "digest"}
-    if result.get("digest") != digest(sealed):
-        raise UserError(
-            f"{path / 'result.json'} was changed after it was written (its digest does not match): restore it, or move "
-            "the folder away and run again"
-        )
+    run, spec = _read_record(path / "run.json")
+    suite = _checked(path / "run.json", schema.check_spec, spec)
+    _check_place(path, spec)
+    file = path / "result.json"
+    result = reading.read_json(file)
+    _checked(file, schema.check_format, result)
+    if result.get("digest") != digest({key: value for key, value in result.items() if key != "digest"}):
+        raise _changed(file)
     if result.get("spec_digest") != run["spec_digest"]:
         raise UserError(f"{path}: result.json and run.json belong to different runs; move the folder away")
-    spec = Spec(**run["spec"])
-    _check_comparable(path / "run.json", spec)
-    try:
-        stored = {"score": result["score"], **result["scores"]}
-        again = load_suite(spec.suite).rescore(spec.task, spec.seed, result["outcomes"])
-        follows = all(map(math.isfinite, stored.values())) and all(
-            math.isclose(stored[name], value, abs_tol=1e-9) for name, value in again.items()
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path / 'result.json'} is damaged ({error!r}): move the folder away and run again") from None
-    if not follows:
-        raise UserError(
-            f"{path / 'result.json'}: the scores do not follow from the outcomes; move the folder away and run again"
-        )
-    return RunResult(path, spec, result["score"], result["scores"], result["outcomes"], _read_curve(path), run, result)
-
-
-def _check_comparable(path: Path, spec: Spec) -> None:
-    """Refuse runs that this version of the suites cannot stand beside its own."""
-    if spec.suite not in SUITES:
-        raise UserError(f"{path} is of suite {spec.suite!r}, which this version of bisimgym does not know")
-    suite = load_suite(spec.suite)
-    if spec.task not in suite.tasks:
-        raise UserError(f"{path} is of task {spec.task!r}, which suite {spec.suite!r} does not have")
-    if spec.version != suite.version:
-        raise UserError(
-            f"{path} is of version {spec.version} of suite {spec.suite!r}; this bisimgym has version "
-            f"{suite.version}, and the two are not comparable: run again, or leave the folder out"
-        )
+    if result.get("record_digest") != schema.record_digest(run):
+        raise _changed(path / "run.json")
+    curve = _read_curve(path)
+    if result.get("curve_digest") != digest(curve):
+        raise _changed(path / "curve.jsonl")
+    _checked(path / "curve.jsonl", schema.check_curve, curve, suite)
+    _checked(file, schema.check_result, result, spec, suite, curve)
+    for picture in _pictures(path):
+        if result["pictures"].get(picture.name) != _picture_digest(picture):
+            raise _changed(picture)
+    return RunResult(path, spec, result["score"], result["scores"], result["outcomes"], curve, run, result)
 
 
 def find_runs(folders: Sequence[Path]) -> list[RunResult]:
     """Return every finished run below the folders, in order of their paths; unfinished runs are passed over.
 
     Raises:
-        UserError: for a folder that does not exist or holds no finished run, and for damaged runs.
+        UserError: for a folder that does not exist or holds no finished run, for damaged runs, and for one result that
+            is given as several.
     """
     runs: dict[Path, RunResult] = {}
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: give folders that `bisimgym run --out` wrote")
-        finished = sorted(p.parent for p in folder.rglob("run.json") if is_finished(p.parent))
-        if lost := [p.parent for p in folder.rglob("result.json") if not (p.parent / "run.json").exists()]:
-            raise UserError(f"{lost[0]} is damaged: run.json is missing; move that folder away")
+        finished = [path for path in reading.run_folders(folder) if is_finished(path)]
         if not finished:
             raise UserError(f"{folder} holds no finished run: run `bisimgym run SUITE --out {folder}` first")
         for path in finished:
@@ -261,7 +306,28 @@ def find_runs(folders: Sequence[Path]) -> list[RunResult]:
             known = runs.setdefault(result.spec.folder, result)
             if known.result["digest"] != result.result["digest"]:
                 raise UserError(f"{path} and {known.path} are two results of the same run: give only one of them")
+    _check_seeds_differ(runs.values())
     return list(runs.values())
+
+
+def learned_here(spec: Spec) -> bool:
+    """Return whether a run's numbers depend on its seed because something was trained."""
+    if spec.preset == EXTERNAL:
+        return False
+    return load_suite(spec.suite).methods[spec.method].trains
+
+
+def _check_seeds_differ(runs: Iterable[RunResult]) -> None:
+    """Refuse outcomes and curve (with its times) of one trained run under the name of another seed."""
+    known: dict[tuple[Path, str], RunResult] = {}
+    for run in runs:
+        if learned_here(run.spec) and run.curve:
+            same = known.setdefault((run.spec.folder.parent, digest([run.outcomes, run.curve])), run)
+            if same is not run:
+                raise UserError(
+                    f"{run.path} and {same.path} are one training under two seeds (outcomes, curve and times are the "
+                    "same): leave one of them out"
+                )
 
 
 def committed_runs() -> list[RunResult]:
@@ -269,41 +335,61 @@ def committed_runs() -> list[RunResult]:
     return find_runs([COMMITTED])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _checked(path: Path, check: Callable[..., Checked], *values: Any) -> Checked:
+    """Return what a check of ``schema`` returns; its error names the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is damaged: {path.name} is missing; move that folder away") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it or move the folder away") from None
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise UserError(f"{path} is not a file of format {FORMAT}: it was not written by this version of bisimgym")
-    return value
+        return check(*values)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise reading.damaged(path, error) from None
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+def _changed(path: Path) -> UserError:
+    return UserError(
+        f"{path} was changed after it was written (its digest does not match): restore it, or move the folder away and "
+        "run again"
+    )
 
 
-def _check_spec(path: Path, run: Mapping[str, Any]) -> None:
-    try:
-        matches = digest(asdict(Spec(**run["spec"]))) == run["spec_digest"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged (spec: {error}): restore it or move the folder away") from None
-    if not matches:
-        raise UserError(
-            f"{path} was changed after it was written (its digest does not match): restore it or move the folder away"
-        )
+def _read_record(path: Path) -> tuple[dict[str, Any], Spec]:
+    """Return ``run.json`` and its spec."""
+    run = reading.read_json(path)
+    spec = _checked(path, schema.check_run, run)
+    if digest(run["spec"]) != run["spec_digest"]:
+        raise _changed(path)
+    return run, spec
 
 
 def _read_curve(path: Path) -> list[dict[str, Any]]:
     file = path / "curve.jsonl"
-    if not file.exists():
+    if not os.path.lexists(file):
         return []
-    try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file} is damaged ({error}): restore it or move the folder away") from None
+    lines = reading.read_text(file).split("\n")
+    return [_checked(file, reading.parse_json, line) for line in lines if line.strip()]
+
+
+def _pictures(path: Path) -> list[Path]:
+    folder = path / "pictures"
+    if not os.path.lexists(folder):
+        return []
+    if folder.is_symlink() or not folder.is_dir():
+        raise UserError(f"{folder} is not a folder of pictures: move it away")
+    files = sorted(file for file in folder.iterdir() if file.suffix == ".png")
+    if len(files) > MOST_PICTURES:
+        raise reading.damaged(folder, f"more than {MOST_PICTURES} pictures")
+    for file in files:
+        _checked(file, check_name, "the name of a picture", file.name)
+    return files
+
+
+def _picture_digest(file: Path) -> str:
+    return hashlib.sha256(reading.read_bytes(file, reading.PICTURE_BYTES)).hexdigest()
+
+
+def _check_place(path: Path, spec: Spec) -> None:
+    """Refuse a folder in the place of another run; folders beside the layout of ``run`` are what they say they are."""
+    parts = path.resolve().parts
+    if parts[-1].startswith("seed-") and parts[-len(spec.folder.parts) :] != spec.folder.parts:
+        raise UserError(f"{path} is in the place of another run: it is {spec.folder}, move it there")
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

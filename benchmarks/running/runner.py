@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import shlex
+import os
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 
 import gymnasium as gym
 
-from bisimgym.benchmarks.agents import check_agent
+from bisimgym.baselines.core.atomic_write import atomic_write
+from bisimgym.benchmarks.agents import agent_code, check_agent
 from bisimgym.benchmarks.errors import UserError, unknown
-from bisimgym.benchmarks.running import machine
+from bisimgym.benchmarks.running import machine, schema
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_finished, read_run
 from bisimgym.benchmarks.suites import load_suite
-from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec
+from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
 
 
 def plan(
@@ -49,21 +49,24 @@ def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any =
     """Do one run in this process, from its checkpoint if there is one, and return its verified result.
 
     A run that was cut off goes on with the number of threads that it was started with: sums of floating-point numbers
-    depend on it.
+    depend on it. It does not go on with another device or precision; other versions and other machines are noted in
+    ``run.json``.
     """
     import torch as th
 
     suite = load_suite(spec.suite)
     folder = RunFolder(out, spec, on_progress)
-    here = machine.describe_machine(device, threads, spec.settings.get("precision"))
+    here = machine.describe_machine(device, threads, precision_of(suite, spec))
     with folder.lock():
         log = folder.path / "error.log"
         try:
-            command = shlex.join(["bisimgym", *sys.argv[1:]])
+            command = machine.command_text(sys.argv[1:])
             run = folder.start({"versions": machine.versions(), "machine": here, "command": command})
             if is_finished(folder.path):
                 return read_run(folder.path)
-            th.set_num_threads(_check_same_machine(folder, run, here))
+            threads = _check_same_machine(folder, run, here)
+            folder.resume(run, {"versions": machine.versions(), "machine": {**here, "threads": threads}})
+            th.set_num_threads(threads)
             outcome = suite.train(spec, folder, device)
             result = folder.finish(outcome, suite.lower_is_better, _timing(folder, suite.x_name))
         except UserError:
@@ -71,8 +74,9 @@ def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any =
         except OSError as error:
             raise UserError(f"{folder.path}: {error.strerror or error}; what was written before is kept") from error
         except Exception:
-            with contextlib.suppress(OSError):
-                log.write_text(traceback.format_exc(), encoding="utf-8")
+            trace = traceback.format_exc()
+            with contextlib.suppress(OSError), atomic_write(log) as temporary:
+                temporary.write_text(trace, encoding="utf-8")
             raise
         log.unlink(missing_ok=True)
         return result
@@ -88,13 +92,15 @@ def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping
                     f"{folder.path} was begun with {key} {began[key]}, and here it would go on with {here[key]}: use "
                     "the same --device, or another --out"
                 )
-        return int(began["threads"])
+        if type(began["threads"]) is not int or began["threads"] < 1:
+            raise ValueError(f"threads {began['threads']!r}")
+        return began["threads"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder.path / 'run.json'} is damaged (machine: {error!r}): move the folder away") from None
 
 
 def _timing(folder: RunFolder, x_name: str) -> dict[str, Any]:
-    last = folder.resume_curve(x_name, sys.maxsize)[-1]
+    last = folder.rows()[-1]
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {x_name: last[x_name], "train_seconds": last["seconds"], "finished": now}
 
@@ -115,7 +121,7 @@ def evaluate_agent(
 
     Args:
         agent: follows the agent protocol: ``predict(observation, state, episode_start, deterministic)``.
-        name: shown in tables and used as a folder: letters, digits and ``._+-``.
+        name: shown in tables and used as a folder: at most 64 letters, digits and ``._+-``.
         seed: names the run; the random grid of the jumping suite depends on it.
         budget: environment steps to learn for first, with the agent's ``learn(envs, budget, seed)``. An agent that also
             has ``save(path)`` is kept as ``checkpoint/agent`` in the run's folder.
@@ -128,28 +134,23 @@ def evaluate_agent(
     """
     if task not in suite.tasks:
         raise unknown("task", task, suite.tasks)
-    if not name or not all(c.isalnum() or c in "._+-" for c in name) or name[0] == ".":
-        raise UserError(f"agent name {name!r} must be letters, digits and ._+- only: give one with --name")
-    if name in suite.methods:
-        raise UserError(f"agent name {name!r} is a method of the suite: give another one with --name")
+    try:
+        schema.check_agent_name(suite, name)
+    except ValueError as error:
+        raise UserError(f"{error}: give another one with --name") from None
     if not 0 <= seed < 2**32:
         raise UserError(f"the seed must be from 0 to 2**32 - 1, got {seed}")
     check_agent(agent, needs_learn=budget > 0)
     spec = _external_spec(suite, task, name, seed, budget)
+    out = None if out is None else out.resolve()  # the agent may change the folder
     folder = None if out is None else RunFolder(out, spec)
     if out is not None:
         check_free(suite, task, name, seed, budget, out)
-    try:
+    with agent_code(f"the agent failed on {suite.name}/{task}"):
         if budget:
             envs = suite.training_envs(task, seed)
             agent.learn(_CountedSteps(envs, on_step) if on_step else envs, budget, seed)
         outcome = suite.evaluate(agent, task, seed)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"the agent failed on {suite.name}/{task}: {type(error).__name__}: {error} ({_where(error)})"
-        ) from error
     if folder is not None:
         with folder.lock():
             here = {"versions": machine.versions(), "machine": machine.host()}
@@ -176,31 +177,15 @@ class _CountedSteps(gym.vector.VectorWrapper):
 
 def _save(agent: Any, checkpoint: Path) -> None:
     checkpoint.mkdir(exist_ok=True)
-    try:
+    with agent_code("the score is stored, but the agent is not: its save(path) failed"):
         agent.save(checkpoint / "agent")
-    except Exception as error:
-        raise UserError(
-            f"the score is stored, but the agent is not: its save(path) failed: {type(error).__name__}: {error} "
-            f"({_where(error)})"
-        ) from error
-
-
-def _where(error: Exception) -> str:
-    """Return file and line of an agent's failure: the deepest in code that is neither installed nor of this package."""
-    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
-    package = Path(__file__).resolve().parents[2]  # from a clone, examples lie in it too
-    libraries += [str(package / name) for name in ("envs", "wrappers", "baselines", "benchmarks")]
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(library) for library in libraries)]
-    where = (own or frames)[-1]
-    return f"{where.filename}:{where.lineno}"
 
 
 def check_free(suite: Suite, task: str, name: str, seed: int, budget: int, out: Path) -> None:
     """Raise ``UserError`` if there is a result of this agent, or a run of other settings: nothing is written over."""
     spec = _external_spec(suite, task, name, seed, budget)
     path = out / spec.folder
-    if (path / "run.json").exists() and not is_finished(path):
+    if os.path.lexists(path / "run.json") and not is_finished(path):
         RunFolder(out, spec).start({})
     if is_finished(path):
         raise UserError(f"{path} holds a result already: give another --name, --seed or --out, or delete the folder")

@@ -7,7 +7,6 @@ that ends of episodes and resets count at the rate at which they happen.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import unknown
 from bisimgym.benchmarks.report.tables import FigureTable
-from bisimgym.benchmarks.speed.harness import Figures, Part, Rollout, medians, rates, table
+from bisimgym.benchmarks.speed.harness import Figures, Part, Rollout, medians, now, rates, table
 from bisimgym.envs import IDS
 
 VECTOR_SIZES = (64, 256, 1024, 4096)
@@ -138,12 +137,12 @@ def nav2d_data() -> Iterator[Figures]:
     from bisimgym.envs.nav2d.data import collect_nav2d
 
     for epsilon in (0.0, 0.1, 0.5, 1.0):
-        start = time.perf_counter()
+        start = now()
         data = collect_nav2d(1_000_000, epsilon)
         yield {
             "what": f"Nav2D data, epsilon {epsilon:g}",
             "transitions": len(data),
-            "seconds": time.perf_counter() - start,
+            "seconds": now() - start,
             "megabytes": data.nbytes / 1e6,
         }
 

@@ -7,6 +7,7 @@ meant as ratios within one run: what is compared takes turns, so that other load
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 import os
 import shlex
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -43,12 +45,36 @@ class Part(NamedTuple):
     fresh: bool = False
 
 
-def measure(parts: Sequence[Part], console: Console) -> Figures:
-    """Return the figures of some parts: machine, versions, command, load before and after, and the rows by part."""
+#: Whether times are those of the process on the processor, and not of the clock on the wall.
+_cpu_time = False
+
+
+def now() -> float:
+    """Return the seconds of the clock that times are taken by."""
+    return time.process_time() if _cpu_time else time.perf_counter()
+
+
+@contextmanager
+def clock(cpu_time: bool) -> Iterator[None]:
+    """Take times by the processor's time for this process inside the block, of all its threads, or by the wall's."""
+    global _cpu_time
+    before, _cpu_time = _cpu_time, cpu_time
+    try:
+        yield
+    finally:
+        _cpu_time = before
+
+
+def measure(parts: Sequence[Part], console: Console, cpu_time: bool = False) -> Figures:
+    """Return the figures of some parts: machine, versions, command, load before and after, and the rows by part.
+
+    ``cpu_time`` leaves out the time in which other work of a shared machine runs; for what has one process and thread.
+    """
     figures: Figures = {
         "machine": {"processor": machine.processor(), "cores": machine.cores()},
         "versions": machine.versions(),
         "command": shlex.join(["bisimgym", *sys.argv[1:]]),
+        "clock": "processor" if cpu_time else "wall",
         "load_before": os.getloadavg()[0],
     }
     with console.status("") as status:
@@ -57,9 +83,9 @@ def measure(parts: Sequence[Part], console: Console) -> Figures:
             rows = figures.setdefault(part.name, [])
             if part.fresh:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    rows += pool.apply(_rows, (part,))
+                    rows += pool.apply(_rows, (part, cpu_time))
             else:
-                rows += _rows(part)
+                rows += _rows(part, cpu_time)
     figures["load_after"] = os.getloadavg()[0]
     return figures
 
@@ -70,6 +96,7 @@ def show(topic: str, figures: Figures, console: Console) -> None:
         console.print(table.terminal())
     console.print(
         f"Load of the machine, mean of a minute: {figures['load_before']:.2f} before, {figures['load_after']:.2f} after"
+        f" ({figures['clock']} time)"
     )
 
 
@@ -99,8 +126,9 @@ def _tables(topic: str, figures: Figures) -> Iterator[FigureTable]:
     return (table for table in _topic(topic).tables(figures) if table.lines)
 
 
-def _rows(part: Part) -> list[Figures]:
-    return list(part.rows(*part.arguments))
+def _rows(part: Part, cpu_time: bool) -> list[Figures]:
+    with clock(cpu_time):
+        return list(part.rows(*part.arguments))
 
 
 @contextmanager
@@ -127,12 +155,12 @@ def turns(functions: Sequence[Callable[[], Any]], seconds: float) -> list[list[f
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
-    end, least = time.perf_counter() + seconds, 5 if seconds else 1
-    while time.perf_counter() < end or len(times[0]) < least:
+    end, least = now() + seconds, 5 if seconds else 1
+    while now() < end or len(times[0]) < least:
         for function, row in zip(functions, times, strict=True):
-            start = time.perf_counter()
+            start = now()
             function()
-            row.append(time.perf_counter() - start)
+            row.append(now() - start)
     return times
 
 
@@ -149,12 +177,12 @@ def rates(functions: Mapping[str, Callable[[], int]], seconds: float) -> dict[st
     episodes counts its resets at their natural rate. Functions return the work of a call, such as steps.
     """
     work, times = dict.fromkeys(functions, 0), dict.fromkeys(functions, 0.0)
-    end = time.perf_counter() + seconds
-    while not all(work.values()) or time.perf_counter() < end:
+    end = now() + seconds
+    while not all(work.values()) or now() < end:
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = now()
             work[name] += function()
-            times[name] += time.perf_counter() - start
+            times[name] += now() - start
     return {name: work[name] / times[name] for name in functions}
 
 
@@ -194,6 +222,12 @@ class Rollout:
             else:
                 done = terminated[0] or truncated[0]
         return steps * (self.num_envs or 1)
+
+
+def is_figures(file: Path) -> bool:
+    """Return whether a file holds figures as ``speed --json`` writes them."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return isinstance(content, dict) and {"machine", "versions"} <= set(content) and "spec" not in content
 
 
 # Tables

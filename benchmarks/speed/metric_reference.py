@@ -1,6 +1,6 @@
 """Exact metrics the straightforward way, to check the fast ones and to compare their speed.
 
-Plain fixed-point iteration from zero until the contraction guarantees the tolerance; optimal transport is a linear
+Plain fixed-point iteration from zero until its last change guarantees the tolerance; optimal transport is a linear
 program per pair of states.
 """
 
@@ -8,24 +8,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
 
-
-def sweeps_needed(largest_cost: float, discount: float, tolerance: float) -> int:
-    """Return after how many sweeps from zero plain iteration is certainly within ``tolerance`` of the fixed point."""
-    if discount == 0 or largest_cost == 0:
-        return 1
-    return max(1, math.ceil(math.log(tolerance * (1 - discount) / largest_cost) / math.log(discount)))
+from bisimgym.benchmarks.speed.harness import now
 
 
-def iterate(sweep: Callable[[np.ndarray], np.ndarray], shape: tuple[int, int], sweeps: int) -> np.ndarray:
-    """Return the distances after so many sweeps from zero."""
-    distance = np.zeros(shape)
-    for _ in range(sweeps):
-        distance = sweep(distance)
-    return distance
+class Iteration(NamedTuple):
+    """A plain iteration, to its end or cut off.
+
+    Attributes:
+        distance: ``float64[S, S]``, the last.
+        sweeps: that were done.
+        needed: sweeps until the end: as many, or, if cut off, extrapolated.
+        seconds: that the sweeps took.
+    """
+
+    distance: np.ndarray
+    sweeps: int
+    needed: int
+    seconds: float
+
+
+def iterate_until(
+    sweep: Callable[[np.ndarray], np.ndarray],
+    shape: tuple[int, int],
+    discount: float,
+    tolerance: float,
+    seconds: float = math.inf,
+) -> Iteration:
+    """Iterate from zero until the last change D is at most ``tolerance * (1 - discount) / discount``.
+
+    By the contraction, distances are then within ``tolerance`` of the fixed point. After so many seconds, and 20 sweeps
+    at least, the iteration is cut off; the sweeps left are those in which D would reach its bound if it went on to
+    shrink as it did in the last ten.
+    """
+    distance, changes, start = np.zeros(shape), [], now()
+    bound = tolerance * (1 - discount) / max(discount, tolerance)
+    while True:
+        new = sweep(distance)
+        changes.append(float(np.abs(new - distance).max()))
+        distance, sweeps, took = new, len(changes), now() - start
+        if changes[-1] <= bound:
+            return Iteration(distance, sweeps, sweeps, took)
+        if took >= seconds and sweeps >= 20:
+            log_rate = min(math.log(changes[-1] / changes[-11]) / 10, math.log(discount))
+            return Iteration(distance, sweeps, sweeps + math.ceil(math.log(bound / changes[-1]) / log_rate), took)
 
 
 def deterministic_sweep(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,9 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.suites.further_settings import Further
 
 #: The preset under which results of ``bisimgym evaluate`` are stored.
 EXTERNAL = "external"
+#: The least and the greatest value that a number can have.
+Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,15 @@ class Task:
 class Method:
     """A learner and its settings. ``task_settings`` overrides them for single tasks.
 
-    ``trains`` is False for methods that compute without training: presets do not change them.
+    ``trains`` is False for methods that compute without training: presets do not change them. ``precision`` is that of
+    its numbers if no setting says; ``None``: float32 if it trains, else float64.
     """
 
     description: str
     settings: Mapping[str, Any]
     task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trains: bool = True
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,15 @@ class Measure:
     """A number in ``result.json["scores"]``: how to name and print it.
 
     ``in_tables`` is False for numbers that only the site's pages show. ``percent`` says whether the number is a
-    fraction, to be shown in percent; ``None``: as the suite's scores.
+    fraction, to be shown in percent; ``None``: as the suite's scores. Results beyond ``bounds`` are refused; ``None``:
+    the suite's.
     """
 
     title: str
     description: str
     in_tables: bool = True
     percent: bool | None = None
+    bounds: Bounds | None = None
 
 
 class Monitor(Protocol):
@@ -80,9 +87,21 @@ class Monitor(Protocol):
     #: A folder, not there at first, for PNG files that the site's page of the task shows.
     pictures: Path
 
-    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
-        """Return the rows logged before the run was cut off, without those beyond its checkpoint."""
+    @property
+    def run_digest(self) -> str:
+        """What checkpoints of this run, and of no other, carry."""
         ...
+
+    def resume_curve(self, x_name: str, done: int) -> list[dict[str, Any]]:
+        """Return the rows that were marked with the checkpoint at x = ``done``, and forget all others; none for 0.
+
+        Raises:
+            UserError: if they are not what they were then.
+        """
+        ...
+
+    def mark(self, done: int) -> None:
+        """Note what the curve is now: the checkpoint at x = ``done`` will be written next."""
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to the learning curve."""
@@ -126,12 +145,19 @@ class Suite:
         check: raises ``ValueError`` for settings that cannot be trained with.
         rescore: ``rescore(task, seed, outcomes) -> scores`` recomputes what follows from ``Outcome.outcomes``, "score"
             and further measures; raises ``ValueError`` if they are not of this task and seed.
+        bounds: what scores can be. Results beyond are refused, as are those beyond the other bounds here.
+        columns: what entries of ``Outcome.outcomes`` are, by column: ``bool``, ``str``, integers of a ``range``, or
+            numbers within bounds.
+        ceilings: ``ceilings(task) -> bounds from above``, by measure ("score" is the headline), that no agent exceeds.
+        curve_scores: ``curve_scores(scores) -> measures`` recomputes what follows from the scores of the curve's rows.
         percent: whether scores are fractions, to be shown in percent.
         published: by (task, method, measure), where measure is "score" or a key of ``measures``.
         published_measure: the measure that published scores were computed by, where a method has it; it stands beside
             them.
         grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
+        further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
+            what ``--set`` can change too, and stores then.
     """
 
     name: str
@@ -149,11 +175,16 @@ class Suite:
     training_envs: Callable[[str, int], Any]
     check: Callable[[Spec], None]
     rescore: Callable[[str, int, Mapping[str, list]], Mapping[str, float]]
+    bounds: Bounds
+    columns: Mapping[str, type | range | Bounds]
+    ceilings: Callable[[str], Mapping[str, float]] = lambda task: {}
+    curve_scores: Callable[[Sequence[float]], Mapping[str, float]] = lambda scores: {}
     percent: bool = False
     lower_is_better: bool = False
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
+    further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
 
 
 @dataclass(frozen=True)
@@ -206,11 +237,27 @@ def make_spec(
     shared = suite.presets[preset].settings if chosen.trains else {}
     settings = _merge(_merge(shared, chosen.settings), chosen.task_settings.get(task, {}))
     variant = dict(variant or {})
+    stored = flat_keys(settings)
+    further = {} if all(key in stored for key in variant) else suite.further_settings(settings)
     for key, value in list(variant.items()):
-        if _lookup(settings, key) == value:
+        if key in further and key not in stored:
+            try:
+                further[key].check(key, value)
+            except ValueError as error:
+                raise UserError(str(error)) from None
+            if further[key].value == value:
+                del variant[key]
+            else:
+                settings = _store(settings, key, value)
+        elif lookup(settings, key, further) == value:
             del variant[key]
         else:
             settings = _assign(settings, key, value)
+    if settings.get("precision") == "auto":
+        raise UserError(
+            "precision must be float32 or bfloat16 in a suite, got 'auto', which depends on the machine: runs of "
+            "both kinds would share a row"
+        )
     spec = Spec(suite.name, suite.version, task, method, preset, seed, variant, settings)
     try:
         suite.check(spec)
@@ -227,16 +274,16 @@ def _merge(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def _flat_keys(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+def flat_keys(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     keys = []
     for key, value in settings.items():
-        keys += _flat_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
+        keys += flat_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
     return keys
 
 
-def _lookup(settings: Mapping[str, Any], dotted: str) -> Any:
-    if dotted not in _flat_keys(settings):
-        raise unknown("setting", dotted, sorted(_flat_keys(settings)))
+def lookup(settings: Mapping[str, Any], dotted: str, further: Collection[str] = ()) -> Any:
+    if dotted not in flat_keys(settings):
+        raise unknown("setting", dotted, sorted({*flat_keys(settings), *further}))
     value: Any = settings
     for key in dotted.split("."):
         value = value[key]
@@ -244,7 +291,7 @@ def _lookup(settings: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
-    old = _lookup(settings, dotted)
+    old = lookup(settings, dotted)
     if isinstance(old, float):
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     elif isinstance(old, int) and not isinstance(old, bool):
@@ -253,13 +300,23 @@ def _assign(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, A
         fits = old is None or isinstance(value, type(old))
     if not fits:
         raise UserError(f"setting {dotted} takes a value like {old!r}, got {value!r}")
+    return _store(settings, dotted, value)
+
+
+def _store(settings: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     head, _, tail = dotted.partition(".")
-    return {**settings, head: _assign(settings[head], tail, value) if tail else value}
+    return {**settings, head: _store(settings.get(head, {}), tail, value) if tail else value}
+
+
+def precision_of(suite: Suite, spec: Spec) -> str:
+    """Return "float32", "bfloat16" or "float64": the precision of what a run computes, on any machine."""
+    method = suite.methods[spec.method]
+    return spec.settings.get("precision") or method.precision or ("float32" if method.trains else "float64")
 
 
 def _plain(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
-    return "".join(c if c.isalnum() or c in "._-+" else "_" for c in text)
+    return "".join(c if (c.isascii() and c.isalnum()) or c in "._-+" else "_" for c in text)
 
 
 def discrete_actions(returned: Any, rows: int, count: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, 
 from bisimgym.benchmarks.suites import fidelity_process as processes
 from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task, check_least
 from bisimgym.benchmarks.suites.fidelity_process import FIDELITY_METRICS, fidelity_envs
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 
 #: The metric that all methods are scored against.
@@ -50,6 +51,9 @@ DISCOUNT = 0.99
 NUM_ENVS = 8
 #: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
+
+#: Of the largest process: more dimensions embeddings cannot fill.
+MOST_STATES = 1339
 
 TASKS = {
     "nav2d-8x8": Task("Nav2D, 8 x 8", "A layout with five obstacles: 48 states, four actions"),
@@ -74,7 +78,6 @@ def _method(description: str, metric: str | None = None, **settings: Any) -> Met
         "features_dim": 50,
         "learning_rate": 1e-3,
         "batch_size": 128,
-        "precision": "auto",
     }
     return Method(description, {**shared, **settings})
 
@@ -124,13 +127,19 @@ METHODS = {
         "An encoder that was never trained: the floor",
         {"metric": None, "encoder": "mlp", "norm": "layer", "features_dim": 50},
         trains=False,
+        precision="float32",
     ),
 }
 
 PRESETS = {
-    "smoke": Preset("Seconds: shows that everything runs, scores mean nothing", {"updates": 20, "evaluations": 2}),
-    "short": Preset("3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6}),
-    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20}),
+    "smoke": Preset(
+        "Seconds: shows that everything runs, scores mean nothing",
+        {"updates": 20, "evaluations": 2, "precision": "float32"},
+    ),
+    "short": Preset(
+        "3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6, "precision": "bfloat16"}
+    ),
+    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "bfloat16"}),
 }
 
 MEASURES = {
@@ -138,11 +147,19 @@ MEASURES = {
     "distortion": Measure(
         "distortion",
         "Sum of |c d - exact| over the sum of exact distances, for the best factor c: 0 is best, 1 is that of c = 0",
+        bounds=(0.0, 1.0),
     ),
     "neighbour_recall": Measure(
-        "neighbor recall", "Share of a state's five nearest by the exact metric that are among its five nearest"
+        "neighbor recall",
+        "Share of a state's five nearest by the exact metric that are among its five nearest",
+        bounds=(0.0, 1.0),
     ),
-    "effective_rank": Measure("effective rank", "Dimensions that the embeddings fill: 1 is a line, a collapse", False),
+    "effective_rank": Measure(
+        "effective rank",
+        "Dimensions that the embeddings fill: 1 is a line, a collapse",
+        False,
+        bounds=(0.0, MOST_STATES),
+    ),
     **{
         f"rank_{metric}": Measure(f"with {metric}", f"Rank correlation with {metric}", False)
         for metric in FIDELITY_METRICS
@@ -243,7 +260,9 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from bisimgym.baselines.isolated import IsolatedRepresentation
 
     checkpoint = Path(monitor.checkpoint, "model.zip")
-    model = from_checkpoint(checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(spec, device)
+    model = from_checkpoint(monitor, checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(
+        spec, device
+    )
     total, evaluations = (spec.settings.get(name, 0) for name in ("updates", "evaluations"))
     every = max(total // evaluations, 1) if total else 1
 
@@ -263,9 +282,19 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         every=every,
         train=fit,
         evaluate=lambda: _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric", ""))),
-        save=lambda: save_whole(model, checkpoint),
+        save=lambda: save_whole(monitor, model, checkpoint),
         from_start=True,
     )
+
+
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what the isolated representation of these settings takes beside them."""
+    from bisimgym.baselines.isolated import IsolatedRepresentation
+
+    if "updates" not in settings:  # never trained
+        return {}
+    hints = get_type_hints(IsolatedRepresentation.__init__)
+    return further_settings(IsolatedRepresentation, hints, settings["metric"], without=("discount",))
 
 
 def check(spec: Spec) -> None:
@@ -288,6 +317,7 @@ SUITE = Suite(
         "bisimulation metric."
     ),
     score_name="rank correlation",
+    bounds=(-1.0, 1.0),
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,
@@ -298,4 +328,13 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    further_settings=more_settings,
+    columns={
+        "metric": str,
+        "claimed": bool,
+        "rank_correlation": (-1.0, 1.0),
+        "distortion": (0.0, 1.0),
+        "neighbour_recall": (0.0, 1.0),
+        "scale": (0.0, 1e300),
+    },
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium as gym
 import numpy as np
@@ -28,12 +28,15 @@ from bisimgym.benchmarks.suites.base import (
     check_columns,
     check_least,
 )
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
+from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 
 NUM_ENVS = 10
 EPISODE_STEPS = 1000  # control steps
 EVALUATION_EPISODES = 10
 NOISE_DIMENSIONS = 32
+#: What all methods have in place of the learners' defaults; ``--set`` changes it.
+_FIXED = {"buffer_size": 1_000_000, "train_freq": 1, "gradient_steps": 2}
 #: Out of distribution, the noise has this mean instead of 0.
 SHIFTED_MEAN = 1.0
 #: Observations that the denoising factor is measured at.
@@ -88,18 +91,27 @@ METHODS = {
         "DBC in the study's form: bisimulation with a Gaussian model, which also trains the encoder",
         "dbc",
         metric_settings={"form": "study"},
+        encoder_optimizer="separate",
     ),
     "robust-dbc": _method(
-        "DBC with a bounded norm, inverse dynamics and an intrinsic reward", "robust-dbc", norm="cap"
+        "DBC with a bounded norm, inverse dynamics and an intrinsic reward",
+        "robust-dbc",
+        norm="cap",
+        encoder_optimizer="separate",
     ),
     "rap": _method(
-        "RAP: expected next embeddings and the variance of rewards", "rap", features_dim=100, learning_rate=5e-4
+        "RAP: expected next embeddings and the variance of rewards",
+        "rap",
+        features_dim=100,
+        learning_rate=5e-4,
+        encoder_optimizer="separate",
     ),
     "ambs": _method(
         "AMBS: learned distances of rewards and dynamics (one view: states are not augmented)",
         "ambs",
         features_dim=100,
         learning_rate=5e-4,
+        encoder_optimizer="separate",
     ),
     "simsr": _method("SimSR: cosine distances of embeddings of unit length", "simsr", norm="l2"),
 }
@@ -120,6 +132,7 @@ MEASURES = {
     "denoising": Measure(
         "denoising factor",
         "1 if embeddings do not move with the noise, 0 if noise moves them as far as another state does",
+        bounds=(-1.0, 1.0),
     ),
 }
 
@@ -210,19 +223,19 @@ def make_learner(spec: Spec, device: str, env: Any) -> Any:
     """Return the untrained agent of a run, in ten environments of the task, as SB3 takes them."""
     from bisimgym.baselines.learners import SAC_LEARNERS
 
-    settings = dict(spec.settings)
+    settings = {**_FIXED, **spec.settings}
     episodes = settings.pop("episodes")
     del settings["evaluate_every"]
-    return SAC_LEARNERS[settings.pop("learner")](
-        "MlpPolicy",
-        env,
-        buffer_size=min(1_000_000, episodes * NUM_ENVS * steps_per_episode(spec.task)),
-        train_freq=1,
-        gradient_steps=2,
-        seed=spec.seed,
-        device=device,
-        **settings,
-    )
+    settings["buffer_size"] = min(settings["buffer_size"], episodes * NUM_ENVS * steps_per_episode(spec.task))
+    return SAC_LEARNERS[settings.pop("learner")]("MlpPolicy", env, seed=spec.seed, device=device, **settings)
+
+
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what the learner of these settings takes beside them."""
+    from bisimgym.baselines.core.settings import SACSettings
+    from bisimgym.baselines.learners import SAC_LEARNERS
+
+    return further_settings(SAC_LEARNERS[settings["learner"]], get_type_hints(SACSettings), fixed=_FIXED)
 
 
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
@@ -243,9 +256,12 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
     algorithm = SAC_LEARNERS[spec.settings["learner"]]
-    model = from_checkpoint(
-        checkpoint, lambda folder: load_checkpoint(algorithm, folder, device, env=env)
-    ) or make_learner(spec, device, env)
+    model = learner_of(
+        monitor,
+        checkpoint,
+        lambda folder: load_checkpoint(algorithm, folder, device, env=env),
+        lambda: make_learner(spec, device, env),
+    )
 
     def rounds(reached: Reached) -> None:
         while model.num_timesteps < total:
@@ -284,6 +300,8 @@ def check(spec: Spec) -> None:
     check_least(spec.settings, episodes=1, evaluate_every=1, batch_size=1, features_dim=1, learning_starts=1)
     if spec.settings["learner"] not in {method.settings["learner"] for method in METHODS.values()}:
         raise ValueError(f"unknown learner {spec.settings['learner']!r}")
+    if spec.variant:  # the suite's own settings are sound, and making networks takes time
+        make_learner(spec, "cpu", gym.make("Pendulum-v1"))
 
 
 SUITE = Suite(
@@ -305,4 +323,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    further_settings=more_settings,
+    bounds=(0.0, float(EPISODE_STEPS)),  # rewards of dm_control's suite are from 0 to 1 in every control step
+    columns={"return": (0.0, float(EPISODE_STEPS)), "shifted_return": (0.0, float(EPISODE_STEPS))},
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium as gym
 import numpy as np
@@ -31,7 +31,8 @@ from bisimgym.benchmarks.suites.base import (
     check_least,
     discrete_actions,
 )
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
+from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
 NUM_ENVS = 8
@@ -116,7 +117,6 @@ def _method(
         "exploration_final_eps": 0.05,
         "hindsight_goals": 0,
         "hindsight_strategy": "",
-        "precision": "auto",
     }
     return Method(
         description,
@@ -142,18 +142,26 @@ METHODS = {
         "dbc",
         {"self_prediction": 0.0},  # as above; the Gaussian model that it needs learns from detached embeddings
         reward_prediction=0.1,
+        encoder_optimizer="separate",
         **_PREDICTIONS,
     ),
-    "rap": _method("RAP: expected next embeddings and the variance of rewards", "rap"),
-    "rss": _method("Recursive state similarity: what actions do, and no rewards", "rss"),
+    "rap": _method("RAP: expected next embeddings and the variance of rewards", "rap", encoder_optimizer="separate"),
+    "rss": _method("Recursive state similarity: what actions do, and no rewards", "rss", encoder_optimizer="separate"),
 }
 
 PRESETS = {
     "smoke": Preset(
-        "Seconds: shows that everything runs, scores mean nothing", {"transitions": 1200, "evaluations": 2}
+        "Seconds: shows that everything runs, scores mean nothing",
+        {"transitions": 1200, "evaluations": 2, "precision": "float32"},
     ),
-    "short": Preset("40,000 transitions: minutes per run on one core", {"transitions": 40_000, "evaluations": 10}),
-    "paper": Preset("100,000 transitions, as in the paper on Nav2D", {"transitions": 100_000, "evaluations": 20}),
+    "short": Preset(
+        "40,000 transitions: minutes per run on one core",
+        {"transitions": 40_000, "evaluations": 10, "precision": "bfloat16"},
+    ),
+    "paper": Preset(
+        "100,000 transitions, as in the paper on Nav2D",
+        {"transitions": 100_000, "evaluations": 20, "precision": "bfloat16"},
+    ),
 }
 
 MEASURES = {
@@ -219,6 +227,29 @@ def _in_exit_bonuses(reward: np.ndarray) -> np.ndarray:
     return reward / EXIT_BONUS
 
 
+def _fixed() -> dict[str, Any]:
+    """Return what all methods have in place of the learners' defaults; ``--set`` changes it.
+
+    The target moves after every step of all environments: its interval counts transitions.
+    """
+    return {"train_freq": 1, "target_update_interval": NUM_ENVS}
+
+
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what the learner of these settings takes beside them."""
+    from bisimgym.baselines.core.settings import DQNSettings
+    from bisimgym.baselines.learners import DQN_LEARNERS
+
+    learner = DQN_LEARNERS[settings["learner"]]
+    named_otherwise = ("gamma", "gradient_steps")
+    return further_settings(learner, get_type_hints(DQNSettings), fixed=_fixed(), without=named_otherwise)
+
+
+def area(scores: Sequence[float]) -> dict[str, float]:
+    """Return the area under a curve of equally spaced evaluations."""
+    return {"area": float(np.mean(scores))}
+
+
 def make_learner(spec: Spec, device: str) -> Any:
     """Return the untrained agent of a run, with its environments."""
     from bisimgym.baselines.core.extractors import GoalPlaneExtractor, ImageExtractor
@@ -226,7 +257,7 @@ def make_learner(spec: Spec, device: str) -> Any:
     from bisimgym.baselines.learners import DQN_LEARNERS
     from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
-    settings = dict(spec.settings)
+    settings = {**_fixed(), **spec.settings}
     transitions = settings.pop("transitions")
     del settings["evaluations"]
     architecture, discount = settings.pop("architecture"), settings.pop("discount")
@@ -247,9 +278,7 @@ def make_learner(spec: Spec, device: str) -> Any:
         SB3VecEnv(envs),
         buffer_size=min(settings.pop("buffer_size"), transitions),
         gamma=discount,
-        train_freq=1,
         gradient_steps=round(NUM_ENVS * settings.pop("updates_per_transition")),
-        target_update_interval=NUM_ENVS,  # of transitions: after every step of all environments
         policy_kwargs={
             "net_arch": [256],
             "features_extractor_class": GoalPlaneExtractor if goal_conditioned else ImageExtractor,
@@ -274,8 +303,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
     algorithm = DQN_LEARNERS[spec.settings["learner"]]
-    model = from_checkpoint(checkpoint, lambda folder: load_checkpoint(algorithm, folder, device)) or make_learner(
-        spec, device
+    model = learner_of(
+        monitor,
+        checkpoint,
+        lambda folder: load_checkpoint(algorithm, folder, device),
+        lambda: make_learner(spec, device),
     )
     done, total = model.num_timesteps, spec.settings["transitions"]
 
@@ -292,8 +324,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
     def complete(scores: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed)
-        area = float(np.mean([*scores, outcome.score]))
-        return Outcome(outcome.score, {**outcome.scores, "area": area}, outcome.outcomes)
+        return Outcome(outcome.score, {**outcome.scores, **area([*scores, outcome.score])}, outcome.outcomes)
 
     return train_with_evaluations(
         monitor,
@@ -322,6 +353,8 @@ def check(spec: Spec) -> None:
         raise ValueError(f"unknown learner {settings['learner']!r}")
     if settings["hindsight_goals"] and spec.task in _GRIDS:
         raise ValueError("hindsight_goals must be 0 on the jumping task, which has no goals to put in place of others")
+    if spec.variant:  # the suite's own settings are sound, and making networks takes time
+        make_learner(spec, "cpu")
 
 
 SUITE = Suite(
@@ -344,5 +377,9 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    further_settings=more_settings,
+    bounds=(0.0, 1.0),
+    columns=jumping.COLUMNS,
+    curve_scores=area,
     grid=("obstacle_position", "floor_height", "color"),
 )

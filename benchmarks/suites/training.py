@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import Any, TypeVar
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running.reading import check_no_links
 from bisimgym.benchmarks.suites.base import Monitor, Outcome
 
-Model = TypeVar("Model")
+Model = TypeVar("Model", bound=Any)
 #: Reports how much is done; returns True, by which callbacks of SB3 go on.
 Reached = Callable[[int], bool]
 
@@ -26,7 +29,7 @@ def train_with_evaluations(
     every: int,
     train: Callable[[Reached], Any],
     evaluate: Callable[[], Outcome],
-    save: Callable[[], Any] = lambda: None,
+    save: Callable[[], Any],
     complete: Callable[[Sequence[float]], Outcome] | None = None,
     columns: Callable[[], Mapping[str, float]] = dict,
     from_start: bool = False,
@@ -50,8 +53,7 @@ def train_with_evaluations(
     Returns:
         The last evaluation.
     """
-    # The row of the whole belongs to the result: it is written again if the run was cut off between the two.
-    curve = monitor.resume_curve(x_name, min(done, total - 1))
+    curve = monitor.resume_curve(x_name, done)
     watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
     scores = [row["score"] for row in curve]
     due = (done // every + 1) * every
@@ -67,6 +69,7 @@ def train_with_evaluations(
             due += every
             with watch.paused():
                 log(at, evaluate())
+                monitor.mark(at)
                 save()
         monitor.progress(at, total)
         return True
@@ -78,6 +81,7 @@ def train_with_evaluations(
     train(reached)
     with watch.paused():
         outcome = complete(scores) if complete else evaluate()
+        monitor.mark(total)  # the row of the whole belongs to the result: it is written again with it
         log(total, outcome)
         save()
     monitor.progress(total, total)
@@ -88,32 +92,82 @@ def without_training(monitor: Monitor, x_name: str, compute: Callable[[], Outcom
     """Return what a method comes to that computes and does not train: a curve of one row, at 0."""
     watch = Stopwatch()
     monitor.progress(0, 1)
-    monitor.resume_curve(x_name, -1)
+    monitor.resume_curve(x_name, 0)
     outcome = compute()
     monitor.log({x_name: 0, "score": outcome.score, **outcome.scores, "seconds": watch.seconds()})
     monitor.progress(1, 1)
     return outcome
 
 
-def from_checkpoint(checkpoint: Path, load: Callable[[Path], Model]) -> Model | None:
-    """Return what a run's checkpoint holds, or ``None`` if it has none yet.
+def from_checkpoint(monitor: Monitor, checkpoint: Path, load: Callable[[Path], Model]) -> Model | None:
+    """Return what the file of a run's checkpoint holds, or ``None`` if there is none yet.
 
     Raises:
-        UserError: if the checkpoint cannot be read.
+        UserError: if the file cannot be read, or is not of this run: nothing is loaded from it then.
     """
-    if not checkpoint.exists():
+    if not os.path.lexists(checkpoint):
         return None
-    try:
+    with _damage_of(checkpoint):
+        check_no_links(checkpoint.parents[1], checkpoint)
+        with zipfile.ZipFile(checkpoint) as archive:
+            _check_stamp(monitor, checkpoint, archive.comment.decode("ascii", "replace"))
         return load(checkpoint)
+
+
+def save_whole(monitor: Monitor, model: Any, checkpoint: Path) -> None:
+    """Have a model write itself, with ``save(path)``, to an archive that carries the run's digest.
+
+    The file is replaced at once; its folder is made.
+    """
+    checkpoint.parent.mkdir(exist_ok=True)
+    with atomic_write(checkpoint) as temporary:
+        model.save(temporary)
+        stamp(monitor, temporary)
+
+
+def stamp(monitor: Monitor, archive: Path) -> None:
+    """Write the run's digest into the archive of a checkpoint, as a comment, which nothing that loads it reads."""
+    with zipfile.ZipFile(archive, "a") as file:
+        file.comment = monitor.run_digest.encode()
+
+
+def learner_of(monitor: Monitor, checkpoint: Path, load: Callable[[Path], Model], make: Callable[[], Model]) -> Model:
+    """Return the learner in the folder of a run's checkpoint, or a new one if there is none yet.
+
+    Learner and replay carry the digest of the run, as an attribute, which is saved with them.
+
+    Raises:
+        UserError: if the folder cannot be read, or learner or replay are not of this run.
+    """
+    if not os.path.lexists(checkpoint):
+        model = make()
+        for part in (model, model.replay_buffer):
+            part.run_digest = monitor.run_digest
+        return model
+    with _damage_of(checkpoint):
+        check_no_links(checkpoint.parent, checkpoint)
+        model = load(checkpoint)
+        for part in (model, model.replay_buffer):
+            _check_stamp(monitor, checkpoint, getattr(part, "run_digest", ""))
+    return model
+
+
+@contextmanager
+def _damage_of(checkpoint: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
     except Exception as error:  # whatever reading a damaged archive raises
         raise UserError(f"{checkpoint} is damaged ({error}): move the run's folder away and start over") from error
 
 
-def save_whole(model: Any, checkpoint: Path) -> None:
-    """Have a model write itself, with ``save(path)``, to a file that is replaced at once; makes the file's folder."""
-    checkpoint.parent.mkdir(exist_ok=True)
-    with atomic_write(checkpoint) as temporary:
-        model.save(temporary)
+def _check_stamp(monitor: Monitor, checkpoint: Path, found: str) -> None:
+    if found != monitor.run_digest:
+        raise UserError(
+            f"{checkpoint} is not a checkpoint of this run (it is of {found[:12] or 'a run without a name'}): restore "
+            "it, or move the run's folder away and start over"
+        )
 
 
 class Stopwatch:

@@ -22,6 +22,7 @@ import numpy as np
 from metric_pictures import INK
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.benchmarks.report.tables import pipe_table
 from bisimgym.benchmarks.speed.distracting import RENDERERS, TASKS
 from bisimgym.envs.distractions.presets import DISTRACTION_SCALES, PRESETS, preset_table
@@ -30,6 +31,8 @@ from bisimgym.envs.rendering import probe
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+#: The names of all pictures.
+NAMES = ("presets_dcs", "presets_others", "cameras", "videos", "compositing", "renderers")
 _SIZE, _SHOWN_SIZE = 84, 128
 _GAP, _LINE, _FONT = 4, 18, 15
 _PAPER = "white"
@@ -211,12 +214,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw presets, renderers, cameras and videos side by side.")
     parser.add_argument("--out", type=Path, default=Path("docs/distracting_control"), help="folder of the pictures")
     folder = parser.parse_args(arguments).out
+    for name in NAMES:
+        replaceable_file(folder / f"{name}.jpg", "a picture", is_our_picture)
+    folder = followed(folder)
     folder.mkdir(parents=True, exist_ok=True)
     found = probe.probe()
     names, note = (RENDERERS, "") if found.backend else (("raycast",), f" (without OpenGL: {found.explain()})")
     for grid in itertools.chain(presets(), (cameras(), videos(), compositing(), renderers(names))):
         path = folder / f"{grid.name}.jpg"
-        grid.draw().save(path, quality=85, optimize=True)
+        grid.draw().save(path, quality=85, optimize=True, comment=MARK)
         print(f"{path}{note if grid.name == 'renderers' else ''}")
 
 

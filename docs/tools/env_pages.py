@@ -21,6 +21,7 @@ import numpy as np
 from distracting_pictures import smooth_actions
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.benchmarks.listing import env_title
 from bisimgym.envs import IDS
 
@@ -33,6 +34,9 @@ _MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0
 
 #: Pages with more than a docstring has, from the folder of the pages.
 _GUIDES = {"DistractingControl-v0": "Presets, renderers and speed: [distracting control](../distracting_control.md)."}
+
+#: The end of the index.
+_MADE = "Made by `docs/tools/env_pages.py`."
 
 
 def page_name(env_id: str) -> str:
@@ -101,7 +105,7 @@ def index() -> str:
     """Return the list of pages as Markdown."""
     lines = ["# Environments\n", "| id | what it is |", "| --- | --- |"]
     lines += [f"| [`{env_id}`]({page_name(env_id)}.md) | {_markdown(env_title(env_id))} |" for env_id in IDS]
-    return "\n".join(lines) + "\n\nMade by `docs/tools/env_pages.py`.\n"
+    return "\n".join(lines) + f"\n\n{_MADE}\n"
 
 
 def animation(env_id: str, path: Path, seed: int = 3) -> None:
@@ -154,7 +158,15 @@ def _save(frames: list[np.ndarray], path: Path, widest: int, colors: int, millis
     several = np.concatenate([np.asarray(image) for image in images[:: max(len(images) // 8, 1)]])
     palette = Image.fromarray(several).quantize(colors, method=Image.Quantize.MEDIANCUT)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
+    images[0].save(
+        path,
+        save_all=True,
+        append_images=images[1:],
+        duration=milliseconds,
+        loop=0,
+        optimize=True,
+        comment=MARK.encode(),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -163,10 +175,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/envs"), help="folder of the pages")
     parser.add_argument("--no-pictures", action="store_true", help="leave out the animations")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "README.md").write_text(index(), encoding="utf-8")
+    folder = followed(options.out)
+    replaceable_file(folder / "README.md", "the index", lambda file: _MADE in file.read_text("utf-8"))
     for env_id in IDS:
-        path = options.out / f"{page_name(env_id)}.md"
+        path, made = folder / f"{page_name(env_id)}.md", f'env = gym.make("{env_id}")'
+        replaceable_file(path, "a page", lambda file, made=made: made in file.read_text("utf-8"))
+        if not options.no_pictures:
+            replaceable_file(path.with_suffix(".gif"), "an animation", is_our_picture)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(index(), encoding="utf-8")
+    for env_id in IDS:
+        path = folder / f"{page_name(env_id)}.md"
         path.write_text(page(env_id), encoding="utf-8")
         if not options.no_pictures:
             animation(env_id, path.with_suffix(".gif"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bisimgym.baselines import metrics
+from bisimgym.baselines.core.replacing import MARK, is_our_picture, replaceable_file
 from bisimgym.envs.jumping import jumping_mdp
 
 #: Of text and outlines in all pictures.
@@ -77,7 +78,7 @@ def draw(distances: dict[str, np.ndarray], positions: tuple[int, int], discount:
         fontsize=11,
         color=INK,
     )
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, metadata={"Software": MARK})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,8 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--discount", type=float, default=0.99, help="of the metrics, in [0, 1)")
     parser.add_argument("--out", type=Path, default=Path("docs/metrics.png"), help="the picture")
     options = parser.parse_args(arguments)
+    out = replaceable_file(options.out, "a picture", is_our_picture)  # before it is computed
     distances = jumping_distances(options.obstacles, options.discount)
-    draw(distances, options.obstacles, options.discount, options.out)
+    draw(distances, options.obstacles, options.discount, out)
     for name, distance in distances.items():
         print(f"{name}: up to {distance.max():.6g}, {int((distance == 0).sum())} of {distance.size} pairs at 0")
 

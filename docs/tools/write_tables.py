@@ -13,9 +13,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import langevin_trade
 from distracting_pictures import preset_markdown
 
 from bisimgym.baselines.core.atomic_write import atomic_write
+from bisimgym.baselines.core.replacing import followed
 from bisimgym.benchmarks.report import summary, tables
 from bisimgym.benchmarks.running.run_folder import committed_runs
 from bisimgym.benchmarks.speed import harness
@@ -46,8 +48,11 @@ def all_tables() -> dict[str, str]:
     for topic, name in FIGURES.items():
         figures = json.loads((ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
         texts |= harness.markdown(topic, figures)
+    runs = committed_runs()
+    texts["path weights of markov"] = langevin_trade.pair_table(runs)
+    texts["sequences of markov"] = langevin_trade.sequence_table(runs)
     by_suite = defaultdict(list)
-    for row in summary.summarize(committed_runs()):
+    for row in summary.summarize(runs):
         by_suite[row.suite].append(row)
     for suite, rows in by_suite.items():
         texts[suite] = tables.markdown_table(rows)
@@ -73,7 +78,7 @@ def write_between_markers(texts: Mapping[str, str], *paths: Path) -> set[str]:
             lambda match: f"<!-- results {match[1]} -->\n\n{texts[match[1]]}\n<!-- end results -->", page
         )
     for path, page in pages.items():
-        with atomic_write(path) as temporary:
+        with atomic_write(followed(path)) as temporary:
             temporary.write_text(page, encoding="utf-8")
     return written
 

@@ -14,6 +14,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 
+from bisimgym.envs.checks import reset_options, taken_action
 from bisimgym.envs.distracting_control import snapshot
 from bisimgym.envs.distracting_control.settings import Keywords, Settings, settings
 from bisimgym.envs.distracting_control.snapshot import CleanState
@@ -109,9 +110,9 @@ class DistractedEnv(gym.Env):
         return self.settings.action_repeat
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None):
+        if reset_options(options):
+            raise ValueError(f"reset() takes no options here, got {sorted(options or {})}")
         super().reset(seed=seed)
-        if options:
-            raise ValueError(f"reset() takes no options here, got {sorted(options)}")
         if seed is not None:
             self._episodes = 0
         if self.environment.physics.model.ptr is not self._model:
@@ -135,7 +136,7 @@ class DistractedEnv(gym.Env):
             raise gym.error.ResetNeeded(
                 "the episode has ended: call reset() before step(), or reset(options={'reset_mask': ...}) of a vector"
             )
-        command = self._action_middle + self._action_half * self._checked(action)
+        command = self._action_middle + self._action_half * taken_action(action, self.action_space)
         reward, steps = 0.0, 0
         for steps in range(1, self.action_repeat + 1):  # noqa: B007
             time_step = self.environment.step(command)
@@ -284,12 +285,6 @@ class DistractedEnv(gym.Env):
                 quality = "fast" if self.renderer == "opengl-fast" else "standard"
                 self._renderers[size] = OpenGLRenderer(self._model, size, size, self.settings.camera_id, quality)
         return self._renderers[size]
-
-    def _checked(self, action: Any) -> np.ndarray:
-        values = np.asarray(action, dtype=np.float64)
-        if values.shape != self.action_space.shape or not (np.abs(values) <= 1.0 + 1e-6).all():
-            raise ValueError(f"action {action!r} is not in {self.action_space}")
-        return np.clip(values, -1.0, 1.0)
 
     def _require_reset(self, what: str) -> None:
         if self._episode is None:

@@ -8,11 +8,13 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState
 
-from bisimgym.envs.checks import choice, integer
+from bisimgym.envs.array_task import time_limit
+from bisimgym.envs.checks import choice, integer, reset_options, taken_action
 from bisimgym.envs.distracting_control.env import DistractingControlEnv
 
 
@@ -32,6 +34,8 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
         render_mode: ``None`` or "rgb_array".
         autoreset_mode: as of Gymnasium.
         context: start method of the processes; ``None`` is the platform's.
+        max_episode_steps: time limit, steps, beside that of the task; ``None`` is none.
+        disable_env_checker: taken because ``gym.make`` takes it; there is no checker to switch off.
         **keywords: of :class:`DistractingControlEnv`.
 
     Raises:
@@ -45,6 +49,8 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         context: str | None = None,
+        max_episode_steps: int | None = None,
+        disable_env_checker: bool | None = None,
         **keywords: Any,
     ):
         integer("num_envs", num_envs, 1)
@@ -52,16 +58,19 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
             choice("render_mode", render_mode, ["rgb_array"])
         if not isinstance(autoreset_mode, AutoresetMode):
             choice("autoreset_mode", autoreset_mode, [mode.value for mode in AutoresetMode])
-        make = functools.partial(DistractingControlEnv, render_mode=render_mode, **keywords)
+        limit = time_limit(max_episode_steps)
+        make = functools.partial(_make, limit, render_mode=render_mode, **keywords)
         with self._deaths_raised():
             super().__init__([make] * num_envs, context=context, autoreset_mode=autoreset_mode)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
+        options = reset_options(options)  # before a process sees them, and some are reset
         seed = int(seed) if isinstance(seed, np.integer) else seed
         with self._deaths_raised():
             return super().reset(seed=seed, options=options)
 
     def step(self, actions: Any):
+        actions = taken_action(actions, self.action_space)  # too few would be waited for without end
         with self._deaths_raised():
             return super().step(actions)
 
@@ -82,6 +91,11 @@ class DistractingControlVectorEnv(AsyncVectorEnv):
                 f"a process of the vector environment died, out of memory or killed (exit codes {codes}; "
                 "-15 are those that were ended for it): make a new vector environment"
             ) from error
+
+
+def _make(limit: int | None, **keywords: Any) -> gym.Env:
+    env = DistractingControlEnv(**keywords)
+    return env if limit is None else gym.wrappers.TimeLimit(env, limit)
 
 
 def _signature() -> inspect.Signature:

@@ -113,6 +113,10 @@ def find_videos(folder: str | Path, split: str, count: int | None = None) -> tup
 def decode(video: Video, size: tuple[int, int], max_frames: int = MAX_FRAMES) -> np.ndarray:
     """Return the frames of a video, ``uint8[T, height, width, 3]`` RGB, top row first.
 
+    Frames of more than 8 bits are scaled to 8: of 16-bit gray the upper byte is kept, as Pillow does for 16-bit color.
+    Frames of other modes are converted to RGB. Those whose range is not stated (32-bit integers that are not from PNG,
+    and floats) and those that are not opaque everywhere, and so have no color of their own, are refused.
+
     Frames are resized with Pillow's bilinear filter, which averages over the pixels that fall together, and without
     keeping the aspect ratio, as the Distracting Control Suite does.
 
@@ -122,7 +126,8 @@ def decode(video: Video, size: tuple[int, int], max_frames: int = MAX_FRAMES) ->
         max_frames: later frames are left out.
 
     Raises:
-        ValueError: if a file cannot be decoded or holds fewer than two frames; the message names the file.
+        ValueError: if a file cannot be decoded, is of a mode that is refused, or holds fewer than two frames; the
+            message names the file.
     """
     from PIL.Image import Resampling
 
@@ -210,10 +215,30 @@ def _read_frame(file: Path) -> Image:
 
     try:
         with Image.open(file) as image:
-            return image.convert("RGB")
+            return _as_rgb(image)
     # Pillow reports broken PNG chunks as SyntaxError.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot decode frame {file}: {error}") from error
+
+
+def _as_rgb(image: Image) -> Image:
+    """Return an image in 8-bit RGB, or raise ``ValueError`` for one whose colors are not known."""
+    from PIL import Image
+
+    mode = image.mode
+    if mode == "F" or (mode == "I" and image.format != "PNG"):
+        raise ValueError(f"its mode {mode} has no stated range: save it with 8 bits per channel, or as 16-bit gray PNG")
+    if mode == "I" or mode.startswith("I;16"):
+        if "transparency" in image.info:
+            raise ValueError(f"its mode {mode} has transparency, behind which no color is known: save it without")
+        levels = np.asarray(image).astype(np.int64)
+        return Image.fromarray((levels >> 8).astype(np.uint8)).convert("RGB")
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        straight = {"La": "LA", "RGBa": "RGBA"}.get(mode)  # from premultiplied alpha, which converts to this only
+        image = (image.convert(straight) if straight else image).convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise ValueError(f"its mode {mode} is not opaque everywhere, and no color behind it is known: flatten it")
+    return image.convert("RGB")
 
 
 def _read_video(file: Path) -> Iterator[Image]:

@@ -65,11 +65,12 @@ def jumping_union(tasks: Sequence[tuple[int, int] | tuple[int, int, str]]) -> Fi
 
 
 @functools.cache
-def _returns(obstacle_position: int, color: int) -> tuple[float, float]:
-    """Return the optimal return and the expected return of uniformly random actions, both undiscounted."""
-    mdp = jumping_mdp(obstacle_position, 0, COLORS[color])
+def _returns(obstacle_position: int, color: int, skip_air: bool, limit: int) -> tuple[float, float]:
+    """Return the oracle's return and the expected one of uniformly random actions, undiscounted, in so many steps."""
+    mdp = jumping_mdp(obstacle_position, 0, COLORS[color], skip_air)
     uniform = np.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions)
-    return float(mdp.optimal_values(discount=1.0)[0]), float(mdp.policy_values(uniform, discount=1.0)[0])
+    oracle, random = (mdp.policy_returns(p, limit)[0] for p in (mdp.optimal_policy(discount=1.0), uniform))
+    return float(oracle), float(random)
 
 
 class JumpingTask(ArrayTask[JumpingState]):
@@ -155,15 +156,16 @@ class JumpingTask(ArrayTask[JumpingState]):
     def optimal_action(self, state: JumpingState) -> np.ndarray:
         return dynamics.optimal_action(state)
 
-    def optimal_return(self, state: JumpingState) -> np.ndarray:
-        return self._start_returns(state, 0)
+    def optimal_return(self, state: JumpingState, limit: int | None = None) -> np.ndarray:
+        return self._start_returns(state, limit)[:, 0]
 
-    def random_return(self, state: JumpingState) -> np.ndarray:
-        return self._start_returns(state, 1)
+    def random_return(self, state: JumpingState, limit: int | None = None) -> np.ndarray:
+        return self._start_returns(state, limit)[:, 1]
 
-    def _start_returns(self, state: JumpingState, which: int) -> np.ndarray:
+    def _start_returns(self, state: JumpingState, limit: int | None) -> np.ndarray:
+        steps = dynamics.EXIT_X if limit is None else min(limit, dynamics.EXIT_X)  # every step moves one pixel or more
         tasks = zip(state.obstacle_position.tolist(), state.color.tolist(), strict=True)
-        return np.array([_returns(position, color)[which] for position, color in tasks])
+        return np.array([_returns(position, color, self.skip_air, steps) for position, color in tasks])
 
     def frame(self, state: JumpingState, index: int) -> np.ndarray:
         return draw(state, index)

@@ -45,6 +45,7 @@ class LQRTask(ArrayTask[LQRState]):
         self.horizon = integer("horizon", horizon, 1, 100_000)
         self.system = lqr_system(num_distractors, system_seed, distractor_seed, entries)
         self._features = self.system.observation_matrix.T.copy()
+        self._costs: dict[tuple[int, float], tuple[np.ndarray, float]] = {}
         limit = np.finfo(np.float32).max
         self.observation_space = spaces.Box(-limit, limit, (self._features.shape[1],), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (STATE_DIM,), np.float32)
@@ -78,25 +79,22 @@ class LQRTask(ArrayTask[LQRState]):
         force = -state.coordinates @ self._optimal_gain.T
         return np.clip(force / ACTION_SCALE, -1, 1).astype(np.float32)
 
-    def optimal_return(self, state: LQRState) -> np.ndarray:
-        return self._start_returns(state, *self._optimal_cost)
+    def optimal_return(self, state: LQRState, limit: int | None = None) -> np.ndarray:
+        return self._start_returns(state, self._optimal_gain, 0.0, limit)
 
-    def random_return(self, state: LQRState) -> np.ndarray:
-        return self._start_returns(state, *self._random_cost)
+    def random_return(self, state: LQRState, limit: int | None = None) -> np.ndarray:
+        return self._start_returns(state, np.zeros((STATE_DIM, STATE_DIM)), ACTION_SCALE**2 / 3, limit)
 
     @functools.cached_property
     def _optimal_gain(self) -> np.ndarray:
         return riccati(self.system)[1]
 
-    @functools.cached_property
-    def _optimal_cost(self) -> tuple[np.ndarray, float]:
-        return finite_horizon_cost(self.system, self._optimal_gain, 0.0, self.horizon)
-
-    @functools.cached_property
-    def _random_cost(self) -> tuple[np.ndarray, float]:
-        return finite_horizon_cost(self.system, np.zeros((STATE_DIM, STATE_DIM)), ACTION_SCALE**2 / 3, self.horizon)
-
-    def _start_returns(self, state: LQRState, quadratic: np.ndarray, constant: float) -> np.ndarray:
+    def _start_returns(self, state: LQRState, gain: np.ndarray, variance: float, limit: int | None) -> np.ndarray:
+        horizon = self.horizon if limit is None else min(limit, self.horizon)
+        key = horizon, variance
+        if key not in self._costs:  # optimal and random forces differ in their variance
+            self._costs[key] = finite_horizon_cost(self.system, gain, variance, horizon)
+        quadratic, constant = self._costs[key]
         return -(state.start @ quadratic * state.start).sum(axis=1) - constant
 
     def frame(self, state: LQRState, index: int) -> np.ndarray:

@@ -76,16 +76,17 @@ class MarkovSignalTask(ArrayTask[SignalState]):
         return {}
 
     def final_info(self, state: SignalState) -> dict[str, np.ndarray]:
-        return {"accuracy": (state.guesses == state.hidden).sum(axis=1) / self.episode_length}
+        return {"accuracy": (state.guesses == state.hidden).sum(axis=1) / np.maximum(state.step, 1)}
 
     def optimal_action(self, state: SignalState) -> np.ndarray:
         return state.hidden[np.arange(len(state.step)), state.step].astype(np.int64)
 
-    def optimal_return(self, state: SignalState) -> np.ndarray:
-        return np.full(len(state.step), float(self.episode_length))
+    def optimal_return(self, state: SignalState, limit: int | None = None) -> np.ndarray:
+        length = self.episode_length if limit is None else min(limit, self.episode_length)
+        return np.full(len(state.step), float(length))
 
-    def random_return(self, state: SignalState) -> np.ndarray:
-        return np.full(len(state.step), self.episode_length / self.law.num_states)
+    def random_return(self, state: SignalState, limit: int | None = None) -> np.ndarray:
+        return self.optimal_return(state, limit) / self.law.num_states
 
     def frame(self, state: SignalState, index: int) -> np.ndarray:
         return draw(self.law, state, index)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
-from bisimgym.envs.checks import choice, integer, number
+from bisimgym.envs.checks import choice, integer, number, probabilities, real_array
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.seeds import generators
 
@@ -48,12 +48,12 @@ def family_matrix(stationary: Sequence[float] | np.ndarray, k: float) -> np.ndar
     Raises:
         ValueError: outside these ranges.
     """
-    pi = np.asarray(stationary, dtype=np.float64)
-    if pi.ndim != 1 or not (pi > 0).all() or not abs(pi.sum() - 1) <= 1e-8:
+    pi = probabilities("stationary", stationary)
+    if pi.ndim != 1 or not (pi > 0).all():
         raise ValueError(f"stationary must be a vector of positive numbers that sum to one, got {stationary}")
     if not 0 < k <= 1:
         raise ValueError(f"k must be in (0, 1], got {k}")
-    return (1 - k) * np.eye(len(pi)) + k * pi / pi.sum()
+    return (1 - k) * np.eye(len(pi)) + k * pi
 
 
 #: The transition matrices that ``experiment`` names.
@@ -91,6 +91,11 @@ class SignalLaw:
         means: ``float64[n, D]``.
         covariances: ``float64[n, D, D]``.
         factors: ``float64[n, D, D]``, lower triangular, with factors[k] factors[k]^T = covariances[k].
+
+    All may be given in any real type.
+
+    Raises:
+        ValueError: for probabilities that are none.
     """
 
     transition_matrix: np.ndarray
@@ -101,8 +106,10 @@ class SignalLaw:
     factors: np.ndarray
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            getattr(self, field.name).flags.writeable = False
+        for name in (field.name for field in dataclasses.fields(self)):
+            take = probabilities if name in ("transition_matrix", "stationary", "initial") else real_array
+            object.__setattr__(self, name, take(name, getattr(self, name)))
+            getattr(self, name).flags.writeable = False
 
     @property
     def num_states(self) -> int:
@@ -173,23 +180,14 @@ def _checked_chain(matrix: Any) -> np.ndarray:
     """Return a fresh ``float64[n, n]`` copy with rows that sum to one, of an irreducible transition matrix."""
     name = "transition_matrix"
     try:
-        chain = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a square matrix of numbers (a list of equally long rows)") from None
+        chain = real_array(name, matrix)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a square matrix of numbers (a list of equally long rows): {error}") from None
     if chain.ndim != 2 or chain.shape[0] != chain.shape[1] or len(chain) not in NUM_STATES_RANGE:
         raise ValueError(
             f"{name} must be n x n with n from {NUM_STATES_RANGE[0]} to {NUM_STATES_RANGE[-1]}, got shape {chain.shape}"
         )
-    bad = ~(np.isfinite(chain) & (chain >= 0))
-    if bad.any():
-        i, j = np.argwhere(bad)[0]
-        raise ValueError(f"{name} must hold probabilities from 0 to 1, got {chain[i, j]} in row {i}, column {j}")
-    total = chain.sum(axis=1)
-    row = int(np.abs(total - 1).argmax())
-    if abs(total[row] - 1) > 1e-8:
-        raise ValueError(
-            f"every row of {name} must sum to one, row {row} sums to {total[row]:.10g}: divide each row by its sum"
-        )
+    chain = probabilities(name, chain)
     reached = np.linalg.matrix_power((chain > 0) + np.eye(len(chain)), len(chain)) > 0
     if not reached.all():
         lacking = "; ".join(
@@ -199,7 +197,7 @@ def _checked_chain(matrix: Any) -> np.ndarray:
             f"{name} must be irreducible (every state reachable from every other), but {lacking}: give those "
             "transitions a positive probability, or drop the states that are left for good"
         )
-    return chain / total[:, None]
+    return chain
 
 
 def draw_signals(law: SignalLaw, seeds: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:

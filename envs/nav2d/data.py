@@ -109,7 +109,7 @@ def collect_nav2d(
     fraction("epsilon", epsilon)
     streams = min(num_streams, num_transitions)
     share = -(-num_transitions // streams)
-    envs = BatchedVectorEnv(nav2d.Nav2DTask(rules, goal_visible=False, max_episode_steps=None), streams)
+    envs = BatchedVectorEnv(nav2d.Nav2DTask(rules, goal_visible=False), streams)
     explore = np.random.default_rng([seed, 1])
     envs.reset(seed=seed)
     state, active = envs.state, np.arange(streams)

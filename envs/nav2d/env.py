@@ -12,7 +12,6 @@ from gymnasium import spaces
 
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
-from bisimgym.envs.checks import integer
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.nav2d.drawing import draw
 from bisimgym.envs.nav2d.layouts import MOVES, LayoutRules, Layouts, check_rules, draw_layouts, neighbors, places
@@ -150,20 +149,13 @@ class Nav2DTask(ArrayTask[Nav2DState]):
     draws_ahead = True
     informs_every_step = True
 
-    def __init__(
-        self, rules: LayoutRules, goal_visible: bool, max_episode_steps: int | None, goal_conditioned: bool = False
-    ):
+    def __init__(self, rules: LayoutRules, goal_visible: bool, goal_conditioned: bool = False):
         check_rules(rules)
-        if max_episode_steps is not None:
-            integer("max_episode_steps", max_episode_steps, 1, hint=", or None")
         if not isinstance(goal_visible, bool):
             raise ValueError(f"goal_visible must be True or False, got {goal_visible!r}")
         self.rules = rules
         self.size = rules.size
         self.goal_visible = goal_visible
-        self.max_episode_steps = max_episode_steps
-        #: The time limit that returns are stated for.
-        self._horizon = max_episode_steps or MAX_EPISODE_STEPS
         self.goal_conditioned = goal_conditioned
         image = spaces.Box(0, PRESENT, (self.size, self.size, 2 if goal_conditioned else 3), np.uint8)
         self.observation_space: spaces.Space = image
@@ -179,8 +171,7 @@ class Nav2DTask(ArrayTask[Nav2DState]):
 
     def transition(self, state: Nav2DState, action: np.ndarray):
         next_state, reward, reached = transition(state, action, self.size)
-        limit = np.iinfo(np.int64).max if self.max_episode_steps is None else self.max_episode_steps
-        return next_state, reward, reached, next_state.step >= limit  # also on the goal, as gymnasium's TimeLimit does
+        return next_state, reward, reached, np.zeros_like(reached)
 
     def observe(self, state: Nav2DState) -> Any:
         image = observe(state, self.size, self.goal_visible, not self.goal_conditioned)
@@ -198,20 +189,28 @@ class Nav2DTask(ArrayTask[Nav2DState]):
     def optimal_action(self, state: Nav2DState) -> np.ndarray:
         return optimal_action(state, self.size)
 
-    def optimal_return(self, state: Nav2DState) -> np.ndarray:
+    def optimal_return(self, state: Nav2DState, limit: int | None = None) -> np.ndarray:
         steps = state.distance[np.arange(len(state.start)), state.start].astype(np.float64)
-        return np.where(steps <= self._horizon, 1 - steps, -float(self._horizon))
+        return 1 - steps if limit is None else np.where(steps <= limit, 1 - steps, -float(limit))
 
-    def random_return(self, state: Nav2DState) -> np.ndarray:
+    def random_return(self, state: Nav2DState, limit: int | None = None) -> np.ndarray:
         n = len(state.start)
+        if limit is None:
+            return np.array([self._unlimited_random_return(state, i) for i in range(n)])
         rows = np.arange(n)
         next_state = _destinations(state.obstacles, np.arange(self.size**2)[None], self.size)
         reward = np.where(next_state == state.goal[:, None, None], GOAL_REWARD, STEP_REWARD)
         values = np.zeros((n, self.size**2))
-        for _ in range(self._horizon):
+        for _ in range(limit):
             values = (reward + values[rows[:, None, None], next_state]).mean(axis=2)
             values[rows, state.goal] = 0  # the episode is over there
         return values[rows, state.start]
+
+    def _unlimited_random_return(self, state: Nav2DState, index: int) -> float:
+        obstacles = state.obstacles[index].reshape(self.size, self.size) > 0
+        mdp = nav2d_mdp(obstacles, divmod(int(state.goal[index]), self.size))
+        start = int((~obstacles.ravel()[: int(state.start[index])]).sum())  # states are the free cells
+        return mdp.unlimited_return(np.full(mdp.reward.shape, 1 / mdp.num_actions), start)
 
     def frame(self, state: Nav2DState, index: int) -> np.ndarray:
         return draw(state, index, self.size)
@@ -252,8 +251,9 @@ class Nav2DEnv(BatchedEnv):
     * ``num_obstacles``: blocks (default 15), and ``obstacle_size``: cells per side of a block (default 2).
     * ``min_goal_distance``: least L1 distance of start and goal, cells (default 10).
     * ``goal_visible``: whether channel 2 shows the goal (default True).
-    * ``max_episode_steps``: time limit (default 50). ``gym.make`` keeps it in a wrapper, as it does for all
-      environments; ``optimal_return`` and ``random_return`` of a single environment are those of 50 steps.
+    * ``max_episode_steps``: time limit, -1 for none (default: 50 with ``gym.make``, which keeps it in a wrapper as for
+      all environments, and in vector environments; none in this class, called directly). ``optimal_return`` and
+      ``random_return`` are those of the limit in force.
     * ``render_mode``: "rgb_array" or "human".
 
     Vector environments also take ``num_envs`` and ``autoreset_mode`` ("SameStep", the default, "NextStep" or
@@ -281,7 +281,7 @@ class Nav2DEnv(BatchedEnv):
         render_mode: str | None = None,
     ):
         rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
-        super().__init__(Nav2DTask(rules, goal_visible, max_episode_steps), render_mode)
+        super().__init__(Nav2DTask(rules, goal_visible), render_mode, max_episode_steps)
 
     def mdp(self) -> FiniteMDP:
         """Return the current layout as arrays (see :func:`nav2d_mdp`)."""
@@ -327,8 +327,7 @@ class Nav2DCorridorEnv(Nav2DEnv):
     """
 
     def __init__(self, goal_visible: bool = True, max_episode_steps: int | None = None, render_mode: str | None = None):
-        task = Nav2DTask(LayoutRules(corridor=True), goal_visible, max_episode_steps)
-        BatchedEnv.__init__(self, task, render_mode)
+        BatchedEnv.__init__(self, Nav2DTask(LayoutRules(corridor=True), goal_visible), render_mode, max_episode_steps)
 
 
 class Nav2DCorridorVectorEnv(TaskVectorEnv, of=Nav2DCorridorEnv, max_episode_steps=MAX_EPISODE_STEPS):
@@ -390,7 +389,7 @@ class Nav2DGoalEnv(Nav2DEnv):
         render_mode: str | None = None,
     ):
         rules = LayoutRules(size, num_obstacles, obstacle_size, min_goal_distance)
-        BatchedEnv.__init__(self, Nav2DTask(rules, True, max_episode_steps, goal_conditioned=True), render_mode)
+        BatchedEnv.__init__(self, Nav2DTask(rules, True, goal_conditioned=True), render_mode, max_episode_steps)
 
 
 class Nav2DGoalVectorEnv(TaskVectorEnv, of=Nav2DGoalEnv, max_episode_steps=MAX_EPISODE_STEPS):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import threading
 import weakref
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ import numpy as np
 from bisimgym.envs.rendering import probe
 from bisimgym.envs.rendering.look import Look, SceneLister, resize_area, sky_faces, sky_texture, texture_pixels
 
+#: What was drawn with in contexts that another thread closed: left to the end of the process.
+_LEFT: list[mujoco.MjrContext] = []
 _GEOM_OBJECT = int(mujoco.mjtObj.mjOBJ_GEOM)
 
 
@@ -41,6 +44,7 @@ class OpenGLRenderer:
         self.height, self.width, self.camera_id = height, width, camera_id
         self._gl = probe.context_class(backend)(width, height)
         self._gl.make_current()
+        self._thread = threading.get_ident()
         self._own = copy.copy(model)
         self._own.vis.global_.offwidth, self._own.vis.global_.offheight = width, height
         if quality == "fast":
@@ -68,7 +72,7 @@ class OpenGLRenderer:
         return self.render_many(data, [look])[0]
 
     def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
-        self._gl.make_current()
+        self._make_current()
         images = np.empty((len(looks), self.height, self.width, 3), dtype=np.uint8)
         for image, look in zip(images, looks, strict=True):
             self._show_sky(look)
@@ -81,12 +85,33 @@ class OpenGLRenderer:
         return images
 
     def close(self) -> None:
-        """Free the OpenGL context."""
+        """Free the OpenGL context, from the thread that made it; another one leaves it to the end of the process."""
         if self._gl is not None:
-            self._gl.make_current()
+            context, self._gl = self._gl, None
+            try:
+                context.make_current()
+            except Exception:
+                if threading.get_ident() == self._thread:
+                    raise
+                context.free()  # it goes when its thread lets go of it
+                _LEFT.append(self._context)  # freeing what is not current here would reach into another context
+                return
             self._context.free()
-            self._gl.free()
-            self._gl = None
+            context.free()
+
+    def _make_current(self) -> None:
+        if self._gl is None:
+            raise ValueError("the renderer is closed: make a new one")
+        try:
+            self._gl.make_current()
+        except Exception as error:
+            if threading.get_ident() == self._thread:
+                raise
+            raise RuntimeError(
+                "the OpenGL context of this environment belongs to another thread, the one that drew its first image "
+                f"({type(error).__name__}): make, reset, step and close an environment in one thread, one environment "
+                'per thread, or use renderer="raycast", which any thread may use'
+            ) from error
 
     def __del__(self):
         if getattr(self, "_gl", None) is not None:

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 
@@ -357,3 +358,20 @@ def test_actions_that_do_not_exist_are_refused(agent):
 def test_recursive_similarity_needs_finite_actions(walker):
     with pytest.raises(ValueError, match="RecursiveSimilarity is for finite action spaces, got Box"):
         isolated(walker, "recursive-similarity")
+
+
+def test_data_and_spaces_that_it_cannot_take():
+    vector = spaces.Box(-1, 1, (3,))
+    with pytest.raises(ValueError, match="IsolatedRepresentation cannot take actions of .* does not start at 0"):
+        IsolatedRepresentation(vector, spaces.Discrete(2, start=1), "mico")
+    model = IsolatedRepresentation(vector, spaces.Discrete(2), "mico", device="cpu")
+    observations, zeros = np.zeros((8, 3), np.float32), np.zeros(8)
+    bad = observations.copy()
+    bad[4, 2] = np.nan
+    for data, message in (
+        (Transitions(bad, zeros, zeros, observations, zeros), r"observations that are not finite, nan at \[4, 2\]"),
+        (Transitions(observations, zeros, zeros + np.inf, observations, zeros), "rewards that are not finite, inf"),
+        (Transitions(observations, zeros + 0.5, zeros, observations, zeros), "actions must be integers from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(data, 1)

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch as th
 
-from bisimgym.baselines.ambs import PairModel, ambs_loss, two_view_distances
+from bisimgym.baselines.ambs import (
+    PairModel,
+    ambs_loss,
+    ambs_original_loss,
+    crossed_view_distances,
+    two_view_distances,
+)
 from bisimgym.baselines.dbc import dbc_loss
 from bisimgym.baselines.losses import cap_norm, gaussian_nll, norm_radius, reward_prediction_loss
 from bisimgym.baselines.mico import mico_loss
@@ -24,6 +30,10 @@ LOSSES = {
     "robust dbc": (robust_dbc_loss, ("reward", "next_mean", "next_std")),
     "robust dbc study": (lambda *a, **k: robust_dbc_loss(*a, norm="study", **k), ("reward", "next_mean", "next_std")),
     "robust dbc l1": (lambda *a, **k: robust_dbc_loss(*a, norm="l1", **k), ("reward", "next_mean", "next_std")),
+    "robust dbc l1-original": (
+        lambda *a, **k: robust_dbc_loss(*a, norm="l1-original", **k),
+        ("reward", "next_mean", "next_std"),
+    ),
     "robust dbc l2": (lambda *a, **k: robust_dbc_loss(*a, norm="l2", **k), ("reward", "next_mean", "next_std")),
     "mico": (mico_loss, ("reward", "next_mean")),
     "rap": (rap_loss, ("reward", "reward_std", "next_mean")),
@@ -185,6 +195,40 @@ class TestByHand:
         )
         assert other.target.tolist() == pytest.approx([0.0625 + 0.75 * 0.5 * 3.5] * 4)
 
+    def test_ambs_as_released(self):
+        of_reward, of_dynamics = th.tensor([[1.0, 2.0], [3.0, 4.0]]), th.tensor([[0.0, 1.0], [2.0, 3.0]])
+        reward, balance = th.tensor([0.0, 2.0]), th.tensor([0.25, 0.75])
+        mean, std = th.tensor([[0.0, 0.0], [3.0, 0.0]]), th.tensor([[1.0, 1.0], [1.0, 5.0]])
+        loss, distance, target = ambs_original_loss(of_reward, of_dynamics, balance, reward, mean, std, SWAP, 0.5)
+        # Rewards differ by H(2) = 1.5, predictions by 3 and 4 in their two coordinates: 0.5 * 3.5 = 1.75.
+        first = (0.125**2 + (0.75 * 1.75) ** 2 + 0.125**2 + (0.75 * 0.75) ** 2) / 2
+        second = (0.375**2 + (0.75 * 0.25) ** 2 + 0.625**2 + (0.75 * 1.25) ** 2) / 2
+        assert (first, second) == (1.03515625, 0.72265625)
+        assert loss.item() == pytest.approx((first + second) / 2)
+        assert distance.tolist() == pytest.approx([0.25, 1.25, 2.25, 3.25])
+        assert target.tolist() == pytest.approx([0.25 * 1.5 + 0.75 * 1.75] * 4)
+        given = (of_reward, of_dynamics, balance, reward, mean, std, SWAP)
+        assert th.equal(ambs_original_loss(*given).loss, ambs_original_loss(*given, 0.99).loss)
+
+    def test_released_pairs_of_ambs_cross_views(self):
+        th.manual_seed(0)
+        model, (first, second) = PairModel(3), th.randn(2, 4, 3, generator=th.Generator().manual_seed(0))
+        other = th.tensor([1, 2, 3, 0])
+        distance = crossed_view_distances(model, first, second, other)
+        assert th.equal(distance[0], model(first, first[other]))
+        assert th.equal(distance[1], model(first[other], second))
+
+    def test_robust_dbc_with_the_released_distance_of_predictions(self):
+        z = th.tensor([[0.0, 0.0], [1.0, 2.0]])
+        mean, std = th.tensor([[0.0, 0.0], [1.0, 2.0]]), th.tensor([[1.0, 1.0], [3.0, 3.0]])
+        reward = th.tensor([0.0, 0.5])
+        sum_ = robust_dbc_loss(z, reward, mean, std, SWAP, 0.5, norm="l1")
+        root = robust_dbc_loss(z, reward, mean, std, SWAP, 0.5, norm="l1-original")
+        assert sum_.target.tolist() == pytest.approx([0.5 + 0.5 * (3 + 4)] * 2)
+        assert root.target.tolist() == pytest.approx([0.5 + 0.5 * 5] * 2)
+        assert root.distance.tolist() == [3, 3]
+        assert root.loss.item() == 0
+
     def test_the_second_view_of_ambs_is_swapped(self):
         th.manual_seed(0)
         model, (first, second) = PairModel(3), th.randn(2, 4, 3, generator=th.Generator().manual_seed(0))
@@ -241,9 +285,9 @@ class TestByHand:
         assert cap_norm(z, 3.5, order=1)[0].tolist() == pytest.approx([1.5, 2])
         assert inverse_dynamics_loss(th.tensor([[1.0, 2.0]]), th.tensor([[0.0, 4.0]])).item() == 1.5
         rewards = intrinsic_reward(th.tensor([[1.0, 3.0], [9.0, 9.0]]), th.zeros(2, 2), weight=2.0)
-        assert rewards.tolist() == [5, 10]
+        assert rewards.tolist() == [5, 5]  # the cap is of the mean square, before it is halved
         assert intrinsic_reward(th.ones(1, 2, requires_grad=True), th.zeros(1, 2), cap=0.1).tolist() == [
-            pytest.approx(0.1)
+            pytest.approx(0.05)
         ]
 
 

@@ -312,7 +312,7 @@ def test_robust_dbc_pays_for_surprise():
     model.learn(22)
     data = model.replay_buffer.sample(64)
     bonus = model.encoded(data).rewards - data.rewards.reshape(-1)
-    assert ((bonus >= 0) & (bonus <= 0.1 + 1e-5)).all()
+    assert ((bonus >= 0) & (bonus <= 0.05 + 1e-5)).all()
     assert bonus.max() > 0
 
 
@@ -488,10 +488,12 @@ def test_the_actor_sees_embeddings_without_their_balance():
     )
 
 
+@pytest.mark.parametrize("encoder_optimizer", ["shared", "separate"])
 @pytest.mark.parametrize("method", [DBCSAC, DBCDQN])
-def test_gradients_of_every_optimizer_are_clipped(method):
+def test_gradients_of_every_optimizer_are_clipped(method, encoder_optimizer):
     policy_kwargs = {"optimizer_class": th.optim.SGD}
-    model = make(method, policy_kwargs=policy_kwargs, learning_rate=0.5, max_grad_norm=1e-3, tau=1e-9)
+    settings = {"learning_rate": 0.5, "max_grad_norm": 1e-3, "tau": 1e-9, "encoder_optimizer": encoder_optimizer}
+    model = make(method, policy_kwargs=policy_kwargs, **settings)
     model.learn(21)
     representation = th.optim.SGD(model.representation.parameters(), lr=0.5)
     model.representation_optimizer = representation
@@ -505,7 +507,9 @@ def test_gradients_of_every_optimizer_are_clipped(method):
         if len(group) == 1:
             continue  # the temperature
         step = th.cat([(p - q).flatten() for p, q in zip(group, old, strict=True)]).norm()
-        assert 0 < step <= 0.5e-3 * 1.001
+        encodes = {id(p) for p in group} & {id(p) for p in model.encoders()[0].parameters()}
+        steps = 2 if encodes and encoder_optimizer == "separate" else 1
+        assert 0 < step <= 0.5e-3 * steps * 1.001
 
 
 @pytest.mark.parametrize("method", [DBCSAC, DBCDQN])

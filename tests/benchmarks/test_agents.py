@@ -2,6 +2,7 @@ import importlib
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bisimgym.benchmarks.running import bars
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 
 MODULE = """
+import os, sys, time
 import numpy as np
 
 class Right:
@@ -59,6 +61,32 @@ class Deep:
     def predict(self, observation, **_):
         return np.mean(observation, axis=9), None
 
+class Quits:
+    def predict(self, observation, **_):
+        sys.exit(0)
+
+class Quit(BaseException):
+    pass
+
+class QuitsLearning(Right):
+    def learn(self, envs, budget, seed):
+        raise Quit
+
+class Moves(Right):
+    def __init__(self):
+        os.chdir("/")
+
+class Hangs(Right):
+    def predict(self, observation, **_):
+        while True:
+            try:
+                time.sleep(60)
+            except BaseException:
+                pass
+
+def quits():
+    raise SystemExit("no weights")
+
 class Broken:
     def predict(self, observation, **_):
         return observation.wrong
@@ -78,6 +106,7 @@ def module(tmp_path, monkeypatch):
     (tmp_path / "their_agents.py").write_text(MODULE)
     (tmp_path / "needy.py").write_text("import surely_not_installed")
     (tmp_path / "bad_syntax.py").write_text("def (")
+    (tmp_path / "leaves.py").write_text("import sys; sys.exit(0)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
@@ -235,6 +264,9 @@ def test_an_entry_point_is_found_by_name(tmp_path):
         ("their_agents:Wrong", "integers from 0 to 1 of shape (286,), got 2"),
         ("their_agents:Half", "integers from 0 to 1 of shape (286,), got float64"),
         ("their_agents:Broken", "the agent failed on jumping/wide: AttributeError"),
+        ("their_agents:Quits", "the agent failed on jumping/wide: SystemExit: 0"),
+        ("their_agents:quits", "the factory failed: SystemExit: no weights"),
+        ("leaves:agent", "importing leaves failed: SystemExit: 0"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:loading")
@@ -245,7 +277,30 @@ def test_a_wrong_spec_gets_one_clear_line(spec, expected, capsys):
     assert expected in lines[0]
 
 
+def test_an_agent_that_quits_while_it_learns_is_one_line(capsys):
+    arguments = ["evaluate", "jumping", "--agent", "their_agents:QuitsLearning", "--task", "wide", "--budget", "8"]
+    assert main(arguments) == 2
+    assert "the agent failed on jumping/wide: Quit (" in capsys.readouterr().err
+
+
+def test_an_agent_that_changes_the_folder_moves_no_result(tmp_path):
+    arguments = ["evaluate", "jumping", "--agent", "their_agents:Moves", "--task", "wide", "--task", "narrow"]
+    assert main([*arguments, "--out", "runs"]) == 0
+    assert len(list((tmp_path / "runs").rglob("result.json"))) == 2
+    assert Path.cwd() == tmp_path
+
+
+def test_an_agent_that_hangs_is_ended(tmp_path):
+    command = [sys.executable, "-m", "bisimgym.benchmarks", "evaluate", "jumping", "--task", "wide", "--timeout", "2"]
+    done = subprocess.run([*command, "--agent", "their_agents:Hangs"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr == "error: agent 'their_agents:Hangs' on jumping/wide took longer than --timeout 2 seconds\n"
+    assert list(tmp_path.rglob("result.json")) == []
+
+
 def test_names_must_be_safe_and_free(capsys):
-    for name, expected in (("a/b", "must be letters"), ("..", "must be letters"), ("pse", "is a method of the suite")):
+    safe = "must be 1 to 64 letters"
+    bad = [("a/b", safe), ("..", safe), ("=1", safe), ("é", safe), ("x\n# y", safe), ("x" * 65, safe)]
+    for name, expected in [*bad, ("pse", "is a method of the suite")]:
         assert main(["evaluate", "jumping", "--agent", "their_agents:Right", "--task", "wide", "--name", name]) == 2
         assert expected in capsys.readouterr().err

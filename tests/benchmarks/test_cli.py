@@ -1,6 +1,7 @@
 """The command, and its one-line errors."""
 
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -53,6 +54,8 @@ class TestErrors:
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
             (["evaluate", "jumping", "--agent", "x", "--task", "square"], "unknown task 'square'"),
             (["evaluate", "jumping", "--agent", "x", "--budget", "-1"], "must not be negative"),
+            (["evaluate", "jumping", "--agent", "x", "--timeout", "-1"], "--timeout must be from 0"),
+            (["evaluate", "jumping", "--agent", "x", "--timeout", "nan"], "--timeout must be from 0"),
         ],
     )
     def test_bad_arguments(self, arguments, expected, tmp_path, monkeypatch, error_of):
@@ -68,6 +71,22 @@ class TestErrors:
         monkeypatch.setattr("bisimgym.benchmarks.cli.load_suite", interrupt)
         assert main(["run", "jumping"]) == 130
         assert "interrupted: give the same command again to go on" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("encoding", "shown"), [("utf-8", "\u00b1 \u2713"), ("cp1252", "\u00b1 ?"), ("ascii", "+- ?")]
+    )
+    def test_output_of_any_encoding(self, monkeypatch, encoding, shown):
+        # pytest's own streams stand in for these: what the command is given elsewhere is a stream over bytes.
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+        monkeypatch.setattr(sys, "stdout", streams[0])
+        monkeypatch.setattr(sys, "stderr", streams[1])
+        assert main(["run", "\u00b1 \u2713"]) == 2
+        print("\u00b1 \u2713 \udcff")
+        for stream in streams:
+            stream.flush()
+            text = stream.buffer.getvalue().decode(encoding)
+            assert f"{shown}" in text
+            assert text.count("\n") == 1
 
     def test_paths_are_text_and_no_markup(self, tmp_path, fake_run, capsys):
         fake_run(tmp_path / "runs[/x]")
@@ -103,19 +122,23 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("name", "damage", "expected"),
         [
-            ("result.json", '{"format": 1, "sco', "is damaged"),
-            ("result.json", "[]", "is not a file of format 1"),
-            ("result.json", '{"format": 1, "score": NaN}', "NaN is not a number"),
+            ("result.json", '{"format": 2, "sco', "is damaged"),
+            ("result.json", "[]", "a JSON object is expected, got list"),
+            ("result.json", '{"format": 1}', "is not a file of format 2"),
+            ("result.json", '{"format": 2, "score": NaN}', "NaN is not a number"),
             (
                 "result.json",
                 lambda text: text.replace('"score": 0.', '"score": 1.'),
                 "was changed after it was written",
             ),
             ("run.json", "", "is damaged"),
-            ("run.json", '{"format": 1}', "is damaged"),
+            ("run.json", '{"format": 2}', "is damaged"),
             ("run.json", None, "run.json is missing"),
             ("run.json", lambda text: text.replace('"epochs": 4', '"epochs": 5'), "run.json was changed after it was"),
+            ("run.json", lambda text: text.replace('"versions": {}', '"versions": {"x": "1"}'), "run.json was changed"),
             ("curve.jsonl", '{"updates": 1}\n{"upd', "is damaged"),
+            ("curve.jsonl", lambda text: text.replace('"seconds": 1', '"seconds": 2'), "curve.jsonl was changed"),
+            ("curve.jsonl", None, "curve.jsonl was changed"),
         ],
     )
     def test_damaged_run_folders(self, tmp_path, name, damage, expected, smoke, fake_run, error_of):

@@ -26,7 +26,7 @@ def test_every_page_with_a_marker_is_among_the_pages():
     marked = {
         page.relative_to(root).as_posix() for page in pages if "<!-- results " in page.read_text(encoding="utf-8")
     }
-    assert marked == set(write_tables.PAGES)
+    assert marked == {*write_tables.PAGES, "docs/statistics.md"}  # interval_coverage.py writes that one
 
 
 def test_markers(tmp_path):

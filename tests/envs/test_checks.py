@@ -4,8 +4,18 @@ import re
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
-from bisimgym.envs.checks import choice, fraction, integer, number
+from bisimgym.envs.checks import (
+    SUM_TOLERANCE,
+    choice,
+    fraction,
+    integer,
+    number,
+    probabilities,
+    reset_options,
+    taken_action,
+)
 
 
 def test_good_values_come_back_as_plain_numbers():
@@ -37,3 +47,89 @@ def test_no_fraction(value):
 def test_no_choice(value):
     with pytest.raises(ValueError, match=re.escape(f"color must be one of ['red', 'green'], got {value!r}")):
         choice("color", value, ("red", "green"))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("count", [3, 7, 1000])
+def test_probabilities_of_any_float_type_sum_to_one(dtype, count):
+    given = np.full((2, count), 1 / count).astype(dtype)
+    taken = probabilities("p", given)
+    assert taken.dtype == np.float64
+    np.testing.assert_allclose(taken.sum(axis=-1), 1, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(taken, 1 / count, rtol=1e-15)  # rounded alike, thirds come back exactly
+    np.testing.assert_array_equal(probabilities("p", taken), taken)
+
+
+def test_probabilities_of_other_real_types():
+    for given in ([1, 0], [True, False], np.array([1, 0], dtype=np.uint8), np.array([1, 0], dtype=object)):
+        np.testing.assert_array_equal(probabilities("p", given), [1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([0.5, 0.5 + 1.1 * SUM_TOLERANCE], "p: every row must sum to one within 0.001, but it sums to 1.0011"),
+        ([[1, 0], [0.2, 0.7]], r"p\[1\] sums to 0.9"),
+        ([1.5, -0.5], r"p must be probabilities, got -0.5 at \[1\]"),
+        ([np.nan, 1], "got nan"),
+        ([np.inf, 1], "got inf"),
+        ([0.5j, 1], "array of real numbers"),
+        (["0.5", "0.5"], "array of real numbers"),
+        ([[1], [0.5, 0.5]], "array of real numbers"),
+        (None, "p must be"),
+        ([], "n >= 1"),
+        (1.0, "n >= 1"),
+    ],
+)
+def test_no_probabilities(given, message):
+    with pytest.raises(ValueError, match=message):
+        probabilities("p", given)
+
+
+@pytest.mark.parametrize("options", ["goal", 3, 0, [], ["goal"], {3: 4}, {"a"}, False])
+def test_options_of_reset_that_are_none(options):
+    with pytest.raises(ValueError, match="options of reset must be a dictionary from names to values, or None"):
+        reset_options(options)
+
+
+def test_options_of_reset():
+    assert reset_options(None) == {}
+    given = {"goal": 1}
+    assert reset_options(given) == given
+    assert reset_options(given) is not given
+
+
+FOUR = spaces.Discrete(4)
+BOX = spaces.Box(np.array([-1, 0], np.float32), np.array([1, 2], np.float32))
+
+
+@pytest.mark.parametrize(
+    "action", [2, 2.0, np.float16(2), np.uint8(2), np.array(2), np.array(2.0), np.array(2, object)]
+)
+def test_actions_of_a_finite_space(action):
+    taken = taken_action(action, FOUR)
+    assert (taken, taken.dtype, taken.shape) == (2, np.int64, ())
+    both = taken_action([action, action], spaces.MultiDiscrete([4, 4]))
+    assert (both.tolist(), both.dtype) == ([2, 2], np.int64)
+
+
+@pytest.mark.parametrize("dtype", [None, np.float16, np.float32, np.float64, np.int8, np.int64, bool, object])
+def test_actions_of_a_box(dtype):
+    given = [1, 1] if dtype is None else np.array([1, 1], dtype)
+    np.testing.assert_array_equal(taken_action(given, BOX), [1.0, 1.0])
+    rounded = taken_action([1 + 1e-7, -1e-7], BOX)
+    np.testing.assert_array_equal(rounded, [1.0, 0.0])
+
+
+@pytest.mark.parametrize("action", [4, -1, 1.5, np.nan, np.inf, "1", None, [1], [[1]], 1j, {}])
+def test_no_actions_of_a_finite_space(action):
+    with pytest.raises(ValueError, match=r"is not in Discrete\(4\)"):
+        taken_action(action, FOUR)
+
+
+@pytest.mark.parametrize(
+    "action", [[1.1, 0], [0, np.nan], [0], 0.0, [[0, 0]], ["0", "0"], None, [0, 1j], [0, [1]], [np.inf, 0]]
+)
+def test_no_actions_of_a_box(action):
+    with pytest.raises(ValueError, match="is not in Box"):
+        taken_action(action, BOX)

@@ -49,7 +49,10 @@ def test_cycles_without_discount_are_an_error():
         ({"terminal": np.array([0, 1])}, r"bool\[2\], got int64"),
         ({"transition": np.array([[[1.5, -0.5]] * 2, [[0, 1.0]] * 2])}, r"got -0.5 at \[0, 0, 1\]"),
         ({"transition": np.array([[[0.5, np.nan]] * 2, [[0, 1.0]] * 2])}, r"got nan at \[0, 0, 1\]"),
-        ({"transition": np.array([[[0.5, 0.4]] * 2, [[0, 1.0]] * 2])}, r"sum to one, got 0.9 at \[0, 0\]"),
+        (
+            {"transition": np.array([[[0.5, 0.4]] * 2, [[0, 1.0]] * 2])},
+            r"sum to one within 0.001, but transition\[0, 0\] sums to 0.9",
+        ),
         ({"transition": np.array([[0, 1], [-1, 1]])}, r"got -1 at \[1, 0\]"),
     ],
 )
@@ -184,3 +187,48 @@ class TestSmallProcesses:
     def test_bad_input(self, make, message):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_thirds_of_any_type_are_thirds(dtype):
+    third = np.full((3, 3, 3), 1 / 3).astype(dtype)
+    mdp = FiniteMDP(third, np.ones((3, 3), dtype), np.zeros(3, dtype=bool), tuple("abc"))
+    assert mdp.transition.dtype == mdp.reward.dtype == np.float64
+    np.testing.assert_allclose(mdp.optimal_values(0.999), 1000, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(mdp.policy_values(third[0], 0.999), 1000, rtol=0, atol=1e-7)
+
+
+def test_lists_and_one_hot_integers_are_probabilities():
+    mdp = FiniteMDP([[[1, 0], [0, 1]], [[0, 1], [0, 1]]], [[1, 2], [0, 0]], [False, True], ("a", "b"))
+    np.testing.assert_allclose(mdp.optimal_values(0.5), [2, 0])
+    np.testing.assert_array_equal(mdp.reachable_states(0, [[1, 0], [1, 0]]), [0])
+
+
+def test_a_process_is_a_copy():
+    transition = np.array([[0, 1], [1, 1]])
+    mdp = two_state(transition)
+    transition[0, 0] = 7
+    assert mdp.transition[0, 0] == 0
+
+
+def test_returns_in_so_many_steps():
+    mdp = FiniteMDP(
+        np.array([[1], [2], [2]]), np.array([[1.0], [2], [0]]), np.array([False, False, True]), tuple("abc")
+    )
+    policy = np.ones((3, 1), np.float32)
+    assert [mdp.policy_returns(policy, steps)[0] for steps in (0, 1, 2, 10**9)] == [0, 1, 3, 3]
+    with pytest.raises(ValueError, match="steps must be an integer of at least 0"):
+        mdp.policy_returns(policy, -1)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_returns_without_a_limit(dense):
+    transition = np.array([[0, 1], [0, 2], [2, 2]])
+    if dense:
+        transition = np.eye(3)[transition]
+    mdp = FiniteMDP(transition, np.array([[-1.0, -1], [-1, -1], [0, 0]]), np.array([False, False, True]), tuple("abc"))
+    coin = np.full((3, 2), 0.5)
+    # Two heads in a row take six throws on average.
+    assert [mdp.unlimited_return(coin, state) for state in range(3)] == pytest.approx([-6, -4, 0])
+    with pytest.raises(ValueError, match="never end"):
+        mdp.unlimited_return(np.array([[1, 0]] * 3), 0)

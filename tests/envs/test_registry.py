@@ -284,6 +284,77 @@ def test_vector_environments_take_the_arguments_of_one(env_id):
     assert "autoreset_mode" in vector
 
 
+def test_native_vectors_take_what_gym_make_takes(env_id):
+    env = make(env_id, max_episode_steps=3, disable_env_checker=True)
+    envs = make_vec(env_id, num_envs=2, max_episode_steps=3, disable_env_checker=True, autoreset_mode="NextStep")
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    for step in range(1, 4):
+        action = env.action_space.sample()
+        *_, reward, terminated, truncated, info = env.step(action)
+        *_, rewards, ended, cut, infos = envs.step(np.stack([action, action]))
+        assert (terminated, truncated) == (ended[0], cut[0]) == (False, step == 3)
+        np.testing.assert_allclose(reward, rewards[0])
+        assert set(info) <= set(infos)
+    if env_id not in QUICK:
+        for name in ("optimal_return", "random_return"):
+            one, many = (getattr(e.unwrapped, name)() for e in (env, envs))
+            np.testing.assert_allclose(one, many[0])
+    *_, cut, infos = envs.step(np.stack([action, action]))  # starts anew, and counts from there
+    assert not cut.any()
+    envs.close()
+
+
+def test_returns_are_those_of_the_time_limit_in_force(env_id):
+    skip_without_oracle(env_id)
+    for limit in (1, 7):
+        envs = make_vec(env_id, num_envs=400, max_episode_steps=limit, autoreset_mode="Disabled")
+        envs.reset(seed=3)
+        promised = envs.unwrapped.optimal_return()
+        np.testing.assert_allclose(_returns(envs, envs.unwrapped.optimal_action), promised, rtol=1e-5)
+        envs.reset(seed=4)
+        envs.action_space.seed(4)
+        difference = -envs.unwrapped.random_return() + _returns(envs, envs.action_space.sample)
+        assert abs(difference.mean()) < 4.5 * difference.std() / 20 + 1e-9
+        one = gym.wrappers.TimeLimit(make(env_id).unwrapped, limit)  # by hand, and so not in any spec
+        one.reset(seed=3)
+        np.testing.assert_allclose(one.unwrapped.optimal_return(), promised[0])
+
+
+def test_options_that_are_no_mapping_are_one_error(env_id):
+    with_vectors = [make(env_id), make_vec(env_id, num_envs=2)]
+    for env in with_vectors:
+        for wrong in ("goal", [], 3, [("a", 1)], {1: 2}):
+            with pytest.raises(ValueError, match="options of reset must be a dictionary from names to values, or None"):
+                env.reset(options=wrong)
+        env.reset(seed=0, options={})
+        env.close()
+
+
+def test_actions_of_any_real_type_for_one_and_for_many(env_id):
+    env, envs = make(env_id).unwrapped, make_vec(env_id, num_envs=2)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    action = np.zeros(env.action_space.shape)
+    for given in (action, action.tolist(), *(action.astype(t) for t in (np.float16, np.float32, np.int8, np.uint64))):
+        reward, many = env.step(given)[1], envs.step([given, given])[1]
+        np.testing.assert_allclose(reward, many[0], rtol=1e-6)
+    for wrong in (
+        action + 0.5 if envs.action_space.dtype == np.int64 else action + 1.5,
+        action * np.nan,
+        "up",
+        None,
+        action[None],
+    ):
+        with pytest.raises(ValueError, match="is not in (Discrete|Box)"):
+            env.step(wrong)
+        with pytest.raises(ValueError, match="is not in (MultiDiscrete|Box)"):
+            envs.step([wrong, wrong])
+    with pytest.raises(ValueError, match="is not in (MultiDiscrete|Box)"):
+        envs.step([action] * 3)
+    envs.close()
+
+
 def test_docstring_is_the_task_page(env_id):
     env = make(env_id).unwrapped
     for section in ("Description", "Action space", "Observation space", "Reward", "Start and end", "Arguments"):

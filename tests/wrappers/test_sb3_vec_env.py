@@ -139,9 +139,7 @@ def test_other_autoreset_modes_are_refused(mode):
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", PLAIN])
 def test_the_form_that_the_message_names_works_for_every_environment(env_id):
-    with pytest.raises(
-        ValueError, match=r"vectorization_mode=\"sync\", vector_kwargs=\{\"autoreset_mode\": \"SameStep\""
-    ):
+    with pytest.raises(ValueError, match=r'sync", vector_kwargs=\{"autoreset_mode": "SameStep"\}'):
         SB3VecEnv(gym.vector.SyncVectorEnv([lambda: gym.make(env_id)]))
     envs = gym.make_vec(env_id, num_envs=2, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"})
     SB3VecEnv(envs).reset()

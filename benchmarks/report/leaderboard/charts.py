@@ -47,15 +47,12 @@ def learning_curves(suite: Suite, rows: Sequence[Row]) -> Chart | None:
 
     A method that does not train has a single point, at 0, and is drawn as a level line.
     """
-    curves = {row.method: [points for run in row.runs if (points := _points(suite, run.curve))] for row in rows}
-    every = [point for lines in curves.values() for line in lines for point in line.items()]
+    curves = [[points for run in row.runs if (points := _points(suite, run.curve))] for row in rows]
+    every = [point for lines in curves for line in lines for point in line.items()]
     longest = max((x for x, _ in every), default=0)
     if not longest:
         return None
-    curves = {
-        method: [{0.0: line[0], longest: line[0]} if list(line) == [0] else line for line in lines]
-        for method, lines in curves.items()
-    }
+    curves = [[{0.0: line[0], longest: line[0]} if list(line) == [0] else line for line in lines] for lines in curves]
     x_ticks = nice_ticks(0.0, longest)
     factor = 100 if suite.percent else 1
     low, high = (0.0, 1.0) if suite.percent else (min(0.0, *(y for _, y in every)), max(y for _, y in every))
@@ -69,7 +66,7 @@ def learning_curves(suite: Suite, rows: Sequence[Row]) -> Chart | None:
         )
 
     return Chart(
-        [_series(row, curves[row.method], place) for row in rows if curves[row.method]],
+        [_series(row, lines, place) for row, lines in zip(rows, curves, strict=True) if lines],
         [(place(x, 0)[0], short_number(x)) for x in x_ticks],
         [(place(0, y / factor)[1], short_number(y)) for y in y_ticks],
     )

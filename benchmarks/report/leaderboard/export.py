@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bisimgym.benchmarks.running import reading
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites import load_suite
 
@@ -23,13 +23,10 @@ def copy_runs(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path
     for run in runs:
         folder = folders[run.path]
         (site / folder).mkdir(parents=True)
-        links[run.path] = {
-            name: f"{folder}/{name}"
-            for name in ("run.json", "result.json", "curve.jsonl")
-            if (run.path / name).is_file()
-        }
+        names = ("run.json", "result.json", *(["curve.jsonl"] if run.curve else []))
+        links[run.path] = {name: f"{folder}/{name}" for name in names}
         for name, address in links[run.path].items():
-            shutil.copyfile(run.path / name, site / address)
+            (site / address).write_bytes(reading.read_bytes(run.path / name))
     return links
 
 
@@ -40,7 +37,7 @@ def copy_pictures(runs: Sequence[RunResult], folders: Mapping[Path, str], site: 
         for n, file in enumerate(run.pictures, start=1):
             title = file.stem.lstrip("0123456789_") or file.stem
             address = f"{folders[run.path]}/picture-{n}.png"
-            shutil.copyfile(file, site / address)
+            (site / address).write_bytes(reading.read_bytes(file, reading.PICTURE_BYTES))
             pictures.setdefault(run.path, {})[title.replace("_", " ").capitalize()] = address
     return pictures
 

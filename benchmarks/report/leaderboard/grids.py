@@ -11,6 +11,9 @@ from bisimgym.benchmarks.report.summary import Row
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import Suite
 
+#: Seeds that are drawn one by one.
+DRAWN_SEEDS = 5
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -51,11 +54,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class GridCard:
-    """One method: the median seed and the mean, each per part of the tasks; then every single seed."""
+    """One method: the median seed and the mean, each per part of the tasks; then the first ``drawn`` seeds."""
 
     row: Row
     main: Sequence[Grid]
     seeds: Sequence[Grid]
+    drawn: int = 0
 
 
 def grid_cards(suite: Suite, rows: Sequence[Row]) -> list[GridCard]:
@@ -80,7 +84,8 @@ def _card(row: Row, axes: tuple[str, str, str]) -> GridCard:
     ]
     parts = [grid.part for grid in main]
     main.sort(key=lambda grid: parts.index(grid.part))
-    return GridCard(row, main, [g for run in row.runs for g in _grids(f"Seed {run.spec.seed}", [run], axes)])
+    drawn = row.runs[:DRAWN_SEEDS]
+    return GridCard(row, main, [g for run in drawn for g in _grids(f"Seed {run.spec.seed}", [run], axes)], len(drawn))
 
 
 def _grids(title: str, runs: Sequence[RunResult], axes: tuple[str, str, str]) -> Iterator[Grid]:

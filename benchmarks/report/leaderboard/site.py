@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 import jinja2
 
 import bisimgym
+from bisimgym.baselines.core.replacing import files_of, replaceable_folder
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.leaderboard import charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
-from bisimgym.benchmarks.report.summary import STATISTICS, Row, number, published_text, summarize
+from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row, number, published_text, summarize
 from bisimgym.benchmarks.running.run_folder import RunResult, make_folder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import Suite
@@ -42,9 +43,15 @@ def build_site(runs: Sequence[RunResult], out: Path) -> Path:
     """
     if not runs:
         raise UserError("there are no finished runs to report")
-    out = out.resolve()
-    _check_replaceable(out)
+    try:
+        out = replaceable_folder(out, "a site of bisimgym", _site_files)
+    except FileExistsError as error:
+        raise UserError(f"{error}, or choose another --out") from error
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
     make_folder(out.parent)
+    if out.exists():
+        make_folder(out)
     new = out.with_name(f".{out.name}.{os.getpid()}.new")
     try:
         new.mkdir()
@@ -58,26 +65,10 @@ def build_site(runs: Sequence[RunResult], out: Path) -> Path:
     return out / "index.html"
 
 
-def _check_replaceable(out: Path) -> None:
-    """Raise ``UserError`` unless replacing ``out`` loses nothing but an earlier site."""
-    try:
-        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-            return
-        if not out.is_dir():
-            raise UserError(f"{out} is a file: choose another --out for the site's folder")
-        if not (out / MARKER).is_file():
-            raise UserError(f"{out} is not empty and not a site of bisimgym: choose another --out, or empty it")
-        own = {MARKER, *(out / MARKER).read_text(encoding="utf-8").splitlines()}
-        foreign = sorted(p for p in _files(out) if p not in own)
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
-    if foreign:
-        raise UserError(f"{out} holds files that bisimgym did not write, such as {foreign[0]}: move them away first")
-    make_folder(out)
-
-
-def _files(folder: Path) -> Iterator[str]:
-    return (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+def _site_files(folder: Path) -> set[str] | None:
+    """Return the files of an earlier site, or None if a folder is none."""
+    marker = folder / MARKER
+    return {MARKER, *marker.read_text(encoding="utf-8").splitlines()} if marker.is_file() else None
 
 
 def _replace(out: Path, new: Path) -> None:
@@ -150,10 +141,13 @@ def _write(runs: Sequence[RunResult], site: Path) -> None:
             sections = views.sections(suite, [row for row in rows if row.task == task])
             context = {"suite": suite, "task": suite.tasks[task], "sections": sections, "styles": styles[name]}
             _page(environment, site, addresses.tasks[name, task], "task.html", **context)
-        for method in dict.fromkeys(row.method for row in rows):
-            context = _method_context(suite, [row for row in rows if row.method == method])
+        by_method: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_method[row.method].append(row)
+        for method, own_rows in by_method.items():
+            context = _method_context(suite, own_rows)
             _page(environment, site, addresses.methods[name, method], "method.html", styles=styles[name], **context)
-    (site / MARKER).write_text("".join(f"{name}\n" for name in sorted(_files(site))), encoding="utf-8")
+    (site / MARKER).write_text("".join(f"{name}\n" for name in sorted(files_of(site))), encoding="utf-8")
 
 
 def _method_context(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
@@ -164,6 +158,8 @@ def _method_context(suite: Suite, rows: Sequence[Row]) -> dict[str, Any]:
         texts: dict[str, str] = {}
         for part in (run.run.get("machine"), run.run.get("versions")):
             texts |= views.flat(part) if isinstance(part, dict) else {}
+        for number_of, part in enumerate(run.run.get("resumed", []), start=1):
+            texts |= views.flat(part, f"resumed {number_of}: ")
         made_with[json.dumps(texts)].append(run)
     return {
         "suite": suite,
@@ -199,7 +195,8 @@ def _environment(
         "grids": grids,
         "number": number,
         "published_text": published_text,
-        "statistics": STATISTICS,
+        "enough_seeds": ENOUGH_SEEDS,
+        "interval_seeds": INTERVAL_SEEDS,
     }
     return environment
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bisimgym.benchmarks.report.summary import Row, number, published_text
+from bisimgym.benchmarks.report.summary import Row, interval_text, not_told_apart, number, published_text
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
+
+#: Most rows of a table, most of them that are drawn as curves and grids, and most single runs of a method's page: the
+#: best of them. All are in the data to download.
+SHOWN_ROWS, DRAWN_ROWS, SHOWN_RUNS = 200, 8, 500
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Cell:
-    """A method's score on a task. ``best`` marks the best mean of the table's column."""
+    """A method's score on a task. ``best`` marks those of the table's column that cannot be told from the best."""
 
     row: Row
     interval: str
@@ -54,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """The part of a page that holds one preset, so that presets are never mixed in one table."""
+    """The table of one preset, so that presets are never mixed; outside agents stand in one of the tables too."""
 
     preset: str
     title: str
@@ -65,21 +70,34 @@ class Section:
 
 
 def sections(suite: Suite, rows: Sequence[Row]) -> list[Section]:
-    """Return one section per preset: the longest training first, outside agents last."""
-    known = [*reversed(list(suite.presets)), EXTERNAL]
-    presets = sorted({row.preset for row in rows}, key=lambda p: (known.index(p) if p in known else len(known), p))
-    return [_section(suite, preset, [row for row in rows if row.preset == preset]) for preset in presets]
+    """Return one section per preset, the longest training first.
+
+    Outside agents, which have no preset, stand in the section that has the most rows of ours.
+    """
+    known = [*reversed(list(suite.presets))]
+    ours: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if not row.outside:
+            ours[row.preset].append(row)
+    presets = sorted(ours, key=lambda preset: (known.index(preset) if preset in known else len(known), preset))
+    home = max(presets, key=lambda preset: len(ours[preset]), default=EXTERNAL)
+    if any(row.outside for row in rows) and home == EXTERNAL:
+        presets = [EXTERNAL]
+    return [
+        _section(suite, preset, [row for row in rows if row.preset == preset or (row.outside and preset == home)])
+        for preset in presets
+    ]
 
 
 def _section(suite: Suite, preset: str, rows: Sequence[Row]) -> Section:
     tasks = [task for task in suite.tasks if any(row.task == task for row in rows)]
-    cells = {(cell.row.method, cell.row.task): cell for task in tasks for cell in task_cells(suite, rows, task)}
-    first = {row.method: row for row in reversed(rows)}
-    lines = [Line(row, [cells.get((method, task)) for task in tasks]) for method, row in first.items()]
+    cells = {(*_line(cell.row), cell.row.task): cell for task in tasks for cell in task_cells(suite, rows, task)}
+    first = {_line(row): row for row in reversed(rows)}
+    lines = [Line(row, [cells.get((*key, task)) for task in tasks]) for key, row in first.items()]
 
     def order(line: Line) -> tuple:
-        means = [cell.row.mean for cell in line.cells if cell]
-        return -len(means), sum(means) / len(means) * (1 if suite.lower_is_better else -1), line.row.method
+        sign = 1 if suite.lower_is_better else -1
+        return *((cell is None, sign * cell.row.mean if cell else 0.0) for cell in line.cells), _line(line.row)
 
     if preset == EXTERNAL:
         title, description = "Outside agents", "Trained elsewhere, scored here with `bisimgym evaluate`"
@@ -89,12 +107,17 @@ def _section(suite: Suite, preset: str, rows: Sequence[Row]) -> Section:
     return Section(preset, title, description, tasks, sorted(lines, key=order), rows)
 
 
+def _line(row: Row) -> tuple[str, bool]:
+    """Return whose line of a table a row is in: an outside agent may have the name of a method."""
+    return row.method, row.outside
+
+
 def task_cells(suite: Suite, rows: Sequence[Row], task: str) -> list[Cell]:
-    """Return the cells of one task and preset in the order of the rows."""
+    """Return the cells of one task and table in the order of the rows."""
     rows = [row for row in rows if row.task == task]
     longest = 1.0 if suite.percent else max(abs(edge) for row in rows for edge in (row.mean, *(row.interval or ())))
-    best = (min if suite.lower_is_better else max)(row.mean for row in rows)
-    return [_cell(suite, row, longest or 1.0, len(rows) > 1 and row.mean == best) for row in rows]
+    best = not_told_apart(suite, rows)
+    return [_cell(suite, row, longest or 1.0, row in best) for row in rows]
 
 
 def _cell(suite: Suite, row: Row, longest: float, best: bool) -> Cell:
@@ -106,8 +129,7 @@ def _cell(suite: Suite, row: Row, longest: float, best: bool) -> Cell:
         row.interval and (along(row.interval[0]), along(row.interval[1])),
         along(row.published["score"].score) if "score" in row.published else None,
     )
-    interval = "" if row.interval is None else f"{number(suite, row.interval[0])}–{number(suite, row.interval[1])}"
-    return Cell(row, interval, bar, _notes(suite, row), best)
+    return Cell(row, interval_text(suite, row, "–"), bar, _notes(suite, row), best)
 
 
 def _notes(suite: Suite, row: Row) -> list[Note]:

@@ -16,13 +16,14 @@ from bisimgym.baselines.langevin.occupancy import (
     empirical_weights,
     laplace_weights,
     matched_l1,
+    matched_weights,
     quadrature_weights,
     sampled_weights,
 )
 from bisimgym.baselines.langevin.refit import refit, refit_underdamped
 from bisimgym.baselines.langevin.segmentation import best_permutation
 from bisimgym.benchmarks.suites.markov.comparators import KMeansStates
-from bisimgym.benchmarks.suites.markov.settings import NUM_STATES
+from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, PAPER_ESTIMATES, STATES
 from bisimgym.envs.markov_signal import signal_law
 
 #: Sequences of the training data that wells are found in and named by.
@@ -67,10 +68,12 @@ def find_regions(model: Any, encoded: np.ndarray, seed: int) -> Regions:
     return Regions(wells.minima, labels, wells)
 
 
-def occupancy_errors(
+def occupancy(
     model: Any, regions: Regions, matching: np.ndarray, signals: np.ndarray, task: str, seed: int
 ) -> dict[str, float]:
     """Return the l1 errors of all estimates of how much time is spent in each state, but that of encoded signals.
+
+    Of the paper's three estimates there are the shares of the states as well.
 
     The model was trained on the signals ``float[N, T, D]``, and the regions, which ``matching`` matches with states,
     were found on the first of them.
@@ -94,6 +97,9 @@ def occupancy_errors(
             "sampling": sampled_weights(model.energy, model.beta, wells, encoded, seed, **SAMPLER).weights,
         }
     errors = {f"l1_{name}": matched_l1(w, stationary, matching) for name, w in weights.items()}
+    for name in PAPER_ESTIMATES if wells is not None else ():
+        shares = matched_weights(weights[name], matching)
+        errors |= {f"share_{name}_{state}": float(share) for state, share in zip(STATES, shares, strict=True)}
     # What the control does within a frame is not part of a path: no refit then.
     if wells is None or model.settings["substeps"] > 1:
         return errors

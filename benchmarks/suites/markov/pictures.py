@@ -24,7 +24,9 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from mpl_toolkits.mplot3d.art3d import Line3DCollection  # type: ignore[import-untyped]
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from bisimgym.baselines.core.replacing import MARK
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.markov.model_view import (
@@ -73,6 +75,10 @@ def load_model(path: Path) -> NeuralLangevinDynamics:
         raise UserError(f"{error}; figures() draws models of any kind, in Python") from None
 
 
+#: The names of all pictures, in order; some models have no energy or no plane to show.
+FILES = ("1_drift", "2_stream", "3_surface", "4_contour", "5_plane", "7_segmentation", "8_path")
+
+
 def figures(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> dict[str, Figure]:
     """Return the pictures of a model by the names of their files, in order.
 
@@ -105,12 +111,15 @@ def write(pictures: Mapping[str, Figure], folder: Path) -> Iterator[Path]:
 
     Files have 128 colors, a quarter of the bytes of all, and look the same.
     """
+    marked = PngInfo()
+    marked.add_text("Software", MARK)
     for name, figure in pictures.items():
         path = folder / f"{name}.png"
         drawn = io.BytesIO()
         figure.savefig(drawn, dpi=_DPI)
         with Image.open(drawn) as picture:
-            picture.convert("RGB").quantize(_PALETTE, dither=Image.Dither.NONE).save(path, optimize=True)
+            small = picture.convert("RGB").quantize(_PALETTE, dither=Image.Dither.NONE)
+            small.save(path, optimize=True, pnginfo=marked)
         yield path
 
 

@@ -8,19 +8,27 @@ exact filter's on the same signals, and not number by number with the paper's.
 from __future__ import annotations
 
 import functools
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least, discrete_actions
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.markov import settings
 from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, TEST_SEQUENCES
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, train_with_evaluations, without_training
+from bisimgym.benchmarks.suites.training import (
+    Reached,
+    from_checkpoint,
+    stamp,
+    train_with_evaluations,
+    without_training,
+)
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states, frame_states, smooth_states
 
@@ -64,19 +72,32 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
 
 def _outcome(task: str, guesses: np.ndarray, states: np.ndarray, sampled: np.ndarray | None = None) -> Outcome:
     """Return the scores of guesses ``int64[N, T]`` (-1: none), and of those along sampled paths."""
-    outcomes = {"accuracy": (guesses == states).mean(axis=1).tolist()}
-    if sampled is not None:
-        outcomes["sampled_accuracy"] = (sampled == states).mean(axis=1).tolist()
+    outcomes = {}
+    for name, said in (("accuracy", guesses), ("sampled_accuracy", sampled)):
+        if said is not None:
+            outcomes[name] = (said == states).mean(axis=1).tolist()
+            # Guesses are made online: the first frames of a sequence are a shorter sequence.
+            outcomes[f"{name}_200"] = (said == states)[:, : settings.SHORT_LENGTH].mean(axis=1).tolist()
     frequency = np.bincount(guesses[guesses >= 0], minlength=NUM_STATES)
     stationary = signal_law(task).stationary
     l1 = np.abs(frequency[:NUM_STATES] / max(frequency.sum(), 1) - stationary).sum()
     return Outcome.of({**_scores(outcomes), "l1_encoded": float(l1)}, outcomes)
 
 
+#: Scores by the columns of outcomes that they are the means of.
+_MEANS = {
+    "accuracy": "score",
+    "sampled_accuracy": "sampled",
+    "accuracy_200": "score_200",
+    "sampled_accuracy_200": "sampled_200",
+}
+
+
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
-    scores = {"score": float(np.mean(outcomes["accuracy"]))}
-    if "sampled_accuracy" in outcomes:
-        scores["sampled"] = float(np.mean(outcomes["sampled_accuracy"]))
+    of = {name: outcomes[column] for column, name in _MEANS.items() if column in outcomes}
+    scores = {name: float(np.mean(accuracies)) for name, accuracies in of.items()}
+    if "accuracy_200" in outcomes:  # older results have neither these columns nor standard deviations
+        scores |= {f"{name}_sd": float(np.std(accuracies, ddof=1)) for name, accuracies in of.items()}
     return scores
 
 
@@ -86,9 +107,20 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     Raises:
         ValueError: if the outcomes are not those of this suite.
     """
-    columns = {"accuracy", *(set(outcomes) & {"sampled_accuracy"})}
+    columns = {"accuracy", *(set(outcomes) & set(_MEANS))}
     check_columns(task, outcomes, columns, TEST_SEQUENCES)
     return _scores(outcomes)
+
+
+@functools.cache
+def ceilings(task: str) -> dict[str, float]:
+    """Return what no agent exceeds: the accuracy of the true law's smoother on the test signals, and room for luck.
+
+    It is the best on average. Where it is unsure, others can be luckier, by less than 0.001 of all frames.
+    """
+    signals, states = test_signals(task)
+    most = float((smooth_states(signal_law(task), signals) == states).mean()) + 0.001
+    return {"score": most, "sampled": most}
 
 
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
@@ -102,10 +134,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
     seen, truth = training_signals(spec.task, spec.seed, spec.settings["sequences"])
     model = NeuralLangevinDynamics(**spec.settings["model"], seed=spec.seed, device=device)
-    fitting = spec.settings["fit"]
+    fitting = _fitting(spec)
     updates = fitting["updates"]
     every = max(updates // spec.settings["evaluations"], 1)
     checkpoint = Path(monitor.checkpoint, "training.pt")
+    pending = checkpoint.with_name("pending.pt")
     last: dict[str, float] = {}
     diverged = False
 
@@ -116,9 +149,14 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
         nonlocal diverged
         try:
-            model.fit(seen, **fitting, checkpoint_path=checkpoint, checkpoint_every=every, callback=on_update)
+            model.fit(seen, **fitting, checkpoint_path=pending, checkpoint_every=every, callback=on_update)
         except DivergedError:
             diverged = True
+
+    def save() -> None:
+        if pending.exists():  # training that diverged has written none
+            stamp(monitor, pending)
+            pending.replace(checkpoint)
 
     def evaluate_so_far() -> Outcome:
         outcome = _scored(model, spec, seen, truth, complete=False)
@@ -133,20 +171,33 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         outcome = _outcome(spec.task, np.full_like(states, signal_law(spec.task).stationary.argmax()), states)
         return Outcome(outcome.score, {**outcome.scores, "failed": 1.0}, outcome.outcomes)
 
+    done = from_checkpoint(monitor, checkpoint, lambda file: len(th.load(file, weights_only=True)["records"])) or 0
+    # fit() writes before the curve has its row: that file becomes the checkpoint afterwards.
+    pending.parent.mkdir(exist_ok=True)
+    pending.unlink(missing_ok=True)
+    if done:
+        shutil.copyfile(checkpoint, pending)
     outcome = train_with_evaluations(
         monitor,
         "updates",
-        done=from_checkpoint(checkpoint, lambda file: len(th.load(file, weights_only=True)["records"])) or 0,
+        done=done,
         total=updates,
         every=every,
         train=fit,
         evaluate=evaluate_so_far,
         complete=complete,
+        save=save,
     )
+    pending.unlink(missing_ok=True)
     if not diverged:
         model.save(checkpoint.with_name("model.pt"))
         _draw(model, spec.task, monitor.pictures)
     return outcome
+
+
+def _fitting(spec: Spec) -> dict[str, Any]:
+    """Return the arguments of ``fit``."""
+    return {**spec.settings["fit"], **{key: spec.settings[key] for key in ("path_weight",) if key in spec.settings}}
 
 
 def _draw(model: Any, task: str, folder: Path) -> None:
@@ -203,11 +254,24 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
         "wells": float(wells),
         "failed": float(wells != NUM_STATES),
         "lag": float(accuracy_by_lag(labels, states, matching).argmax()),
-        **analysis.occupancy_errors(model, regions, matching, seen, spec.task, spec.seed),
+        **analysis.occupancy(model, regions, matching, seen, spec.task, spec.seed),
     }
     if model.beta is not None:
         scores["beta"] = model.beta
     return Outcome(outcome.score, scores, outcome.outcomes)
+
+
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what can be set beside what methods store: the path weight, and all of a model and of its training."""
+    if "model" not in settings:
+        return {}
+    from bisimgym.baselines.langevin.settings import ModelSettings, TrainingSettings
+
+    found = {"path_weight": Further(TrainingSettings.path_weight, {float})}
+    for part, kind, without in (("model", ModelSettings, {"data_dim"}), ("fit", TrainingSettings, {"path_weight"})):
+        of_part = further_settings(kind, get_type_hints(kind), without=without)
+        found |= {f"{part}.{name}": setting for name, setting in of_part.items()}
+    return found
 
 
 def check(spec: Spec) -> None:
@@ -216,8 +280,10 @@ def check(spec: Spec) -> None:
         return
     check_least(spec.settings, sequences=1, evaluations=1)
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
+    from bisimgym.baselines.langevin.settings import TrainingSettings
 
     NeuralLangevinDynamics(**spec.settings["model"])
+    TrainingSettings(**_fitting(spec))
 
 
 SUITE = Suite(
@@ -240,5 +306,9 @@ SUITE = Suite(
     evaluate=evaluate,
     training_envs=training_envs,
     check=check,
+    further_settings=more_settings,
     rescore=rescore,
+    bounds=(0.0, 1.0),
+    columns={"accuracy": (0.0, 1.0), "sampled_accuracy": (0.0, 1.0)},
+    ceilings=ceilings,
 )

@@ -7,7 +7,14 @@ import torch as th
 from gymnasium import spaces
 
 from bisimgym.baselines import losses
-from bisimgym.baselines.ambs import AMBS, Balance, ambs_loss, two_view_distances
+from bisimgym.baselines.ambs import (
+    AMBS,
+    Balance,
+    ambs_loss,
+    ambs_original_loss,
+    crossed_view_distances,
+    two_view_distances,
+)
 from bisimgym.baselines.core.latents import LatentBatch
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.dbc import DBC, dbc_loss
@@ -160,6 +167,16 @@ def _ambs(m, b, model, rng):
     )
 
 
+def _ambs_original(m, b, model, rng):
+    half = D // 2
+    reward, transition = (
+        crossed_view_distances(net, b.z[:, part], b.z[:, part], PERMUTATION)
+        for net, part in ((m.reward_model, slice(half)), (m.transition_model, slice(half, D)))
+    )
+    mean, std = model(b.z[:, half:], b.actions)
+    return ambs_original_loss(reward, transition, th.tensor([0.2, 0.8]), b.rewards, mean, std, PERMUTATION, 0.9)
+
+
 def _simsr(m, b, model, rng):
     following = model.sample(b.target_z, b.actions, rng)
     return simsr_loss(b.z, b.rewards, following, PERMUTATION, 0.9, reward_weight=0.3)
@@ -179,6 +196,7 @@ def _recursive(m, b, model, rng):
         (RobustDBC, {"norm": "l1", "max_reward": 0.02}, _robust_dbc),
         (RAP, {"beta": 0.5, "outer": "square"}, _rap),
         (AMBS, {"discount": 0.7, "reduction": "mean"}, _ambs),
+        (AMBS, {"form": "original"}, _ambs_original),
         (SimSR, {"all_pairs": False, "reward_weight": 0.3}, _simsr),
         (RecursiveSimilarity, {"base_weight": 0.7, "reduction": "max", "outer": "square"}, _recursive),
     ],

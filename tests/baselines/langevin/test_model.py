@@ -136,6 +136,36 @@ def test_learning_rate_and_kl_weight():
     assert factors[-1] == pytest.approx(0.05, abs=1e-4)
     assert [kl_weight(n, 200) for n in (0, 100, 200)] == pytest.approx([0.02, 0.51, 1])
     assert kl_weight(0, 0) == 1
+    assert [learning_rate_factor(n, 800, 2, decay=0.9) for n in (0, 2, 5)] == pytest.approx([0.5, 1, 0.9**3])
+
+
+def test_the_path_weight_counts_paths_and_not_their_starts(signals):
+    """The first update sees the same paths whatever the weight; of the second one on the weight has its effect."""
+    histories = [
+        small().fit(signals, updates=40, **{**SHORT, "kl_warm_up": 0}, path_weight=w) for w in (1.0, 2.0, 20.0)
+    ]
+    assert np.array_equal(histories[0].loss, small().fit(signals, updates=40, **{**SHORT, "kl_warm_up": 0}).loss)
+    first = np.array([(h.loss - h.reconstruction)[0] for h in histories])
+    path = first[1] - first[0]
+    assert 0 < path < first[0]  # of which the rest is the start's
+    assert first[2] == pytest.approx(first[0] + 19 * path, rel=1e-4)
+    assert histories[2].kl[-1] < histories[0].kl[-1]
+    assert histories[0].kl[0] == histories[2].kl[0]
+    for wrong in (0.0, -1.0, np.inf):
+        with pytest.raises(ValueError, match="path_weight must be positive"):
+            small().fit(signals, updates=4, **SHORT, path_weight=wrong)
+
+
+def test_noise_of_the_decoder_that_is_not_learned(signals):
+    model = small(learn_std=False, log_std=-0.5)
+    model.fit(signals, updates=4, **{**SHORT, "clip": None}, rate_decay=0.99)
+    np.testing.assert_allclose(model.std().detach(), np.exp(-0.5), rtol=1e-6)
+    assert small(learn_std=True).log_std.requires_grad
+    for wrong in ({"rate_decay": 0.0}, {"rate_decay": 1.5}, {"clip": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            model.fit(signals, updates=4, **{**SHORT, **wrong})
+    with pytest.raises(ValueError, match="learn_std must be true or false"):
+        small(learn_std=1)
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
@@ -218,7 +248,7 @@ def test_updates_that_are_not_finite_are_skipped_then_stopped(signals):
 
     def terms(batch, generator, own=model.terms):
         found = own(batch, generator)
-        return found._replace(kl=found.kl * float("nan")) if next(spoiled) else found
+        return found._replace(path_kl=found.path_kl * float("nan")) if next(spoiled) else found
 
     weights, keep = kept_weights(model)
     model.terms = terms

@@ -11,6 +11,7 @@ from bisimgym.baselines.langevin.occupancy import (
     empirical_weights,
     laplace_weights,
     matched_l1,
+    matched_weights,
     quadrature_weights,
     sampled_weights,
 )
@@ -146,6 +147,13 @@ def test_weights_of_labels():
     assert np.isnan(empirical_weights([-1, -1], 2)).all()
     with pytest.raises(ValueError, match="labels must be from -1 to 1, got 0 to 2"):
         empirical_weights([0, 2], 2)
+
+
+def test_weights_of_wells_as_those_of_states():
+    np.testing.assert_array_equal(matched_weights([0.2, 0.45, 0.35], [1, 2, 0]), [0.45, 0.35, 0.2])
+    np.testing.assert_array_equal(matched_weights([0.4, 0.6], [1, -1, 0]), [0.6, 0, 0.4])
+    with pytest.raises(ValueError, match="matching must name wells from 0 to 1 once"):
+        matched_weights([0.4, 0.6], [0, 0, 1])
 
 
 def test_error_of_matched_weights():

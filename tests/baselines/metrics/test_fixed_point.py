@@ -8,7 +8,7 @@ from gambles import GAMBLE, GAMBLE_REWARD, ONLY, G
 from tqdm import tqdm
 
 from bisimgym.baselines import metrics
-from bisimgym.baselines.metrics import fixed_point
+from bisimgym.baselines.metrics import fixed_point, stochastic
 from bisimgym.envs.toy_mdps import garnet
 
 
@@ -184,3 +184,41 @@ class TestBadInput:
         ):
             with pytest.raises(ValueError, match=message):
                 metrics.transferred_policy(distance, policy, tolerance)
+
+
+@pytest.mark.parametrize("states", [12, 40])  # solved by elimination, and by iteration
+@pytest.mark.parametrize("metric", ["bisimulation", "mean"])
+def test_discounts_near_one_take_no_more_sweeps(rng, monkeypatch, states, metric):
+    """Plain sweeps would be in the hundred thousands: of a process that mostly stays where it is, almost for ever."""
+    applied, solved = [], []
+    for name, calls in (("apply", applied), ("evaluated", solved)):
+        own = getattr(stochastic._Pairs, name)
+        monkeypatch.setattr(stochastic._Pairs, name, lambda *a, own=own, calls=calls: calls.append(1) or own(*a))
+    mdp = garnet(states, 2, 3, rng)
+    transition = 0.99 * np.eye(states)[:, None] + 0.01 * mdp.transition
+    if metric == "bisimulation":
+        recursion = metrics.bisimulation_operator(transition, mdp.reward, 0.99999)
+    else:
+        recursion = metrics.recursive_similarity_operator(
+            transition, np.abs(mdp.reward[:, :1] - mdp.reward[:, 0]), 0.99999
+        )
+    distance = metrics.solve(recursion, tolerance=1e-2, progress=False)
+    assert recursion.error_bound(distance) <= 1e-2
+    assert distance.max() > 1
+    assert solved
+    assert len(applied) < 20_000
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_probabilities_of_other_float_types(dtype):
+    rng = np.random.default_rng(0)
+    transition, reward = np.full((3, 2, 3), 1 / 3), rng.random((3, 2))
+    policy = np.full((3, 2), [1 / 3, 2 / 3])
+    coarse = policy.astype(dtype)
+    expected = metrics.mico(transition, reward, coarse.astype(float) / coarse.astype(float).sum(1, keepdims=True), 0.9)
+    given = metrics.mico(transition.astype(dtype), reward, coarse, 0.9)
+    np.testing.assert_allclose(given, expected, rtol=1e-9)
+    third = np.full(3, 1 / 3)
+    cost = rng.random((3, 3))
+    exact = metrics.wasserstein(third, third, cost)
+    assert metrics.wasserstein(third.astype(dtype), third, cost) == pytest.approx(exact, rel=1e-12)

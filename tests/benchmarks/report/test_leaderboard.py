@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.leaderboard import build_site, charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
 from bisimgym.benchmarks.report.summary import Row, number, published_text, summarize
-from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs
+from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs, sealed, write_json
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
 
@@ -66,8 +67,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunResult]:
     write_run(out, make_spec(SUITE, "wide", "dropout-l2", "paper", 1), 0.1)
     write_run(out, make_spec(SUITE, "wide", "pse", "smoke", 1), 0.95)
     write_run(out, make_spec(SUITE, "wide", "pse", "paper", 1, {"alignment.weight": 7.0}), 0.5)
-    write_run(out, outside("wide", HOSTILE), 0.4, description="<script>window.hacked=2</script>")
-    write_run(out, outside("wide", FORMULA), 0.3)
+    write_run(out, outside("wide", "hostile"), 0.4, description=f"<script>window.hacked=2</script>{HOSTILE}")
+    write_run(out, outside("wide", "other"), 0.3)
     write_run(out, outside("wide", "randconv-psm-l2"), 0.2)  # takes the name of a method
     return find_runs([out])
 
@@ -157,7 +158,18 @@ def test_a_site_is_replaced_and_anything_else_is_refused(runs, site, tmp_path):
         with pytest.raises(UserError, match="another --out") as caught:
             build_site(few, bad)
         assert "\n" not in str(caught.value)
+    link = tmp_path / "link"
+    link.symlink_to(foreign, target_is_directory=True)
+    with pytest.raises(UserError, match="not a site of bisimgym"):
+        build_site(few, link)
     assert files_of(foreign) == {"chapter.tex": b"words"}
+    link.unlink()
+    (out / "CNAME").unlink()
+    link.symlink_to(out, target_is_directory=True)
+    build_site(few[:1], link)
+    assert link.is_symlink()
+    assert len(list((out / "data").rglob("run.json"))) == 1
+    link.unlink()
     with pytest.raises(UserError, match="no finished runs"):
         build_site([], tmp_path / "empty")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["site", "thesis"]
@@ -188,14 +200,14 @@ def cell_of(table: str, method: str, task: str) -> str:
 
 def test_the_overview_shows_the_rows_numbers(runs, site):
     index = (site / "index.html").read_text(encoding="utf-8")
-    shown = [row for row in summarize(runs) if row.preset != EXTERNAL]
-    assert len(shown) == 7
+    shown = summarize(runs)
+    assert len(shown) == 10
     for row in shown:
-        cell = cell_of(section_of(index, row.preset), row.method, row.task)
+        preset = "paper" if row.outside else row.preset
+        cell = cell_of(section_of(index, preset), str(escape(row.method)), row.task)
         words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", cell))
         assert f" {number(SUITE, row.mean)} " in words
-        assert f"IQM {number(SUITE, row.interquartile_mean)} " in words
-        assert f"{len(row.runs)} seed" in words
+        assert f"{len(row.runs)} seed{'s' if len(row.runs) > 1 else ''}* " in words
         if row.interval:
             assert "{}–{}".format(*(number(SUITE, edge) for edge in row.interval)) in words
         else:
@@ -212,7 +224,8 @@ def test_presets_and_variants_are_kept_apart(runs, site):
     smoke, paper = section_of(index, "smoke"), section_of(index, "paper")
     assert re.findall('<tr data-method="([^"]*)"', smoke) == ["pse"]
     methods = re.findall('<tr data-method="([^"]*)"', paper)
-    assert sorted(methods) == ["dropout-l2", "pse", "pse@alignment.weight=7.0", "randconv-pse"]
+    own = {"dropout-l2", "pse", "pse@alignment.weight=7.0", "randconv-pse"}
+    assert own < set(methods)
     assert '<span class="chip">alignment.weight = 7.0</span>' in paper
 
 
@@ -221,7 +234,7 @@ def test_an_outside_agent_is_not_compared_with_the_method_whose_name_it_took(run
     assert pick(runs, "wide", "randconv-pse").published
     assert not row.published
     assert views.description_of(SUITE, row.runs) == "Outside agent"
-    assert views.description_of(SUITE, pick(runs, "wide", HOSTILE, EXTERNAL).runs).startswith("<script>")
+    assert views.description_of(SUITE, pick(runs, "wide", "hostile", EXTERNAL).runs).startswith("<script>")
     assert views.reproduce([row]) == []
 
 
@@ -236,27 +249,32 @@ def test_raw_files_and_csv(runs, site):
         assert line["paper_rule"] == str(run.scores.get("paper_rule", ""))
         assert line["variant"] == (json.dumps(dict(run.spec.variant)) if run.spec.variant else "")
         assert not any(re.match(r"[=+@\t\r-]", cell) for cell in line.values())
-    assert f"'{FORMULA}" in {line["method"] for line in lines}
+
+
+def test_cells_of_the_csv_are_no_formulas(runs, tmp_path):
+    formula = dataclasses.replace(runs[0], spec=dataclasses.replace(runs[0].spec, preset=FORMULA))
+    export.write_csv([formula], tmp_path / "runs.csv")
+    assert f",'{FORMULA}," in (tmp_path / "runs.csv").read_text()
 
 
 def test_pictures_of_the_first_seed_that_has_any_are_shown(tmp_path):
     for seed in (1, 2, 3):
         write_run(tmp_path / "runs", make_spec(SUITE, "wide", "pse", "paper", seed), 0.5)
+    for seed in (2, 3):
+        path = tmp_path / f"runs/jumping/wide/pse/paper/seed-{seed}"
+        (path / "pictures").mkdir()
+        for name in ("1_drift", "2_wells", "12"):
+            Image.new("RGB", (4, 3)).save(path / "pictures" / f"{name}.png")
+        (path / "pictures/notes.txt").write_text("no picture")
+        write_json(path / "result.json", sealed(path, json.loads((path / "result.json").read_text())))
     runs = find_runs([tmp_path / "runs"])
-    with_pictures = runs[1].path / "pictures"
-    for folder in (with_pictures, runs[2].path / "pictures"):
-        folder.mkdir()
-        for name in ("1_drift", "2_<b>wells", "12"):
-            Image.new("RGB", (4, 3)).save(folder / f"{name}.png")
-    (with_pictures / "notes.txt").write_text("no picture")
-    (with_pictures / "link.png").symlink_to(with_pictures / "1_drift.png")
     site = build_site(runs, tmp_path / "site").parent
     text = (site / "tasks/jumping/wide.html").read_text()
     shown = [link for link in Page(site / "tasks/jumping/wide.html").links if link.endswith(".png")]
     assert len(shown) == 2 * 3  # a picture and a link to it
     assert all("/seed-2/" in link and (site / "tasks/jumping" / link).resolve().is_file() for link in shown)
     titles = re.findall("<figcaption>(.*?)</figcaption>", text[text.index("<h3>Pictures") :])
-    assert titles == ["12", "Drift", "&lt;b&gt;wells"]
+    assert titles == ["12", "Drift", "Wells"]
     assert len(list(site.rglob("picture-*.png"))) == 6
     without = build_site(runs[:1], tmp_path / "site").parent / "tasks/jumping/wide.html"
     assert "<h3>Pictures" not in without.read_text()
@@ -306,7 +324,7 @@ def test_curves_show_mean_and_band_and_pass_over_damage(runs):
     damaged = charts.learning_curves(SUITE, summarize([dataclasses.replace(single, curve=[*damage, *single.curve])]))
     assert len(damaged.series[0].lines[0].split()) == 3
     assert damaged.series[0].band == ""
-    assert charts.learning_curves(SUITE, [pick(runs, "wide", HOSTILE, EXTERNAL)]) is None
+    assert charts.learning_curves(SUITE, [pick(runs, "wide", "hostile", EXTERNAL)]) is None
     level = summarize([dataclasses.replace(single, curve=[{"updates": 0, "score": 0.25}])])
     assert charts.learning_curves(SUITE, level) is None
     other = dataclasses.replace(level[0], method="other")
@@ -375,17 +393,19 @@ def methods_shown(browser, preset: str = "paper") -> list[str]:
 
 def test_tables_sort_by_click_and_by_keyboard(browser, runs, site):
     show(browser, site / "index.html")
-    wide = {row.method: row.mean for row in summarize(runs) if (row.task, row.preset) == ("wide", "paper")}
+    wide = {row.method: row.mean for row in summarize(runs) if row.task == "wide" and row.preset != "smoke"}
     best_first = sorted(wide, key=lambda method: -wide[method])
+    assert methods_shown(browser) == best_first  # before any click
     heads = browser.find_elements("css selector", "table.sortable[data-preset=paper] thead th")
     button = heads[1].find_element("tag name", "button")
     assert button.text == "Wide grid"
-    button.click()
-    assert methods_shown(browser) == best_first
     assert heads[1].get_attribute("aria-sort") == "descending"
-    button.send_keys("\ue007")  # Enter
+    button.click()
     assert methods_shown(browser) == best_first[::-1]
     assert heads[1].get_attribute("aria-sort") == "ascending"
+    button.send_keys("\ue007")  # Enter
+    assert methods_shown(browser) == best_first
+    assert heads[1].get_attribute("aria-sort") == "descending"
 
     heads[0].find_element("tag name", "button").send_keys(" ")
     assert methods_shown(browser) == sorted(wide)
@@ -438,8 +458,8 @@ def test_the_grid_shows_the_outcomes(browser, runs, site):
 
 
 def test_a_hostile_agent_runs_nothing(browser, site):
-    method = next((site / "methods" / "jumping").glob("img-*.html"))
-    for path in (site / "index.html", site / "tasks/jumping/wide.html", method):
+    method = next((site / "methods" / "jumping").glob("hostile.html"))
+    for path in (site / "index.html", method):
         show(browser, path)
         assert HOSTILE in browser.find_element("tag name", "main").text
         assert browser.execute_script("return window.hacked") is None
@@ -472,7 +492,7 @@ def test_pages_read_without_javascript(browser, site):
     try:
         show(browser, site / "index.html")
         assert browser.find_elements("css selector", "thead button") == []
-        assert len(browser.find_elements("css selector", "table.overview")) == 3
+        assert len(browser.find_elements("css selector", "table.overview")) == 2
         assert "Wide grid" in browser.find_element("css selector", "thead").text
         show(browser, site / "tasks/jumping/wide.html")
         assert len(browser.find_elements("css selector", "svg.curves polyline")) == 5

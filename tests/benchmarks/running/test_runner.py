@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.summary import summarize
 from bisimgym.benchmarks.running import runner
-from bisimgym.benchmarks.running.run_folder import RunFolder, find_runs, read_run
+from bisimgym.benchmarks.running.run_folder import RunFolder, find_runs, read_run, write_json
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import make_spec
 
@@ -27,7 +28,7 @@ def comparable(path):
     result = json.loads((path / "result.json").read_text())
     curve = [json.loads(line) for line in (path / "curve.jsonl").read_text().splitlines()]
     for row in [result, *curve]:
-        for key in ("train_seconds", "seconds", "finished", "digest"):
+        for key in ("train_seconds", "seconds", "finished", "digest", "curve_digest", "record_digest"):
             row.pop(key, None)
     return result, curve
 
@@ -100,6 +101,8 @@ class TestRuns:
         run = path.with_name("run.json")
         run.write_text(run.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
         assert "was begun with device NVIDIA H100" in error_of(*arguments)
+        run.write_text(run.read_text().replace("NVIDIA H100", "cpu").replace('"threads": 1', '"threads": 0'))
+        assert "run.json is damaged (machine: ValueError('threads 0'))" in error_of(*arguments)
 
     def test_a_damaged_checkpoint_or_curve_is_one_line(self, tmp_path, smoke, error_of):
         arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
@@ -111,7 +114,65 @@ class TestRuns:
         assert "model.zip is damaged" in error_of(*arguments)
         checkpoint.write_bytes(whole)
         curve.write_text('{"score": 1}\n')
-        assert "curve.jsonl is damaged (a row without 'updates')" in error_of(*arguments)
+        assert "curve.jsonl was changed or lost rows since the checkpoint at updates" in error_of(*arguments)
+
+    def test_a_checkpoint_of_another_run_is_refused(self, tmp_path, smoke, error_of):
+        ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+        for out, more in ((ours, []), (theirs, ["--set", "learning_rate=0.001"])):
+            assert main([*smoke, "--method", "pse", *more, "--out", str(out)]) == 0
+        next(ours.rglob("result.json")).unlink()
+        shutil.copyfile(next(theirs.rglob("model.zip")), next(ours.rglob("model.zip")))
+        assert "model.zip is not a checkpoint of this run" in error_of(*smoke, "--method", "pse", "--out", ours)
+
+    @pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_text(p.read_text().replace("0", "1"))])
+    def test_a_curve_that_lost_or_changed_rows_is_not_gone_on_with(self, tmp_path, damage):
+        spec = make_spec(SUITE, "wide", "pse", "smoke", 1)
+        folder = RunFolder(tmp_path, spec)
+        folder.path.mkdir(parents=True)
+        assert folder.resume_curve("updates", 0) == []
+        for x in (4, 8, 12):
+            folder.log({"updates": x, "score": 0.5, "seconds": 1.0})
+            folder.mark(x)
+        assert [row["updates"] for row in RunFolder(tmp_path, spec).resume_curve("updates", 8)] == [4, 8]
+        assert len((folder.path / "curve.jsonl").read_text().splitlines()) == 2
+        with pytest.raises(UserError, match=r"marks.json is damaged \(it does not know the checkpoint at updates 4\)"):
+            RunFolder(tmp_path, spec).resume_curve("updates", 4)  # of the last two alone
+        damage(folder.path / "curve.jsonl")
+        with pytest.raises(UserError, match="was changed or lost rows since the checkpoint at updates 8"):
+            RunFolder(tmp_path, spec).resume_curve("updates", 8)
+
+    def test_other_versions_and_machines_are_noted_and_sealed(self, tmp_path):
+        spec = make_spec(SUITE, "wide", "pse", "smoke", 1)
+        folder = RunFolder(tmp_path, spec)
+        folder.path.mkdir(parents=True)
+        here, there = ({"versions": {"torch": v}, "machine": {"cores": 2}} for v in ("2.0", "2.1"))
+        run = folder.start({**here, "command": "x"})
+        for environment in (here, there, there):
+            folder.resume(run, environment)
+            run = folder.start({})
+        assert run["resumed"] == [there]
+        outcome = jumping.outcome_of("wide", 1, np.zeros(286, dtype=bool))
+        assert folder.finish(outcome, False, {}).run["resumed"] == [there]
+        write_json(folder.path / "run.json", {**run, "resumed": []})
+        with pytest.raises(UserError, match="run.json was changed"):
+            read_run(folder.path)
+
+    def test_what_lies_in_the_way_of_a_run_is_one_line(self, tmp_path, smoke, error_of):
+        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path / "out")]
+        path = tmp_path / "out/jumping/wide/pse/smoke/seed-1"
+        path.mkdir(parents=True)
+        (path / ".lock").mkdir()
+        assert ".lock is a folder, and must be a file" in error_of(*arguments)
+        (path / ".lock").rmdir()
+        os.mkfifo(path / ".lock")
+        assert ".lock is a special file" in error_of(*arguments)
+        (path / ".lock").unlink()
+        (path / "run.json").write_text("[" * 100_000)
+        assert "nested more than 8 levels" in error_of(*arguments)
+        shutil.rmtree(path)
+        path.symlink_to(tmp_path)
+        assert "seed-1 is a link" in error_of(*arguments)
+        assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
     def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(self, tmp_path, smoke, error_of, monkeypatch):
         import errno

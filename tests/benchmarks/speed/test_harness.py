@@ -54,6 +54,16 @@ def test_rates_count_resets_at_their_rate(seconds, monkeypatch):
     assert rates == {"env": 4 / 7}  # two whole episodes in a turn
 
 
+def test_processor_time_leaves_out_what_others_do(monkeypatch):
+    monkeypatch.setattr(harness.time, "perf_counter", iter(range(0, 1000, 10)).__next__)
+    monkeypatch.setattr(harness.time, "process_time", iter(range(0, 100, 1)).__next__)
+    part = Part("one", lambda: [{"took": -harness.now() + harness.now()}])
+    for cpu_time, took, name in ((False, 10, "wall"), (True, 1, "processor")):
+        figures = harness.measure([part], Console(quiet=True), cpu_time)
+        assert (figures["one"], figures["clock"]) == ([{"took": took}], name)
+    assert harness.measure([part], Console(quiet=True))["one"] == [{"took": 10}]
+
+
 def test_a_rollout_of_a_vector_ends_with_an_episode():
     envs = gym.make_vec("bisimgym/MarkovSignal-v0", num_envs=3, episode_length=5)
     rollout = Rollout(envs, least=7)
@@ -75,7 +85,7 @@ def _two_rows(value):
 def test_parts_of_a_name_add_up_and_may_have_processes_of_their_own():
     parts = [Part("one", _two_rows, (0,)), Part("one", _two_rows, (5,), fresh=True), Part("two", _two_rows, (9,))]
     figures = harness.measure(parts, Console(quiet=True))
-    assert list(figures) == ["machine", "versions", "command", "load_before", "one", "two", "load_after"]
+    assert list(figures) == ["machine", "versions", "command", "clock", "load_before", "one", "two", "load_after"]
     assert [row["value"] for row in figures["one"]] == [0, 1, 5, 6]
     assert figures["one"][0]["process"] == os.getpid() != figures["one"][2]["process"]
 
@@ -111,3 +121,15 @@ class TestCommand:
     def test_a_file_that_cannot_be_written_is_an_error_before_anything_is_measured(self, tmp_path, error_of):
         (tmp_path / "file").write_text("")
         assert "cannot write to" in error_of("speed", "envs", "--json", tmp_path / "file/figures.json")
+
+    def test_only_figures_are_replaced(self, tmp_path, error_of):
+        for content in ("mine", "[1]", '{"machine": {}, "versions": {}, "spec": {}}'):
+            (tmp_path / "notes").write_text(content)
+            (tmp_path / "link").unlink(missing_ok=True)
+            (tmp_path / "link").symlink_to(tmp_path / "notes")
+            for name in ("notes", "link"):
+                line = error_of("speed", "envs", "--json", tmp_path / name)
+                assert "notes is there and not figures of `bisimgym speed`" in line
+            assert (tmp_path / "notes").read_text() == content
+        (tmp_path / "figures").write_text('{"machine": {}, "versions": {}, "rows": []}')
+        assert harness.is_figures(tmp_path / "figures")

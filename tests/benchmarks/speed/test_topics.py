@@ -1,11 +1,13 @@
 """What the topics of `bisimgym speed` measure, in single turns of small cases, and the tables made of it."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch as th
 from rich.console import Console
 
-from bisimgym.benchmarks.speed import agents, distracting, envs, harness, langevin, metrics
+from bisimgym.benchmarks.speed import agents, distracting, envs, harness, langevin, metric_reference, metrics
 from bisimgym.benchmarks.speed.harness import Part
 
 
@@ -45,9 +47,34 @@ def test_metrics():
     names = {row["what"].split(",")[0].split()[0] for row in figures["rows"]}
     assert names == {"PSM", "bisimulation", "recursive", "MICo", "one"}
     assert all(row["times_faster"] == row["reference_seconds"] / row["seconds"] > 0 for row in figures["rows"])
+    # What is timed in part says so beside its number: pairs of trajectories, and linear programs.
+    in_part = ("loops in Python", "numpy per pair", "linear programs")
+    for line in next(harness._tables("metrics", figures)).lines:
+        assert ("(extrapolated from" in line[3]) == line[1].endswith(in_part)
     (memory,) = figures["memory"]
     assert memory["peak_gib"] > memory["result_gib"] > 0
     assert len(tables) == 2
+
+
+def test_a_plain_iteration_stops_when_it_is_done_or_says_how_long_it_would_take():
+    """The distance of two states that go on for ever: 1 / (1 - discount), from below."""
+
+    def sweep(distance):
+        return np.array([[0.0, 1.0], [1.0, 0.0]]) + 0.9 * distance * (1 - np.eye(2))
+
+    whole = metric_reference.iterate_until(sweep, (2, 2), 0.9, 1e-6)
+    assert whole.sweeps == whole.needed
+    # After n sweeps 0.9 ** n * 10 is missing.
+    assert 10 * 0.9**whole.sweeps <= 1e-6 < 10 * 0.9 ** (whole.sweeps - 1)
+    np.testing.assert_allclose(whole.distance[0, 1], 10, atol=1e-6)
+    cut = metric_reference.iterate_until(sweep, (2, 2), 0.9, 1e-6, seconds=0)
+    assert (cut.sweeps, cut.needed) == (20, whole.needed)
+    assert cut.distance[0, 1] == pytest.approx(10 * (1 - 0.9**20))
+    # A chain that ends is exact after as many sweeps as it is long, whatever the discount.
+    chain = np.array([[1], [2], [3], [3]])
+    costs = np.abs(np.subtract.outer([0.0, 0, 1, 0], [0.0, 0, 1, 0]))[None]
+    ends = functools.partial(metric_reference.deterministic_sweep, next_states=chain, costs=costs, discount=0.999)
+    assert metric_reference.iterate_until(ends, (4, 4), 0.999, 1e-6).sweeps == 4
 
 
 def test_langevin():

@@ -258,3 +258,92 @@ def test_missing_libraries_are_named_at_once(tmp_path, monkeypatch, module, extr
     monkeypatch.setattr(video_folders.importlib.util, "find_spec", lambda name: None if name == module else found(name))
     with pytest.raises(ModuleNotFoundError, match=rf'pip install "bisimgym\[{extra}\]"'):
         find_videos(tmp_path, "train")
+
+
+RAMP = np.tile(np.linspace(0, 65535, 64), (48, 1)).astype(np.uint16)
+#: Opaque, in every mode that Pillow has, or the reason of the refusal.
+REFUSED = {"F": "no stated range", "I": "no stated range"}
+
+
+def shown(tmp_path, image, suffix=".png", **saving):
+    """Return what is shown of an image that is both frames of a video."""
+    for video in ("a", "b"):
+        (tmp_path / video).mkdir()
+        for frame in range(2):
+            image.save(tmp_path / video / f"{frame}{suffix}", **saving)
+    size = image.size[::-1]
+    return decode(find_videos(tmp_path, "train")[0], size)[0]
+
+
+@pytest.mark.parametrize("mode", sorted(set(Image.MODES) | {"LAB", "La", "PA", "RGBa", "I;16B"}))
+def test_every_mode_is_shown_rightly_or_refused_by_name(mode):
+    levels = np.tile(np.linspace(0, 255, 64), (8, 1)).astype(np.uint8)
+    colors = Image.fromarray(np.stack([levels, levels, 255 - levels], axis=-1))
+    if mode.startswith("I;16"):
+        dtype = ">u2" if mode.endswith("B") else "<u2"
+        image = Image.frombytes(mode, (64, 8), (levels.astype(dtype) * 257).astype(dtype).tobytes())
+        expected = np.repeat(levels[..., None], 3, axis=-1)
+    else:
+        try:
+            image = colors.convert(mode)
+        except ValueError:
+            image = colors.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "L")).convert(mode)
+        gray = mode in ("1", "L", "LA", "La")
+        expected = np.asarray(
+            (colors.convert("1") if mode == "1" else colors.convert("L" if gray else "RGB")).convert("RGB")
+        )
+    assert image.mode == mode
+    refused = REFUSED.get(mode)
+    if refused is None and mode == "LAB" and not converts(image):  # older versions cannot
+        refused = "conversion from LAB"
+    if refused:
+        with pytest.raises(ValueError, match=refused):
+            video_folders._as_rgb(image)
+        return
+    taken = np.asarray(video_folders._as_rgb(image))
+    tolerance = {"P": 51, "PA": 51, "LAB": 26}.get(mode, 4)  # a palette of few colors, and rounding
+    assert np.abs(taken.astype(int) - expected).max() <= tolerance
+
+
+def converts(image):
+    try:
+        image.convert("RGB")
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("suffix", "saving"), [(".png", {}), (".png", {"format": "TIFF"})])
+def test_sixteen_bits_keep_their_upper_byte(tmp_path, suffix, saving):
+    taken = shown(tmp_path, Image.fromarray(RAMP), suffix, **saving)
+    np.testing.assert_array_equal(taken, np.repeat((RAMP >> 8)[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (RAMP.astype(np.float32), "0.png: its mode F has no stated range"),
+        (RAMP.astype(np.int32), "0.png: its mode I has no stated range"),
+    ],
+)
+def test_ranges_that_are_not_stated_are_refused(tmp_path, array, message):
+    with pytest.raises(ValueError, match=message):
+        shown(tmp_path, Image.fromarray(array), format="TIFF")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
+def test_transparent_images_are_refused(mode):
+    image = Image.new({"RGBa": "RGBA", "La": "LA"}.get(mode, mode), (8, 6))
+    image.putalpha(Image.fromarray(np.full((6, 8), 254, np.uint8)))
+    if image.mode != mode:
+        image = image.convert(mode)
+    with pytest.raises(ValueError, match=f"its mode {mode} is not opaque"):
+        video_folders._as_rgb(image)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
+def test_a_transparent_color_is_refused_where_it_is_used(tmp_path, mode):
+    image = Image.fromarray(np.where(np.arange(64) < 32, 0, 255).astype(np.uint8)[None].repeat(6, axis=0)).convert(mode)
+    color = {"RGB": (0, 0, 0)}.get(mode, 0)
+    with pytest.raises(ValueError, match="0.png: its mode .* is not opaque"):
+        shown(tmp_path, image, transparency=color)

@@ -376,3 +376,10 @@ class TestArguments:
     def test_a_union_needs_different_tasks(self, tasks):
         with pytest.raises(ValueError, match="at least one, and each once"):
             jumping.jumping_union(tasks)
+
+
+def test_a_time_limit_of_a_wrapper_ends_with_the_infos_of_an_end():
+    env = gym.make("bisimgym/JumpingTask-v0", max_episode_steps=3)
+    env.reset(seed=0)
+    assert [env.step(0)[4] for _ in range(3)] == [{}, {}, {"is_success": False}]
+    assert (env.unwrapped.optimal_return(), env.unwrapped.random_return()) == (3, 3)

@@ -1,13 +1,16 @@
 """Markov signals: episodes, arguments and images."""
 
+import dataclasses
+import functools
 import itertools
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils import seeding
 
 from bisimgym.envs.markov_signal import env as ms
-from bisimgym.envs.markov_signal.hmm import draw_signals
+from bisimgym.envs.markov_signal.hmm import draw_signals, signal_law
 
 CYCLE = np.roll(np.eye(4), 1, axis=1)
 
@@ -93,9 +96,12 @@ class TestArguments:
             ({"transition_matrix": [[1.0]]}, r"n x n with n from 2 to 20, got shape \(1, 1\)"),
             ({"transition_matrix": np.full((21, 21), 1 / 21)}, r"from 2 to 20, got shape \(21, 21\)"),
             ({"transition_matrix": np.full((2, 3), 1 / 3)}, r"got shape \(2, 3\)"),
-            ({"transition_matrix": [[1.5, -0.5], [0.5, 0.5]]}, "from 0 to 1, got -0.5 in row 0, column 1"),
-            ({"transition_matrix": [[np.nan, 1], [0.5, 0.5]]}, "got nan in row 0, column 0"),
-            ({"transition_matrix": [[0.5, 0.5], [0.5, 0.49]]}, "row 1 sums to 0.99: divide each row by its sum"),
+            ({"transition_matrix": [[1.5, -0.5], [0.5, 0.5]]}, r"must be probabilities, got -0.5 at \[0, 1\]"),
+            ({"transition_matrix": [[np.nan, 1], [0.5, 0.5]]}, r"got nan at \[0, 0\]"),
+            (
+                {"transition_matrix": [[0.5, 0.5], [0.5, 0.49]]},
+                r"transition_matrix\[1\] sums to 0.99: divide rows by their sums",
+            ),
             (
                 {"transition_matrix": [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]]},
                 r"irreducible .*, but state 0 cannot reach \[2\]; state 1 cannot reach \[2\]: give",
@@ -154,3 +160,26 @@ class TestImages:
         env.step(env.optimal_action())
         env.step((env.optimal_action() + 1) % 3)
         assert env.task.caption(env.state, 0) == "Markov signal: guess 2 of 8, 50.0% right"
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_accuracy_counts_the_guesses_made_under_a_time_limit(vector):
+    make = functools.partial(gym.make_vec, num_envs=1, autoreset_mode="Disabled") if vector else gym.make
+    env = make("bisimgym/MarkovSignal-v0", max_episode_steps=4)
+    env.reset(seed=0)
+    for step in range(4):
+        action = env.unwrapped.optimal_action()
+        info = env.step(action if step else (action + 1) % 3)[4]
+    assert np.all(info["accuracy"] == 0.75)
+
+
+def test_chains_of_any_float_type():
+    for dtype in (np.float16, np.float32):
+        law = signal_law(transition_matrix=np.full((3, 3), 1 / 3).astype(dtype))
+        np.testing.assert_allclose(law.transition_matrix, 1 / 3, rtol=1e-15)
+        np.testing.assert_allclose(law.stationary, 1 / 3, rtol=1e-15)
+    given = dataclasses.replace(law, initial=np.full(3, 1 / 3, np.float32), means=law.means.astype(np.float32))
+    np.testing.assert_allclose(given.initial, 1 / 3, rtol=1e-15)
+    assert given.means.dtype == np.float64
+    with pytest.raises(ValueError, match="initial: every row must sum to one"):
+        dataclasses.replace(law, initial=[1, 0.5, 0])

@@ -89,7 +89,7 @@ class TestChain:
 
     @pytest.mark.parametrize(("pi", "k"), [((0.5, 0.6), 0.1), ((1.0, 0.0), 0.1), ((0.5, 0.5), 0), ((0.5, 0.5), 1.1)])
     def test_bad_families(self, pi, k):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(ValueError, match="must"):
             hmm.family_matrix(pi, k)
 
 

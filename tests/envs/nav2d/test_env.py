@@ -67,7 +67,18 @@ class TestDynamics:
             *_, ended, cut, infos = envs.step(np.array([step % 2 * 2]))
             assert (terminated, truncated) == (ended[0], cut[0]) == (False, step == limit)
             assert info["is_success"] == infos["is_success"][0] == False  # noqa: E712
-        assert envs.unwrapped.optimal_return()[0] == max(-limit, env.unwrapped.optimal_return())
+        assert envs.unwrapped.optimal_return()[0] == env.unwrapped.optimal_return()
+        assert envs.unwrapped.random_return()[0] == env.unwrapped.random_return()
+
+    def test_returns_without_a_time_limit(self):
+        env = gym.make(PLAIN, size=5, num_obstacles=2, obstacle_size=1, min_goal_distance=3, max_episode_steps=-1)
+        env.reset(seed=0)
+        mdp = env.unwrapped.mdp()
+        uniform = np.full((mdp.num_states, 4), 0.25)
+        i, j = env.reset(seed=0)[1]["position"]
+        start = mdp.state_names.index(f"({i}, {j})")
+        assert env.unwrapped.random_return() == pytest.approx(mdp.policy_returns(uniform, 10**5)[start], rel=1e-9)
+        assert env.unwrapped.optimal_return() == mdp.optimal_values(1.0)[start]
 
     def test_info_tells_cells(self):
         env = gym.make(PLAIN)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -216,3 +217,37 @@ def test_closing_twice_and_two_contexts():
     one.close()
     one.close()
     assert two.render(data, Look()).any()
+
+
+def in_another_thread(act):
+    """Return what a function raises in a thread of its own, or None."""
+    raised = []
+
+    def run():
+        try:
+            act()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
+@pytest.mark.skipif(probe().backend != "egl", reason="contexts of other backends may change threads")
+def test_a_context_in_another_thread_is_explained():
+    kept, model, data = state("cartpole")
+    renderer = OpenGLRenderer(model, 16, 16)
+    image = renderer.render(data, Look())
+    error = in_another_thread(lambda: renderer.render(data, Look()))
+    assert isinstance(error, RuntimeError)
+    assert "belongs to another thread" in str(error)
+    assert 'use renderer="raycast"' in str(error)
+    assert "\n" not in str(error)
+    np.testing.assert_array_equal(renderer.render(data, Look()), image)  # unharmed
+    assert in_another_thread(renderer.close) is None
+    with pytest.raises(ValueError, match="closed"):
+        renderer.render(data, Look())
+    assert in_another_thread(lambda: OpenGLRenderer(model, 16, 16).render(data, Look())) is None  # one of its own
+    assert kept.physics.model.ptr is model

@@ -250,6 +250,16 @@ class TestCommand:
         assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.iterdir())
         assert capsys.readouterr().out.split() == [str(out / f"{name}.png") for name in FLAT]
 
+    def test_it_replaces_its_own_pictures_only(self, tmp_path, capsys):
+        model = self.save(tmp_path / "model.pt", 15, "general")
+        (tmp_path / "8_path.png").write_text("mine")
+        assert main(["landscape", model, "--out", str(tmp_path)]) == 2
+        assert "8_path.png is there and not a picture that bisimgym wrote" in capsys.readouterr().err
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["8_path.png", "model.pt"]
+        (tmp_path / "8_path.png").unlink()
+        for _ in range(2):
+            assert main(["landscape", model, "--out", str(tmp_path)]) == 0
+
     def test_it_says_what_a_general_model_lacks(self, tmp_path, capsys):
         model = self.save(tmp_path / "model.pt", 15, "general")
         assert main(["landscape", model, "--out", str(tmp_path)]) == 0

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from bisimgym.baselines.core.loss_log import DivergedError
+from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
+from bisimgym.baselines.langevin.settings import TrainingSettings
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.summary import number
 from bisimgym.benchmarks.suites import load_suite
@@ -81,14 +83,18 @@ def test_models_train_and_are_scored(small, method, run, rows_of):
         <= SUITE.measures.keys()
     )
     if method != "nsde":
-        estimates = {name for name in SUITE.measures if name.startswith("l1_")}
+        estimates = {name for name in SUITE.measures if name.startswith(("l1_", "share_"))}
         assert estimates | {"beta", "refit_beta", "stationary_beta"} <= outcome.scores.keys()
         assert all(0 <= outcome.scores[name] <= 2 for name in estimates)
+        stationary = signal_law("uniform").stationary
+        for name in ("sampling", "order0", "order2") if outcome.scores["wells"] == 3 else ():
+            shares = np.array([outcome.scores[f"share_{name}_{state}"] for state in "abc"])
+            assert shares.sum() == pytest.approx(1)
+            assert np.abs(shares - stationary).sum() == pytest.approx(outcome.scores[f"l1_{name}"])
     assert outcome.scores["failed"] == float(outcome.scores["wells"] != 3)
-    assert SUITE.rescore("uniform", 1, outcome.outcomes) == {
-        "score": outcome.score,
-        "sampled": outcome.scores["sampled"],
-    }
+    follow = SUITE.rescore("uniform", 1, outcome.outcomes)
+    assert follow.keys() == {name + end for name in ("score", "sampled") for end in ("", "_sd", "_200", "_200_sd")}
+    assert follow == {name: {"score": outcome.score, **outcome.scores}[name] for name in follow}
     assert [row["updates"] for row in rows_of(folder)] == [20]
     assert (folder.checkpoint / "model.pt").exists()
     of_energy = [] if method == "nsde" else ["3_surface", "4_contour"]
@@ -109,8 +115,6 @@ def test_a_killed_run_goes_on_to_the_same_numbers(small, check_resumed):
 
 
 def test_a_diverged_training_is_reported_as_failed(small, monkeypatch, run):
-    from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
-
     def diverge(*args, **kwargs):
         raise DivergedError("the gradients are not finite")
 
@@ -124,6 +128,69 @@ def test_a_diverged_training_is_reported_as_failed(small, monkeypatch, run):
 def test_measures_have_units_of_their_own():
     assert [number(SUITE, 0.955), number(SUITE, 0.955, "sampled")] == ["95.5", "95.5"]
     assert [number(SUITE, 3.0, "wells"), number(SUITE, 0.0402, "l1_order2")] == ["3", "0.040"]
+
+
+def test_accuracies_of_whole_sequences_and_of_their_first_200_frames(monkeypatch):
+    monkeypatch.setattr(markov, "TEST_SEQUENCES", 2)
+    states = np.zeros((2, 500), dtype=np.int64)
+    late, half = states.copy(), states.copy()
+    late[:, 250:] = 1
+    half[1, :100] = 2
+    scores = markov._outcome("uniform", late, states, sampled=half)
+    assert (scores.score, scores.scores["score_200"]) == (0.5, 1)
+    assert (scores.scores["sampled"], scores.scores["sampled_200"]) == (0.9, 0.75)
+    # Over two sequences with 100 % and 80 %, or 50 %, right.
+    assert scores.scores["sampled_sd"] == pytest.approx(0.2 / 2**0.5)
+    assert scores.scores["sampled_200_sd"] == pytest.approx(0.5 / 2**0.5)
+    # Results of before the columns of 200 frames are read as they are.
+    older = {name: scores.outcomes[name] for name in ("accuracy", "sampled_accuracy")}
+    assert SUITE.rescore("uniform", 1, older) == {"score": 0.5, "sampled": 0.9}
+
+
+def test_the_first_frames_are_encoded_as_a_shorter_sequence_is():
+    signals, _ = markov.training_signals("skewed", 1, 3)
+    model = NeuralLangevinDynamics(15, hidden=4, context=3, control_units=4)
+    whole, part = model.encode(signals).positions, model.encode(signals[:, :50]).positions
+    np.testing.assert_allclose(whole[:, :50], part, rtol=1e-5, atol=1e-6)
+
+
+def test_the_path_weight_is_a_setting_that_standard_runs_do_not_have(small, run):
+    standard = spec_of("nld-overdamped")
+    assert "path_weight" not in standard.settings
+    assert spec_of("nld-overdamped", path_weight=1) == spec_of("nld-overdamped", path_weight=1.0) == standard
+    weighed = spec_of("nld-overdamped", path_weight=2)
+    assert weighed.method_folder == "nld-overdamped@path_weight=2"
+    assert {**weighed.settings, "path_weight": 1} == {**standard.settings, "path_weight": 1}
+    beta = {weight: run("nld-overdamped", path_weight=weight)[1].scores["beta"] for weight in (1, 2)}
+    assert beta[1] != beta[2]
+    # So is all else of a model and of its training.
+    friction = spec_of("nld-underdamped", **{"model.friction": 2.0, "fit.clip": 5.0})
+    assert (friction.settings["model"]["friction"], friction.settings["fit"]["clip"]) == (2.0, 5.0)
+    assert spec_of("nld-overdamped", **{"fit.clip": 1.0}) == standard
+    with pytest.raises(UserError, match="path_weight must be positive"):
+        spec_of("nsde", path_weight=0)
+    with pytest.raises(UserError, match="path_weight"):
+        spec_of("exact-filter", path_weight=2)
+
+
+def test_the_paper_preset_is_what_the_authors_do():
+    spec = make_spec(SUITE, "skewed", "nld-underdamped", "paper", 1)
+    assert markov._fitting(spec) == {
+        **spec.settings["fit"],
+        **{"path_weight": 2, "window": 200, "batch_size": 128, "learning_rate": 0.01, "rate_decay": 0.9997},
+        **{"kl_warm_up": 1000, "clip": None, "long_updates": 0, "weight_average": 0},
+    }
+    fitting = TrainingSettings(**markov._fitting(spec))
+    fitting.check_frames(markov.training_signals("skewed", 1, 1)[0].shape[1])
+    assert fitting.updates * fitting.batch_size / spec.settings["sequences"] == pytest.approx(60, abs=0.05)
+    model = NeuralLangevinDynamics(**spec.settings["model"])
+    learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {"dynamics.raw_beta", "dynamics.raw_friction", "dynamics.raw_inverse_mass"} <= learned
+    assert "log_std" not in learned
+    np.testing.assert_allclose(model.std().detach(), 0.5, rtol=1e-4)
+    assert make_spec(SUITE, "skewed", "nld-underdamped", "paper", 1, {"path_weight": 1}).variant == {"path_weight": 1}
+    for method in ("nld-overdamped", "nsde"):
+        make_spec(SUITE, "uniform", method, "paper", 1)
 
 
 def test_mistakes_are_named(small):

@@ -1,0 +1,241 @@
+"""What ``run.json``, ``result.json`` and ``curve.jsonl`` may hold: types, lengths and ranges, in one place.
+
+Every function raises ``ValueError``, whose message names the key, what it holds and what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from bisimgym.benchmarks.names import check_name, check_text, shortened
+from bisimgym.benchmarks.suites import SUITES, load_suite
+from bisimgym.benchmarks.suites.base import EXTERNAL, Bounds, Spec, Suite, flat_keys, lookup
+
+FORMAT = 2
+#: Most entries of an object or a list of facts, most rows of a curve, most characters of a variant's name (a folder).
+FACTS, ROWS, VARIANT_LENGTH = 200, 20_000, 200
+#: A century of training, in seconds.
+_CENTURY = 3.2e9
+#: Rounding that sums of the same numbers may differ by.
+_ROUNDING = 1e-9
+_SPEC_KEYS = {field.name for field in dataclasses.fields(Spec)}
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record_digest(run: Mapping[str, Any]) -> str:
+    """Return the digest of what ``run.json`` holds beside the spec, which has its own: versions, machine, command."""
+    return digest({key: value for key, value in run.items() if key not in ("spec", "spec_digest")})
+
+
+def check_format(value: Mapping[str, Any]) -> None:
+    """Check that a file is of this format."""
+    if type(value.get("format")) is not int or value["format"] != FORMAT:
+        raise ValueError(
+            f"it is not a file of format {FORMAT}: it was not written by this version of bisimgym; the format is "
+            f"{shortened(value.get('format'))}"
+        )
+
+
+def check_run(run: Mapping[str, Any]) -> Spec:
+    """Check all of ``run.json`` but the spec's digest and whether suites know its names, and return the spec."""
+    check_format(run)
+    spec = run.get("spec")
+    if not isinstance(spec, dict) or set(spec) != _SPEC_KEYS:
+        raise ValueError(f"spec must be an object of {', '.join(sorted(_SPEC_KEYS))}")
+    for name in ("suite", "task", "method", "preset"):
+        check_name(name, spec[name])
+    for name in ("variant", "settings"):
+        if not isinstance(spec[name], dict):
+            raise ValueError(f"{name} must be an object, got {shortened(spec[name])}")
+    for name in ("version", "seed"):
+        _check_integer(name, spec[name], 0, 2**32 - 1)
+    _check_hash("spec_digest", run.get("spec_digest"))
+    for name, value in run.items():
+        check_facts(name, value)
+    for name in {"versions", "machine"} & set(run):
+        if not isinstance(run[name], dict):
+            raise ValueError(f"{name} must be an object, got {shortened(run[name])}")
+    for name in {"command", "description"} & set(run):
+        check_text(name, run[name])
+    resumed = run.get("resumed", [])
+    if not isinstance(resumed, list) or not all(isinstance(part, dict) for part in resumed):
+        raise ValueError(f"resumed must be a list of objects, got {shortened(resumed)}")
+    return Spec(**spec)
+
+
+def check_spec(spec: Spec) -> Suite:
+    """Check that a spec is of a suite, task, preset and method that there are, and return the suite."""
+    if spec.suite not in SUITES:
+        raise ValueError(f"it is of suite {spec.suite!r}, which this version of bisimgym does not know")
+    suite = load_suite(spec.suite)
+    known: dict[str, Collection[str]] = {"task": suite.tasks, "preset": [*suite.presets, EXTERNAL]}
+    if spec.preset != EXTERNAL:
+        known["method"] = suite.methods
+    for what, names in known.items():
+        if getattr(spec, what) not in names:
+            raise ValueError(
+                f"it is of {what} {getattr(spec, what)!r}, which suite {spec.suite!r} does not have: it has "
+                f"{', '.join(names)}"
+            )
+    if spec.version != suite.version:
+        raise ValueError(
+            f"it is of version {spec.version} of suite {spec.suite!r}; this bisimgym has version {suite.version}, and "
+            "the two are not comparable: run again, or leave the folder out"
+        )
+    if spec.preset == EXTERNAL and spec.variant:
+        raise ValueError("an outside agent has no variant")
+    keys = flat_keys(spec.settings)
+    for key, value in spec.variant.items():
+        check_name("a setting of the variant", key)
+        if key not in keys or digest(lookup(spec.settings, key)) != digest(value):
+            raise ValueError(f"the variant's {key} is {shortened(value)}, which is not what the settings hold")
+    if len(spec.method_folder) > VARIANT_LENGTH:
+        raise ValueError(f"the name of the variant has more than {VARIANT_LENGTH} characters")
+    return suite
+
+
+def check_agent_name(suite: Suite, name: object) -> None:
+    """Check that a new outside agent may have a name: it is safe, and no method of the suite."""
+    if check_name("the name of an agent", name) in suite.methods:
+        raise ValueError(f"the name of an agent, {name}, is a method of the suite")
+
+
+def check_result(result: Mapping[str, Any], spec: Spec, suite: Suite, curve: Sequence[Mapping[str, Any]]) -> None:
+    """Check all of ``result.json`` but its digests: what it is, and that its numbers can be and follow."""
+    check_format(result)
+    for name in ("suite", "task", "method", "variant", "preset", "seed"):
+        if digest(result.get(name)) != digest(getattr(spec, name)):
+            raise ValueError(f"{name} is {shortened(result.get(name))}, and that of run.json is not")
+    if result.get("lower_is_better") is not suite.lower_is_better:
+        raise ValueError(f"lower_is_better is {shortened(result.get('lower_is_better'))}, and the suite says otherwise")
+    outcomes, scores = result.get("outcomes"), result.get("scores")
+    if not isinstance(outcomes, dict) or not isinstance(scores, dict):
+        raise ValueError("outcomes and scores must be objects")
+    for name, column in outcomes.items():
+        if name not in suite.columns:
+            raise ValueError(f"{shortened(name)} is no column of outcomes, which are {', '.join(suite.columns)}")
+        _check_column(f"column {name!r} of outcomes", column, suite.columns[name])
+    if unknown := [name for name in scores if name not in suite.measures]:
+        raise ValueError(f"{shortened(unknown[0])} is none of the measures, which are {', '.join(suite.measures)}")
+    stored = {"score": result.get("score"), **scores}
+    for name, value in stored.items():
+        _check_number(name, value, *measure_bounds(suite, name))
+    for name, most in suite.ceilings(spec.task).items():
+        if name in stored and stored[name] > most:
+            raise ValueError(
+                f"{name} is {stored[name]:.6g}, above {most:.6g}, which no agent can exceed on {spec.task}"
+            )
+    follows = {**suite.rescore(spec.task, spec.seed, outcomes), **_of_curve(suite, curve)}
+    for name, value in follows.items():
+        if name not in stored or not math.isclose(stored[name], value, abs_tol=_ROUNDING):
+            raise ValueError(
+                f"the scores do not follow from the outcomes and the curve: {name} is {shortened(stored.get(name))}, "
+                f"and {value:.6g} follows"
+            )
+    pictures = result.get("pictures")
+    if not isinstance(pictures, dict):
+        raise ValueError(f"pictures must be an object, got {shortened(pictures)}")
+    _check_integer(suite.x_name, result.get(suite.x_name, 0), 0, 2**62)
+    _check_number("train_seconds", result.get("train_seconds", 0), 0, _CENTURY)
+    check_text("finished", result.get("finished", ""))
+    for name in set(result) - {"outcomes"}:
+        check_facts(name, result[name])
+
+
+def _of_curve(suite: Suite, curve: Sequence[Mapping[str, Any]]) -> Mapping[str, float]:
+    """Return what follows from a curve: what its scores come to, and that its last row is the result."""
+    if not curve:
+        return {}
+    last = {name: value for name, value in curve[-1].items() if name == "score" or name in suite.measures}
+    return {**last, **suite.curve_scores([row["score"] for row in curve])}
+
+
+def check_curve(rows: Sequence[Mapping[str, Any]], suite: Suite) -> None:
+    """Check the rows of ``curve.jsonl``: x rises, and scores are within their bounds."""
+    if len(rows) > ROWS:
+        raise ValueError(f"it has more than {ROWS} rows")
+    before = -1
+    for number, row in enumerate(rows, start=1):
+        where = f"row {number}"
+        if "score" not in row or "seconds" not in row or suite.x_name not in row:
+            missing = next(name for name in (suite.x_name, "score", "seconds") if name not in row)
+            raise ValueError(f"a row without {missing!r}: {where}")
+        _check_integer(f"{suite.x_name} of {where}", row[suite.x_name], before + 1, 2**62)
+        before = row[suite.x_name]
+        _check_number(f"seconds of {where}", row["seconds"], 0, _CENTURY)
+        for name, value in row.items():
+            check_name("a column of the curve", name)
+            known = name == "score" or name in suite.measures
+            _check_number(f"{name} of {where}", value, *(measure_bounds(suite, name) if known else (-1e300, 1e300)))
+
+
+def check_marks(stored: Mapping[str, Any], run_digest: str) -> dict[int, dict[str, Any]]:
+    """Check ``marks.json`` and return the number of rows and their digest by the x of a checkpoint."""
+    check_format(stored)
+    if stored.get("run") != run_digest:
+        raise ValueError("it is of another run")
+    marks = stored.get("marks")
+    if not isinstance(marks, list) or len(marks) > 2 or not all(isinstance(mark, dict) for mark in marks):
+        raise ValueError(f"marks must be a list of at most two objects, got {shortened(marks)}")
+    for mark in marks:
+        _check_integer("x of a mark", mark.get("x"), 0, 2**62)
+        _check_integer("rows of a mark", mark.get("rows"), 0, ROWS)
+        _check_hash("digest of a mark", mark.get("digest"))
+    return {mark["x"]: mark for mark in marks}
+
+
+def measure_bounds(suite: Suite, name: str) -> Bounds:
+    """Return what a measure, or "score", can be."""
+    return suite.bounds if name == "score" else suite.measures[name].bounds or suite.bounds
+
+
+def check_facts(what: str, value: Any) -> None:
+    """Check what is shown and never computed with: texts and numbers, and few of them."""
+    if isinstance(value, str):
+        check_text(shortened(what), value)
+    elif isinstance(value, dict | list):
+        if len(value) > FACTS:
+            raise ValueError(f"{shortened(what)} has more than {FACTS} entries")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            check_text(f"a key of {shortened(what)}", str(key))
+            check_facts(f"{what}.{key}", item)
+
+
+def _check_hash(name: str, value: object) -> None:
+    if not isinstance(value, str) or len(value) != 64:
+        raise ValueError(f"{name} must be a digest of 64 characters, got {shortened(value)}")
+
+
+def _check_integer(name: str, value: Any, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} must be an integer from {least} to {most}, got {shortened(value)}")
+
+
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    number = type(value) in (int, float) and math.isfinite(value)
+    if not number or not least - _ROUNDING <= value <= most + _ROUNDING:
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {shortened(value)}")
+
+
+def _check_column(name: str, column: Any, kind: type | range | Bounds) -> None:
+    if not isinstance(column, list) or not column:
+        raise ValueError(f"{name} must be a list that is not empty, got {shortened(column)}")
+    for value in column:
+        if isinstance(kind, tuple):
+            _check_number(f"{name}: an entry", value, *kind)
+        elif isinstance(kind, range):
+            _check_integer(f"{name}: an entry", value, kind[0], kind[-1])
+        elif type(value) is not kind:
+            raise ValueError(f"{name} must hold {kind.__name__}, got {shortened(value)}")
+        elif isinstance(value, str):
+            check_name(f"{name}: an entry", value)
