@@ -309,6 +309,6 @@ SUITE = Suite(
     further_settings=more_settings,
     rescore=rescore,
     bounds=(0.0, 1.0),
-    columns={name: (0.0, 1.0) for name in _MEANS},
+    columns=dict.fromkeys(_MEANS, (0.0, 1.0)),
     ceilings=ceilings,
 )
