@@ -1,29 +1,37 @@
 # make demo: from a fresh clone to a leaderboard page.   make test: the linter and all tests.
 # Both install what they need into .venv first. Needed beforehand: Python 3.11 or newer with venv, git, make.
+# Variables of pip work here too: make demo PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
+LOWEST := .venv-lowest
 PRESET ?= demo
 OUT    ?= runs/$(PRESET)
 SITE   ?= site/$(PRESET)
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test lint format install browser readme clean
+.PHONY: help demo test test-floors lint format install browser readme clean
 
 help:
 	@echo "make demo     train and score two methods on the jumping task, print the table, build the page (minutes)"
 	@echo "make test     run the linter and all tests"
+	@echo "make test-floors  run the tests that depend on versions with the lowest that are permitted (Python 3.11)"
 	@echo "make lint     run the linter alone; make format applies it"
 	@echo "make install  set up $(VENV) only"
 	@echo "make readme   write the tables of the committed results into README.md and docs"
 
 demo: $(VENV)/.installed
-	$(BIN)/bisimgym run jumping --task wide --method dropout-l2 --method randconv-pse --preset $(PRESET) --seeds 1 --out $(OUT)
-	$(BIN)/bisimgym report $(OUT) --out $(SITE)
+	$(BIN)/bisimgym run jumping --task wide --method dropout-l2 --method randconv-pse --preset $(PRESET) --seeds 1 --out $(OUT) --site $(SITE)
 
 test: $(VENV)/.installed browser lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
+
+# What depends on versions most: registration, spaces and steps, learners of all methods, replay, checkpoints, episodes.
+test-floors: $(LOWEST)/.installed
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -n $(JOBS) tests/test_floors.py \
+	  tests/envs/test_registry.py tests/envs/test_checks.py tests/wrappers tests/baselines/core \
+	  tests/baselines/test_methods.py tests/baselines/test_isolated.py tests/benchmarks/test_cli.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -39,15 +47,36 @@ install: $(VENV)/.installed
 
 # Constraints pin what was tested. setuptools and wheel are for the test that builds a wheel.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: no Python found; install Python 3.11 or newer (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one with make PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo "error: $(PYTHON) has no venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,test]'
+	$(call new_venv,$(PYTHON),$(VENV))
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt setuptools wheel
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[all,test]'
+	$(call add_dm_control,$(BIN),constraints.txt)
 	@touch $@
+
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	$(call new_venv,$(PYTHON),$(LOWEST))
+	$(LOWEST)/bin/pip install --disable-pip-version-check --constraint constraints.txt setuptools wheel
+	$(LOWEST)/bin/pip install --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[all]' \
+	  pytest pytest-xdist hypothesis
+	$(call add_dm_control,$(LOWEST)/bin,constraints-lowest.txt)
+	@touch $@
+
+# $(1): Python, $(2): where to.
+define new_venv
+@test -n "$(1)" || { echo "error: no Python found; install Python 3.11 or newer (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
+@$(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+  { echo "error: $(1) is older than Python 3.11; name a newer one with make PYTHON=..." >&2; exit 1; }
+@$(1) -c 'import ensurepip, venv' 2>/dev/null || \
+  { echo "error: $(1) has no venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+$(1) -m venv $(2)
+endef
+
+# From Python 3.13 on, dm_control goes without labmaze, which has no wheel there: pyproject.toml says more.
+# $(1): folder of the environment's commands, $(2): constraints.
+define add_dm_control
+@$(1)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
+  $(1)/pip install --disable-pip-version-check --constraint $(2) --no-deps dm_control
+endef
 
 # The page is tested in headless Chromium, which is installed where that is possible.
 browser:
@@ -64,4 +93,4 @@ readme: $(VENV)/.installed
 	$(BIN)/python docs/tools/write_tables.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info

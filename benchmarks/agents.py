@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import os
 import sys
@@ -26,8 +27,8 @@ def resolve_agent(spec: str) -> Any:
 
     * ``package.module:factory``: the factory is called without arguments. Modules are also looked for in the current
       folder.
-    * ``sb3:ALGO:FILE.zip``: a saved model of Stable-Baselines3 or of this package, such as ``sb3:PPO:model.zip`` or
-      ``sb3:MICoDQN:model.zip``.
+    * ``sb3:ALGO:FILE.zip``: a saved model of Stable-Baselines3, of sb3-contrib or of this package, such as
+      ``sb3:PPO:model.zip``, ``sb3:QRDQN:model.zip`` or ``sb3:MICoDQN:model.zip``.
     * a name: an entry point of the group ``bisimgym.agents``, called without arguments.
 
     Raises:
@@ -159,8 +160,8 @@ def _load_sb3(spec: str) -> Any:
     known = _algorithms()
     if algorithm not in known:
         raise UserError(
-            f"agent {spec!r}: unknown algorithm {algorithm!r}; known are {', '.join(known)} (another one needs a "
-            "factory of yours that loads it)"
+            f"agent {spec!r}: unknown algorithm {algorithm!r}; known are {', '.join(known)} (those of sb3-contrib if "
+            "that is installed; another one needs a factory of yours that loads it)"
         )
     path = Path(file)
     if not path.is_file():
@@ -176,12 +177,13 @@ def _load_sb3(spec: str) -> Any:
 
 
 def _algorithms() -> dict[str, Any]:
-    """Return the algorithms of Stable-Baselines3 and of this package by name."""
-    import stable_baselines3
+    """Return the algorithms of Stable-Baselines3, of sb3-contrib if it is installed, and of this package by name."""
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from bisimgym.baselines.learners import DQN_LEARNERS, SAC_LEARNERS
 
-    stock = [value for value in vars(stable_baselines3).values() if inspect.isclass(value)]
-    known = [*stock, *SAC_LEARNERS.values(), *DQN_LEARNERS.values()]
-    return {algorithm.__name__: algorithm for algorithm in known if issubclass(algorithm, BaseAlgorithm)}
+    packages = [name for name in ("stable_baselines3", "sb3_contrib") if importlib.util.find_spec(name) is not None]
+    public = [value for name in packages for value in vars(importlib.import_module(name)).values()]
+    known = [*public, *SAC_LEARNERS.values(), *DQN_LEARNERS.values()]
+    classes = [value for value in known if inspect.isclass(value) and issubclass(value, BaseAlgorithm)]
+    return {algorithm.__name__: algorithm for algorithm in classes}

@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +18,14 @@ from rich.console import Console
 
 import bisimgym
 from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.running import estimate
 from bisimgym.benchmarks.suites import SUITES, load_suite
 
 app = typer.Typer(
     name="bisimgym",
     help="Environments, metrics and baselines for learning which states behave alike.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -46,7 +48,26 @@ def _options(
 Listing = StrEnum("Listing", ["envs", "suites", "methods", "metrics"])
 Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin"])
 Executor = StrEnum("Executor", ["process", "ray"])
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help=f"One of: {', '.join(SUITES)}.")]
+
+
+def _names(of: str) -> Callable[[typer.Context, str], list[str]]:
+    """Return what completes a name of the suite that stands on the command line."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        # An option that still lacks its value leaves the words before it unparsed, in `args`.
+        suite = next((word for word in (context.params.get("suite"), *context.args) if word in SUITES), None)
+        known = SUITES if of == "suites" else getattr(load_suite(suite), of) if suite else ()
+        return [name for name in known if name.startswith(incomplete)]
+
+    return complete
+
+
+SuiteName = Annotated[
+    str, typer.Argument(metavar="SUITE", help=f"One of: {', '.join(SUITES)}.", autocompletion=_names("suites"))
+]
+Tasks = Annotated[
+    list[str] | None, typer.Option("--task", help="Only this task (repeatable).", autocompletion=_names("tasks"))
+]
 OutFolder = Annotated[Path, typer.Option(help="Where run folders are kept.")]
 
 
@@ -63,10 +84,16 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 @app.command()
 def run(
     suite: SuiteName,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeatable).")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).")] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds 1 to N.")] = 5,
-    preset: Annotated[str, typer.Option(help="How much training (see `bisimgym list suites`).")] = "short",
+    task: Tasks = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this method (repeatable).", autocompletion=_names("methods"))
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds 1 to N (default: 5).")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="This seed (repeatable), instead of --seeds.")] = None,
+    preset: Annotated[
+        str,
+        typer.Option(help="How much training (see `bisimgym list suites`).", autocompletion=_names("presets")),
+    ] = "short",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; stored as a variant.")
     ] = None,
@@ -77,6 +104,12 @@ def run(
     executor: Annotated[
         Executor, typer.Option(help="Worker processes here, or a Ray cluster (RAY_ADDRESS).")
     ] = Executor.process,
+    site: Annotated[Path | None, typer.Option(help="Build the page here when all is done.")] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help=f"Start more than {estimate.MOST_RUNS} runs, or what takes more than 2 hours."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and how long it takes.")] = False,
 ) -> None:
     """Train and score methods of a suite.
 
@@ -89,14 +122,19 @@ def run(
 
     chosen = load_suite(suite)
     device = _device(device)
-    specs = runner.plan(chosen, task or [], method or [], seeds, preset, _settings(set_ or []))
-    make_folder(out)
+    specs = runner.plan(chosen, task or [], method or [], _seeds(seeds, seed), preset, _settings(set_ or []))
     for option, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1, got {value}")
     # One run per core, since one thread per run wastes least; one run on a GPU.
     jobs = min(jobs or (1 if device == "cuda" else machine.cores()), len(specs))
     threads = threads or max(machine.cores() // jobs, 1)
+    expected = estimate.Estimate(specs, out, estimate.committed_times(suite), jobs)
+    if dry_run:
+        return expected.show(Console())
+    if not yes:
+        expected.check()
+    make_folder(out)
     results, failures = run_with_bars(out, specs, device, jobs, threads, on_ray=executor is Executor.ray)
     console = Console()
     if results:
@@ -105,11 +143,22 @@ def run(
         for name, measure in chosen.measures.items():
             if measure.in_tables and any(name in result.scores for result in results):
                 console.print(f"[dim]{measure.title}: {measure.description}[/dim]", highlight=False)
-        console.print(f"Build the page: bisimgym report {out} --out site", highlight=False, markup=False)
+        if site is None:
+            console.print(f"Build the page: bisimgym report {out} --out site", highlight=False, markup=False)
+        elif not failures:
+            report([out], site)
     if failures:
         for failure in failures:
             _print_error(str(failure))
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
+
+
+def _seeds(count: int | None, chosen: list[int] | None) -> Sequence[int]:
+    if count is not None and chosen:
+        raise UserError("--seeds N takes seeds 1 to N and --seed one of your choice: give one of the two")
+    if count is not None and count < 1:
+        raise UserError(f"--seeds must be at least 1, got {count}")
+    return chosen or range(1, (count or 5) + 1)  # seeds count from 1, as those of the papers do
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
@@ -142,7 +191,7 @@ def evaluate(
         str,
         typer.Option(help="package.module:factory, sb3:ALGO:FILE.zip, or an installed name (group bisimgym.agents)."),
     ],
-    task: Annotated[list[str] | None, typer.Option(help="Only this task (repeatable).")] = None,
+    task: Tasks = None,
     name: Annotated[str | None, typer.Option(help="Name in tables (default: from the spec).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 1,
     budget: Annotated[int, typer.Option(help="Environment steps that the agent may learn for first.")] = 0,
@@ -155,6 +204,7 @@ def evaluate(
     from bisimgym.benchmarks.agents import resolve_agent, time_limit
     from bisimgym.benchmarks.report import summary
     from bisimgym.benchmarks.running import runner
+    from bisimgym.benchmarks.running.bars import budget_bar
     from bisimgym.benchmarks.running.run_folder import make_folder
 
     chosen = load_suite(suite)
@@ -174,9 +224,11 @@ def evaluate(
         runner.check_free(chosen, one, shown, seed, budget, out)
     for one in tasks:
         command = runner.machine.command_text(sys.argv[1:])
-        with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()):
+        bar = budget_bar(f"{suite} {one} {shown}", budget) if budget else contextlib.nullcontext()
+        with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()), bar as on_step:
+            resolved, described = resolve_agent(agent), f"Agent {agent}"
             scored = runner.evaluate_agent(
-                resolve_agent(agent), chosen, one, shown, out, seed, budget, f"Agent {agent}", command
+                resolved, chosen, one, shown, out, seed, budget, described, command, on_step=on_step
             )
         further = ", ".join(
             f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()
@@ -322,7 +374,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors of usage have it, in every version
             raise
-        _print_error(f"{error.format_message()} (see bisimgym --help)")
+        context = getattr(error, "ctx", None)
+        _print_error(f"{error.format_message()} (see {context.command_path if context else 'bisimgym'} --help)")
         return 2
     if code == 130:  # typer turns an interrupt into its exit code
         _print_error("interrupted: give the same command again to go on")

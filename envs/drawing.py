@@ -5,6 +5,7 @@ Coordinates are pixels with the origin at the lower left.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ class Window:
         try:
             import pygame
         except ImportError as error:
-            raise ImportError('render_mode="human" needs pygame: pip install "bisimgym[render]"') from error
+            # Where pygame has no wheel, the extra leaves it out.
+            install = "pip install pygame" if sys.version_info >= (3, 14) else 'pip install "bisimgym[render]"'
+            raise ImportError(f'render_mode="human" needs pygame: {install}') from error
         self._pygame = pygame
         pygame.display.init()
         self._clock = pygame.time.Clock()

@@ -24,8 +24,12 @@ class SB3VecEnv(VecEnv):
     Episodes that end by a time limit keep that apart from termination: ``infos[i]["TimeLimit.truncated"]`` is True and
     ``infos[i]["terminal_observation"]`` holds the last observation, so that SB3 bootstraps its value.
 
+    SB3 logs returns and lengths of episodes only if they are recorded: put its ``VecMonitor`` around this.
+
     Args:
-        envs: with ``SAME_STEP`` autoreset, as ``gym.make_vec`` makes the native ones of bisimgym by default.
+        envs: with ``SAME_STEP`` autoreset, as ``gym.make_vec`` makes the native ones of bisimgym by default. For any
+            other environment: ``gym.make_vec(env_id, num_envs=16, vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": "SameStep"})``.
 
     Raises:
         ValueError: for a single environment, or another autoreset mode, which SB3 cannot work with.
@@ -33,8 +37,9 @@ class SB3VecEnv(VecEnv):
     Example:
         >>> import gymnasium as gym, bisimgym
         >>> from stable_baselines3 import PPO
+        >>> from stable_baselines3.common.vec_env import VecMonitor
         >>> from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
-        >>> envs = SB3VecEnv(gym.make_vec("bisimgym/JumpingTask-v0", num_envs=16))
+        >>> envs = VecMonitor(SB3VecEnv(gym.make_vec("bisimgym/JumpingTask-v0", num_envs=16)))
         >>> model = PPO("CnnPolicy", envs)
     """
 
@@ -44,7 +49,9 @@ class SB3VecEnv(VecEnv):
         mode = envs.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(
-                f"SB3VecEnv needs environments with autoreset_mode='SameStep', got {getattr(mode, 'value', mode)!r}"
+                f"SB3VecEnv needs environments with autoreset_mode='SameStep', got {getattr(mode, 'value', mode)!r}: "
+                'make them by gym.make_vec(env_id, num_envs=..., vectorization_mode="sync", '
+                'vector_kwargs={"autoreset_mode": "SameStep"})'
             )
         self.envs = envs
         self._actions: np.ndarray | None = None

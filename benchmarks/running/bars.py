@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bisimgym.benchmarks.running import executors, runner
+from bisimgym.benchmarks.running import estimate, executors, runner
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import Spec
 
@@ -29,7 +29,8 @@ def run_with_bars(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results: list[RunResult] = []
     failures: list[Exception] = []
-    with _Bars(specs) as bars:
+    names = [runner.describe(spec) for spec in specs]
+    with _Bars(names, estimate.counted(len(names))) as bars:
         if on_ray:
             finished = executors.run_on_ray(out, specs, device, threads)
         elif jobs == 1:
@@ -45,8 +46,19 @@ def run_with_bars(
     return results, failures
 
 
+@contextlib.contextmanager
+def budget_bar(name: str, budget: int) -> Iterator[Callable[[int], None]]:
+    """Show how an outside agent goes through its budget: give the steps so far to the function that this yields."""
+    with _Bars([f"{name} learns"], "") as bars:
+        yield lambda done: bars.on_progress(0, min(done, budget), budget)
+
+
+#: Seconds between two lines about the same work, where bars have no place.
+_PAUSE = 15.0
+
+
 class _Bars(Progress):
-    def __init__(self, specs: Sequence[Spec]):
+    def __init__(self, names: Sequence[str], whole: str):
         console = Console(stderr=True)
         super().__init__(
             TextColumn("{task.description}"),
@@ -57,19 +69,23 @@ class _Bars(Progress):
             console=console,
             disable=not console.is_terminal,
         )
-        self.names = [runner.describe(spec) for spec in specs]
-        self.whole = self.add_task(f"{len(specs)} runs", total=len(specs))
+        self.names = names
+        self.whole = self.add_task(whole, total=len(names), visible=len(names) > 1)
         self.bars: dict[int, Any] = {}
         self.ended: set[int] = set()
-        self.last_line: dict[int, float] = defaultdict(time.monotonic)
+        self.start_time = time.monotonic()
+        self.first: dict[int, tuple[float, int]] = {}
+        self.last_line: dict[int, float] = {}
 
     def on_progress(self, index: int, done: int, total: int) -> None:
         if index in self.ended:  # late: worker processes report through a queue
             return
-        # A log file, where bars have no place, gets a line of each run every half a minute.
-        if self.disable and time.monotonic() - self.last_line[index] > 30:
-            self.last_line[index] = time.monotonic()
-            print(f"{self.names[index]}: {done}/{total}", file=sys.stderr, flush=True)
+        # A log file gets lines instead. A run that is resumed is timed from where it goes on.
+        now = time.monotonic()
+        began, skipped = self.first.setdefault(index, (now, done))
+        if self.disable and now - self.last_line.setdefault(index, now) >= _PAUSE:
+            self.last_line[index] = now
+            self._say(f"{self.names[index]}: {timing(done, total, now - began, skipped)}")
         if index not in self.bars:
             self.bars[index] = self.add_task(self.names[index], total=total)
         self.update(self.bars[index], completed=done, total=total)
@@ -77,7 +93,23 @@ class _Bars(Progress):
     def end(self, index: int, result: RunResult | Exception) -> None:
         self.ended.add(index)
         if self.disable and not isinstance(result, Exception):
-            print(f"{self.names[index]}: {result.score:.3f}", file=sys.stderr, flush=True)
+            passed = timing(len(self.ended), len(self.names), time.monotonic() - self.start_time)
+            self._say(f"{self.names[index]}: {result.score:.3f}; of all runs {passed}")
         if index in self.bars:
             self.remove_task(self.bars.pop(index))
         self.advance(self.whole)
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def timing(done: int, total: int, seconds: float, skipped: int = 0) -> str:
+    """Return how far work is and when it will be done, such as ``30/120 in 0:00:31, about 0:01:33 left``.
+
+    Args:
+        done: of ``total`` steps, ``skipped`` of which were not done in these ``seconds``.
+    """
+    text = f"{done}/{total} in {estimate.clock(seconds)}"
+    if not skipped < done < total:
+        return text
+    return f"{text}, about {estimate.clock(seconds / (done - skipped) * (total - done))} left"

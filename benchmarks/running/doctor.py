@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from rich.console import Console
 
 from bisimgym.benchmarks.running import machine
@@ -23,14 +27,17 @@ _EXTRAS = {
 
 def report(console: Console) -> list[str]:
     """Print what is installed and what it runs on; return the problems found."""
-    distributions = importlib.metadata.distributions()
-    installed = {(d.name or "").lower().replace("_", "-"): d.version for d in distributions}
-    problems = known_bad_pairs(installed)
+    installed: dict[str, str] = {}
+    for found in importlib.metadata.distributions():
+        installed.setdefault(canonicalize_name(found.name or ""), found.version)  # the first on the path is imported
+    own = importlib.metadata.metadata("bisimgym")
+    required, extras = own.get_all("Requires-Dist") or [], own.get_all("Provides-Extra") or []
+    problems = known_bad_pairs(installed) + outside(required, extras, installed)
     console.print(f"bisimgym {importlib.metadata.version('bisimgym')}, Python {platform.python_version()}")
     console.print(f"{platform.system()} {platform.machine()}, {machine.processor()}, {machine.cores()} cores\n")
     for extra, packages in _EXTRAS.items():
         for name in packages:
-            note = installed.get(name.replace("_", "-")) or f'not installed: pip install "bisimgym[{extra}]"'
+            note = installed.get(canonicalize_name(name)) or f"not installed: {_how_to_install(name, extra)}"
             console.print(f"  {name:<18} {note}")
     console.print()
     for line in _torch_lines():
@@ -59,9 +66,34 @@ def known_bad_pairs(installed: dict[str, str]) -> list[str]:
         )
     if "dm-control" in installed and int(installed.get("mujoco", "3").split(".")[0]) >= 4:
         problems.append('mujoco 4 cannot load dm_control\'s suite: pip install "mujoco>=3.17,<4"')
-    if int(installed.get("numpy", "2").split(".")[0]) < 2:
-        problems.append('numpy 1 is not supported: pip install "numpy>=2,<3"')
     return problems
+
+
+def outside(required: Iterable[str], extras: Sequence[str], installed: Mapping[str, str]) -> list[str]:
+    """Return one line for each installed version that bisimgym does not permit, and what to do.
+
+    Args:
+        required: the requirements in the metadata of bisimgym, those of its extras too.
+        extras: the names of its extras.
+        installed: version of every installed package, by canonical name.
+    """
+    problems = {}
+    for requirement in map(Requirement, required):
+        version = installed.get(canonicalize_name(requirement.name))
+        marker = requirement.marker
+        applies = marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        if version and applies and not requirement.specifier.contains(version, prereleases=True):
+            permitted = f"{requirement.name}{requirement.specifier}"
+            problems[permitted] = (
+                f"{requirement.name} {version} is installed and bisimgym permits {requirement.specifier}: "
+                f'pip install "{permitted}"'
+            )
+    return list(problems.values())
+
+
+def _how_to_install(name: str, extra: str) -> str:
+    without_labmaze = ' && pip install --no-deps "dm_control>=1.0.50,<2"' if sys.version_info >= (3, 13) else ""
+    return f'pip install "bisimgym[{extra}]"' + (without_labmaze if name == "dm_control" else "")
 
 
 def _torch_lines() -> list[str]:

@@ -42,6 +42,8 @@ except ImportError:  # Windows has no such locks; runs of one folder must then n
 Checked = TypeVar("Checked")
 #: Of one run.
 MOST_PICTURES = 50
+#: The results that come with the package.
+COMMITTED = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True)
@@ -330,7 +332,7 @@ def _check_seeds_differ(runs: Iterable[RunResult]) -> None:
 
 def committed_runs() -> list[RunResult]:
     """Return the results that come with the package."""
-    return find_runs([Path(__file__).parents[1] / "results"])
+    return find_runs([COMMITTED])
 
 
 def _checked(path: Path, check: Callable[..., Checked], *values: Any) -> Checked:

@@ -7,9 +7,11 @@ import datetime
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import gymnasium as gym
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.agents import agent_code, check_agent
@@ -21,20 +23,23 @@ from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make
 
 
 def plan(
-    suite: Suite, tasks: Sequence[str], methods: Sequence[str], seeds: int, preset: str, variant: Mapping[str, Any]
+    suite: Suite,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    preset: str,
+    variant: Mapping[str, Any],
 ) -> list[Spec]:
     """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
 
-    Seeds count from 1, as the paper's do. Empty ``tasks`` or ``methods`` mean all of them.
+    Empty ``tasks`` or ``methods`` mean all of them; what is named twice is run once.
 
     Raises:
         UserError: for unknown names or settings.
     """
-    if seeds < 1:
-        raise UserError(f"--seeds must be at least 1, got {seeds}")
     return [
         make_spec(suite, task, method, preset, seed, variant)
-        for seed in range(1, seeds + 1)
+        for seed in dict.fromkeys(seeds)
         for task in dict.fromkeys(tasks or suite.tasks)
         for method in dict.fromkeys(methods or suite.methods)
     ]
@@ -110,6 +115,7 @@ def evaluate_agent(
     budget: int = 0,
     description: str = "",
     command: str = "",
+    on_step: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Score an outside agent on one task, and store the result if ``out`` is given.
 
@@ -121,6 +127,7 @@ def evaluate_agent(
             has ``save(path)`` is kept as ``checkpoint/agent`` in the run's folder.
         description: shown on the agent's page.
         command: that the result was made with, stored with it.
+        on_step: called with the environment steps that the agent has learned from so far.
 
     Raises:
         UserError: for unknown tasks, bad names, agents that break the protocol, and results that are already there.
@@ -141,7 +148,8 @@ def evaluate_agent(
         check_free(suite, task, name, seed, budget, out)
     with agent_code(f"the agent failed on {suite.name}/{task}"):
         if budget:
-            agent.learn(suite.training_envs(task, seed), budget, seed)
+            envs = suite.training_envs(task, seed)
+            agent.learn(_CountedSteps(envs, on_step) if on_step else envs, budget, seed)
         outcome = suite.evaluate(agent, task, seed)
     if folder is not None:
         with folder.lock():
@@ -151,6 +159,20 @@ def evaluate_agent(
             if budget and callable(getattr(agent, "save", None)):
                 _save(agent, folder.checkpoint)
     return outcome
+
+
+class _CountedSteps(gym.vector.VectorWrapper):
+    """Tells how many steps of environments were taken, all of them together."""
+
+    def __init__(self, envs: gym.vector.VectorEnv, on_step: Callable[[int], None]):
+        super().__init__(envs)
+        self._on_step = on_step
+        self._steps = 0
+
+    def step(self, actions: Any) -> Any:
+        self._steps += self.num_envs
+        self._on_step(self._steps)
+        return super().step(actions)
 
 
 def _save(agent: Any, checkpoint: Path) -> None:

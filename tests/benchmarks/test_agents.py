@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from bisimgym.baselines.mico import MICoDQN
 from bisimgym.benchmarks.agents import resolve_agent
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running import bars
+
+EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 
 MODULE = """
 import os, sys, time
@@ -153,6 +157,40 @@ def test_an_sb3_model_is_scored_with_a_warning(tmp_path, capsys):
         assert main(["evaluate", "jumping", "--agent", "sb3:PPO:model.zip", "--task", "wide"]) == 0
     assert "jumping wide model: unseen tasks solved" in capsys.readouterr().out
     assert (tmp_path / "runs/jumping/wide/model/external/seed-1/result.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:loading")
+def test_models_of_sb3_contrib_are_agents_where_it_is_installed(tmp_path, capsys, monkeypatch):
+    """A stand-in with one class: the package itself is none of the requirements."""
+    monkeypatch.delitem(sys.modules, "sb3_contrib", raising=False)
+    (tmp_path / "sb3_contrib.py").write_text(
+        "from stable_baselines3 import DQN\nclass QRDQN(DQN): pass\nclass Helper: pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    QRDQN = importlib.import_module("sb3_contrib").QRDQN
+    QRDQN("CnnPolicy", gym.make("bisimgym/JumpingTask-v0"), buffer_size=9, device="cpu").save("model")
+    assert main(["evaluate", "jumping", "--agent", "sb3:QRDQN:model.zip", "--task", "wide"]) == 0
+    assert "jumping wide model: unseen tasks solved" in capsys.readouterr().out
+    assert main(["evaluate", "jumping", "--agent", "sb3:Helper:model.zip", "--task", "wide", "--name", "h"]) == 2
+    assert "those of sb3-contrib if that is installed" in capsys.readouterr().err
+    sys.modules.pop("sb3_contrib")
+
+
+def test_the_example_that_learns_shows_how_far_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bars, "_PAUSE", 0)
+    monkeypatch.chdir(EXAMPLES)
+    arguments = ["evaluate", "markov", "--task", "uniform", "--agent", "ppo_agent:PPOAgent", "--name", "ppo"]
+    assert main([*arguments, "--budget", "20480", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "markov uniform ppo: hidden states guessed" in told.out
+    assert float(told.out.split("guessed ")[1].split()[0]) > 60  # a third is chance
+    lines = told.err.splitlines()
+    assert any(
+        re.fullmatch(r"markov uniform ppo learns: 10240/20480 in 0:\d\d:\d\d, about .* left", line) for line in lines
+    )
+    assert "20480/20480" in lines[-1]
+    run = tmp_path / "markov/uniform/ppo/external/seed-1"
+    assert PPO.load(run / "checkpoint/agent").predict(np.zeros((2, 15), dtype=np.float32))[0].shape == (2,)
 
 
 @pytest.mark.filterwarnings("ignore:loading")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -43,6 +45,10 @@ class TestErrors:
             ),
             (["run", "jumping", "--executor", "cloud"], "'cloud'"),
             (["run", "jumping", "--bogus"], "No such option: --bogus"),
+            (["run", "jumping", "--bogus"], "(see bisimgym run --help)"),
+            (["evaluate", "jumping"], "(see bisimgym evaluate --help)"),
+            (["run", "jumping", "--seeds", "2", "--seed", "7"], "give one of the two"),
+            (["run", "jumping", "--seed", "-1"], "seeds must be from 0 to 2**32 - 1, got -1"),
             (["dance"], "dance"),
             (["report"], "nothing to report"),
             (["report", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
@@ -192,6 +198,33 @@ class TestCommand:
             assert command in text
             assert main([command, "--help"]) == 0
 
+    def test_the_module_is_the_command(self):
+        command = [sys.executable, "-m", "bisimgym", "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == f"bisimgym {bisimgym.__version__}\n"
+
+    def test_the_short_form_of_help(self, capsys):
+        for command in ([], ["run"], ["evaluate"]):
+            assert main([*command, "-h"]) == 0
+            assert "Usage: bisimgym" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            ("bisimgym ru", ["run"]),
+            ("bisimgym run noi", ["noisy-states"]),
+            ("bisimgym run jumping --task w", ["wide"]),
+            ("bisimgym run jumping --method randconv-ps", ["randconv-psm-l2", "randconv-pse"]),
+            ("bisimgym run jumping --task wide --preset pa", ["paper"]),
+            ("bisimgym evaluate jumping --task n", ["narrow"]),
+        ],
+    )
+    def test_the_shell_completes_names(self, words, expected):
+        asked = {"_BISIMGYM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        command = [sys.executable, "-m", "bisimgym"]
+        done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True)
+        assert done.stdout.split() == expected
+
     def test_doctor(self, capsys):
         assert main(["doctor"]) == 0
         text = capsys.readouterr().out
@@ -214,8 +247,23 @@ class TestCommand:
         from bisimgym.benchmarks.running.doctor import known_bad_pairs
 
         assert known_bad_pairs({"pygame": "2.6.1", "numpy": "2.1", "mujoco": "3.17", "dm-control": "1.0.50"}) == []
-        problems = known_bad_pairs({"pygame-ce": "2.5", "mujoco": "4.0.1", "dm-control": "1.0.50", "numpy": "1.26"})
-        assert len(problems) == 3
+        assert len(known_bad_pairs({"pygame-ce": "2.5", "mujoco": "4.0.1", "dm-control": "1.0.50"})) == 2
+
+    def test_doctor_names_versions_that_are_not_permitted(self, capsys, tmp_path, monkeypatch):
+        from bisimgym.benchmarks.running.doctor import outside
+
+        required = ["numpy<3,>=2.0", 'Stable_Baselines3<3,>=2.9; extra == "baselines"', 'av>=12; python_version < "3"']
+        assert outside(required, ["baselines"], {"numpy": "2.0.0", "stable-baselines3": "2.9", "av": "1"}) == []
+        low, high = outside(required, ["baselines"], {"numpy": "1.26.4", "stable-baselines3": "3.0"})
+        assert low == 'numpy 1.26.4 is installed and bisimgym permits <3,>=2.0: pip install "numpy<3,>=2.0"'
+        assert "Stable_Baselines3 3.0 is installed" in high
+        # What stands first on the path is what is imported, whatever lies behind it.
+        older = tmp_path / "stable_baselines3-2.4.0.dist-info"
+        older.mkdir()
+        (older / "METADATA").write_text("Metadata-Version: 2.1\nName: stable_baselines3\nVersion: 2.4.0\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert main(["doctor"]) == 1
+        assert "problem: stable-baselines3 2.4.0 is installed" in capsys.readouterr().out
 
 
 def test_the_version_is_shown(capsys):

@@ -84,6 +84,18 @@ def test_time_limits_are_kept_apart_from_termination():
     assert infos[0]["terminal_observation"].tolist() == [5]
 
 
+def test_every_step_of_an_episode_is_counted():
+    """Gymnasium before 1.4 took the step after an episode's end for a reset and left it out."""
+    envs = gym.wrappers.vector.RecordEpisodeStatistics(BatchedVectorEnv(Clock(), num_envs=2))
+    envs.reset()
+    ended = []
+    for _ in range(15):
+        episodes = envs.step(np.zeros(2, dtype=int))[-1].get("episode")
+        if episodes is not None:
+            ended += [(episodes["r"].tolist(), episodes["l"].tolist())]
+    assert ended == [([5, 5], [5, 5])] * 3
+
+
 def test_gymnasiums_episode_statistics_reach_sb3():
     envs = gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec(PLAIN, num_envs=2, grid="wide"))
     adapted = SB3VecEnv(envs)
@@ -123,6 +135,22 @@ def test_options_and_attributes_reach_the_environments():
 def test_other_autoreset_modes_are_refused(mode):
     with pytest.raises(ValueError, match=f"SameStep', got '{mode.value}'"):
         SB3VecEnv(gym.make_vec(PLAIN, num_envs=2, autoreset_mode=mode))
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", PLAIN])
+def test_the_form_that_the_message_names_works_for_every_environment(env_id):
+    with pytest.raises(ValueError, match=r'sync", vector_kwargs=\{"autoreset_mode": "SameStep"\}'):
+        SB3VecEnv(gym.vector.SyncVectorEnv([lambda: gym.make(env_id)]))
+    envs = gym.make_vec(env_id, num_envs=2, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"})
+    SB3VecEnv(envs).reset()
+
+
+def test_sb3_logs_episodes_through_its_monitor_only():
+    bare = SB3VecEnv(gym.make_vec(PLAIN, num_envs=4))
+    for envs, logged in ((bare, False), (VecMonitor(bare), True)):
+        model = PPO("CnnPolicy", envs, n_steps=64, batch_size=256, n_epochs=1, device="cpu", seed=0)
+        model.learn(256)
+        assert bool(model.ep_info_buffer) is logged
 
 
 @pytest.mark.parametrize("env_id", [PLAIN, "bisimgym/JumpingTaskColors-v0"])

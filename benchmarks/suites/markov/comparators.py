@@ -6,9 +6,9 @@ Both find clusters, whose numbers mean nothing: a matching with the true states 
 from __future__ import annotations
 
 import numpy as np
-from hmmlearn.hmm import GaussianHMM
 from sklearn.cluster import KMeans
 
+from bisimgym.benchmarks.errors import UserError
 from bisimgym.envs.markov_signal import SignalLaw, stationary_distribution
 
 #: Gain of log-likelihood, in nats per frame, below which EM stops; and iterations, at most.
@@ -42,6 +42,10 @@ def fitted_law(signals: np.ndarray, num_states: int, seed: int) -> SignalLaw:
     it takes ten times as many iterations. Signals are ``float[N, T, D]``; the classifiers of
     :mod:`~bisimgym.envs.markov_signal.filters` take the law.
     """
+    try:
+        from hmmlearn.hmm import GaussianHMM
+    except ImportError as error:  # it has no wheel for the newest Pythons: what goes without it works there
+        raise UserError('the method gmm-hmm needs hmmlearn: pip install "hmmlearn>=0.3.3"') from error
     clusters = KMeansStates(signals, num_states, seed)
     labels = clusters.states(signals)
     pairs = np.ones((num_states, num_states))

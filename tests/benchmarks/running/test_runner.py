@@ -187,7 +187,7 @@ class TestRuns:
         assert next(tmp_path.rglob("model.zip")).exists()
 
     def test_a_name_given_twice_is_one_run(self):
-        specs = runner.plan(SUITE, ["wide", "wide"], ["pse", "pse"], 2, "smoke", {})
+        specs = runner.plan(SUITE, ["wide", "wide"], ["pse", "pse"], [1, 2, 1], "smoke", {})
         assert [spec.seed for spec in specs] == [1, 2]
 
     def test_finished_runs_are_skipped(self, tmp_path, capsys, smoke):

@@ -1,0 +1,50 @@
+"""The lower bounds in pyproject.toml are versions that are tested: constraints-lowest.txt names each of them."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+#: What only tests or clusters need; `make test-floors` installs of these what it runs with.
+UNTESTED = {"test", "ray"}
+
+
+def constraints(name):
+    lines = (ROOT / name).read_text().splitlines()
+    pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(r.name): next(iter(r.specifier)) for r in pinned}
+
+
+def permitted(python="3.11"):
+    """Return what is permitted under a version of Python: a specifier for each name."""
+    groups = [PROJECT["dependencies"], *(lines for name, lines in EXTRAS.items() if name not in UNTESTED)]
+    found = [Requirement(line) for group in groups for line in group]
+    here = [r for r in found if r.marker is None or r.marker.evaluate({"python_version": python})]
+    return {canonicalize_name(r.name): r.specifier for r in here if r.name != "bisimgym"}
+
+
+def test_every_lower_bound_is_among_the_constraints_that_test_floors_installs():
+    lowest = constraints("constraints-lowest.txt")
+    for name, specifier in permitted().items():
+        floor = next(s.version for s in specifier if s.operator == ">=")
+        assert Version(lowest[name].version) == Version(floor), f"{name}: {lowest[name].version} is tested, not {floor}"
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.13", "3.14"])
+def test_what_is_pinned_is_permitted(python):
+    pinned = constraints("constraints.txt")
+    for name, specifier in permitted(python).items():
+        assert name not in pinned or specifier.contains(pinned[name].version), name
+
+
+def test_packages_without_a_wheel_for_newer_pythons_are_left_out_there():
+    assert {"dm-control", "pygame", "hmmlearn"} <= set(permitted("3.12"))
+    assert set(permitted("3.13")) & {"dm-control", "labmaze"} == set()
+    assert set(permitted("3.14")) & {"dm-control", "labmaze", "pygame", "hmmlearn"} == set()
+    assert {"mujoco", "dm-env", "dm-tree", "lxml"} <= set(permitted("3.13"))
