@@ -134,11 +134,11 @@ def lqr_steps(seconds: float) -> Iterator[Figures]:
 
 def nav2d_data() -> Iterator[Figures]:
     """Measure data sets of a million transitions of Nav2D."""
-    from bisimgym.envs.nav2d.data import collect_nav2d
+    from bisimgym.wrappers.offline import collect
 
     for epsilon in (0.0, 0.1, 0.5, 1.0):
         start = now()
-        data = collect_nav2d(1_000_000, epsilon)
+        data = collect("bisimgym/Nav2D-v0", "epsilon-greedy", 1_000_000, num_envs=1024, epsilon=epsilon)
         yield {
             "what": f"Nav2D data, epsilon {epsilon:g}",
             "transitions": len(data),

@@ -55,6 +55,7 @@ class DistractedEnv(gym.Env):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 25}
+    offline_form = "bisimgym.envs.distracting_control.states:StatesForm"
 
     def __init__(
         self,
@@ -120,11 +121,7 @@ class DistractedEnv(gym.Env):
         own = int(self.np_random.bit_generator.random_raw())
         self._random.seed(np.random.SeedSequence(own, spawn_key=(_TASK_STREAM,)).generate_state(8))
         time_step = self.environment.reset()
-        fixed = self.settings.distraction_seed
-        source = own if fixed is None else (fixed, self._episodes)
-        self._noise_rng = np.random.default_rng(np.random.SeedSequence(source, spawn_key=(_NOISE_STREAM,)))
-        seeds = np.random.SeedSequence(source, spawn_key=(_SCENE_STREAM,))
-        self._episode = SceneEpisode(self._scene, self._data, seeds, self._episodes)
+        self._episode, self._noise_rng = self.distractions(self._data, own, self._episodes)
         self._episodes += 1
         self._ended = False
         self._frames, self._snapshots = [], []
@@ -173,6 +170,37 @@ class DistractedEnv(gym.Env):
         if self._window is not None:
             self._window.close()
             self._window = None
+
+    def distractions(self, data: mujoco.MjData, own: int, number: int) -> tuple[SceneEpisode, np.random.Generator]:
+        """Return the distractions of an episode: of its images, and the generator of the noise on its states.
+
+        Args:
+            data: the first state, with its kinematics computed.
+            own: the seed that the episode drew.
+            number: of the episode since the environment was seeded, from 0.
+        """
+        fixed = self.settings.distraction_seed
+        source = own if fixed is None else (fixed, number)
+        seeds = np.random.SeedSequence(source, spawn_key=(_SCENE_STREAM,))
+        noise_rng = np.random.default_rng(np.random.SeedSequence(source, spawn_key=(_NOISE_STREAM,)))
+        return SceneEpisode(self._scene, data, seeds, number), noise_rng
+
+    def image(self, data: mujoco.MjData, episode: SceneEpisode, size: int) -> np.ndarray:
+        """Return an image of a state under the distractions of :meth:`distractions`, ``uint8[size, size, 3]``."""
+        return self._renderer(size).render(data, episode.look(data, self._videos(size)))
+
+    def noisy(self, vector: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return an observation of a state, ``float64[d]``, with noise drawn from ``rng``."""
+        return self._noise.apply(vector, rng)
+
+    def recorded_state(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the state now: full physics, all that is visible in the model, and the task's own observation.
+
+        ``float64[n]`` each, of the same lengths at any time.
+        """
+        self._require_reset("recorded_state")
+        physics = snapshot.take(self._model, self._data, self._pristine).physics
+        return physics, snapshot.flat_fields(self._model), self._clean.copy()
 
     # The sampler of bisimgym.envs.distractions.protocol.Redistractable.
 
@@ -242,7 +270,7 @@ class DistractedEnv(gym.Env):
 
     def _image(self, size: int) -> np.ndarray:
         assert self._episode is not None
-        return self._renderer(size).render(self._data, self._episode.look(self._data, self._videos(size)))
+        return self.image(self._data, self._episode, size)
 
     def _videos(self, size: int) -> VideoSource | None:
         """Return the videos for images of a size, or ``None`` where the settings show none."""

@@ -49,6 +49,18 @@ def visible_fields(model: mujoco.MjModel) -> dict[str, np.ndarray]:
     return {name: getattr(model, name).copy() for name in _VISIBLE_FIELDS}
 
 
+def flat_fields(model: mujoco.MjModel) -> np.ndarray:
+    """Return all that is visible in a model as one array, ``float64[n]``."""
+    return np.concatenate([np.ravel(getattr(model, name)) for name in _VISIBLE_FIELDS]).astype(np.float64)
+
+
+def fields_of(flat: np.ndarray, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the fields that :func:`flat_fields` joined; ``like`` are :func:`visible_fields` of the same model."""
+    ends = np.cumsum([array.size for array in like.values()])
+    parts = np.split(flat, ends[:-1])
+    return {name: part.reshape(like[name].shape) for name, part in zip(like, parts, strict=True)}
+
+
 def take(model: mujoco.MjModel, data: mujoco.MjData, pristine: Mapping[str, np.ndarray]) -> Snapshot:
     """Return a snapshot; ``pristine`` is :func:`visible_fields` of the model as it was compiled."""
     physics = np.empty(mujoco.mj_stateSize(model, _PHYSICS))

@@ -269,6 +269,7 @@ class Nav2DEnv(BatchedEnv):
     """
 
     task: Nav2DTask
+    offline_form = "bisimgym.envs.nav2d.data:CompactForm"
 
     def __init__(
         self,

@@ -1,0 +1,150 @@
+"""Data sets on disk: built part by part under a hidden name, and renamed when they are whole.
+
+A manifest lists the parts that are written, with checksums. It is replaced at once after each part, so that a kill at
+any moment leaves whole parts, with which the next attempt goes on. What has its final name is finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bisimgym.wrappers.atomic_write import atomic_write
+
+MANIFEST = "offline.json"
+FORMAT = 1
+_LOCK = ".lock"
+
+
+class DamagedDataError(ValueError):
+    """A data set that is not what was written."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder, checked against its own checksum."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        content, digest = manifest["content"], manifest["sha256"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise DamagedDataError(f"{path} is damaged ({error}): restore the data set or collect it again") from None
+    if digest != sha256_of_json(content):
+        raise DamagedDataError(f"{path} was changed after it was written: restore the data set or collect it again")
+    if content["format"] != FORMAT:
+        raise ValueError(f"{path} has format {content['format']}, and this version reads {FORMAT}")
+    return content
+
+
+def sha256_of_json(value: Any) -> str:
+    """Return a checksum of JSON, whatever the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class Building:
+    """A data set under construction, at ``.NAME.partial`` beside its final place.
+
+    Args:
+        target: the final folder, which must not exist.
+        content: of the manifest: what the data set is to be. What was begun with another content is refused.
+
+    Attributes:
+        folder: where to write.
+        parts: what is there already, one entry per part.
+
+    Raises:
+        FileExistsError: if the target exists.
+        ValueError: if something else was begun under this name, or another process is at it.
+    """
+
+    def __init__(self, target: Path, content: Mapping[str, Any]):
+        # JSON turns tuples into lists; settings are compared as they will be read.
+        self._content = json.loads(json.dumps({"format": FORMAT, **content}))
+        self.target = target
+        self.folder = target.with_name(f".{target.name}.partial")
+        self.parts: list[dict[str, Any]] = []
+        refuse_existing(target)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / _LOCK).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise ValueError(f"another process is writing {target}: wait for it, or take another name") from None
+        if (self.folder / MANIFEST).exists():
+            begun = read_manifest(self.folder)
+            self.parts = begun.pop("parts")
+            if begun != self._content:
+                self._lock.close()
+                raise ValueError(
+                    f"{self.folder} was begun with other settings ({_first_difference(begun, self._content)}): give "
+                    "the same ones to go on, take another name, or remove the folder"
+                )
+
+    def commit(self, part: Mapping[str, Any]) -> None:
+        """Count a part as written. Its files must be on disk."""
+        self.parts.append(dict(part))
+        self._write()
+
+    def finish(self, **more: Any) -> None:
+        """Give the data set its final name."""
+        self._content.update(more)
+        self._write()
+        (self.folder / _LOCK).unlink()
+        refuse_existing(self.target)
+        self.folder.rename(self.target)
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def discard(self) -> None:
+        """Remove all that was written."""
+        shutil.rmtree(self.folder)
+
+    def _write(self) -> None:
+        content = {**self._content, "parts": self.parts}
+        with atomic_write(self.folder / MANIFEST) as temporary:
+            temporary.write_text(json.dumps({"content": content, "sha256": sha256_of_json(content)}), encoding="utf-8")
+
+
+def refuse_existing(target: Path) -> None:
+    """Raise ``FileExistsError`` if there is something at a path."""
+    if target.exists() or target.is_symlink():
+        raise FileExistsError(f"{target} exists: take another name, or remove it first")
+
+
+@contextmanager
+def disk_errors_explained(folder: Path) -> Iterator[None]:
+    """Say where it was, and that nothing is lost, when the disk is full or a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            raise
+        text = f"{error.strerror or error} (what is whole is kept there: make room and give the same command again)"
+        raise OSError(error.errno, text, str(folder)) from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    for key in sorted({*one, *other}):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict) and a != b:
+            return _first_difference(a, b)
+        if a != b:
+            return f"{key} was {a!r} and is {b!r}"
+    return "none"
