@@ -332,6 +332,40 @@ def doctor() -> None:
     raise typer.Exit(1 if problems else 0)
 
 
+Form = StrEnum("Form", ["minari", "compact", "states", "arrays"])
+
+
+@app.command()
+def collect(
+    env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="A registered environment.")],
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="Id of the Minari data set (nav2d/oracle-v0), or a folder.")
+    ],
+    steps: Annotated[int, typer.Option(help="At least so many steps, in whole episodes.")],
+    policy: Annotated[
+        str, typer.Option(help="oracle, random, epsilon-greedy, or an agent as in `evaluate --agent`.")
+    ] = "random",
+    epsilon: Annotated[
+        float | None, typer.Option(help="Probability of a random action instead of the policy's.")
+    ] = None,
+    num_envs: Annotated[int, typer.Option(help="Environments side by side; number i has seed SEED + i.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the first environment.")] = 0,
+    env_kwargs: Annotated[str, typer.Option(metavar="JSON", help="Arguments of the environment.")] = "{}",
+    form: Annotated[
+        Form, typer.Option(help="Minari, or a folder: compact (Nav2D), states (dm_control), arrays (any).")
+    ] = Form.minari,
+) -> None:
+    """Collect offline data. What was cut off goes on: give the same command again at any time."""
+    from bisimgym.benchmarks import collecting
+
+    data = collecting.collect_with_bar(env_id, policy, steps, dataset, form.value, num_envs, seed, epsilon, env_kwargs)
+    folder, size = collecting.size_on_disk(data, dataset)
+    Console(highlight=False, soft_wrap=True).print(
+        f"{dataset}: {len(data):,} steps, {data.num_episodes:,} episodes, {size / 1e6:,.1f} MB in {folder}",
+        markup=False,
+    )
+
+
 def _print_error(message: str) -> None:
     line = " ".join(message.split())
     # Names of files and agents may hold what moves the cursor of a terminal.

@@ -22,7 +22,7 @@ from bisimgym.wrappers.offline.episodes import Episodes, concatenate
 from bisimgym.wrappers.offline.folder import FolderWriter
 from bisimgym.wrappers.offline.forms import ARRAYS, ArraysForm, Form, form_named
 from bisimgym.wrappers.offline.minari_data import MinariWriter
-from bisimgym.wrappers.offline.opening import in_memory, load, open_parts
+from bisimgym.wrappers.offline.opening import load, open_parts
 from bisimgym.wrappers.offline.play import make_envs, play
 from bisimgym.wrappers.offline.policies import Agent, Policy, make_policy
 from bisimgym.wrappers.offline.spaces import space_to_json
@@ -95,7 +95,7 @@ def collect(
     if form == "minari" and dataset is None:
         raise ValueError('form="minari" needs a name: dataset="nav2d/random-v0"')
     arguments = _json_arguments(env_kwargs or {})
-    env = gym.make(env_id, disable_env_checker=True, **arguments)
+    env = _made(env_id, arguments)
     try:
         kept = form_named(None if form == "minari" else form, env)
         chosen = make_policy(policy, epsilon, env.action_space, hasattr(env.unwrapped, "optimal_action"), deterministic)
@@ -116,7 +116,7 @@ def collect(
         report = progress or (lambda done, total: None)
         if dataset is None:
             played = list(_play_parts(chosen, kept, info, [], report))
-            return in_memory(concatenate(played), kept, env.observation_space, env.action_space, info)
+            return OfflineData(concatenate(played), kept, env.observation_space, env.action_space, info)
         writer = _writer(dataset, form, kept, env.observation_space, env.action_space, env.spec, info)
         try:
             for part in _play_parts(chosen, kept, info, writer.parts, report):
@@ -169,6 +169,13 @@ def convert(
     finally:
         writer.close()
     return load(dataset, verify=False)
+
+
+def _made(env_id: str, arguments: Mapping[str, Any]) -> gym.Env:
+    try:
+        return gym.make(env_id, disable_env_checker=True, **arguments)
+    except TypeError as error:  # an unknown argument
+        raise ValueError(f"{env_id} does not take env_kwargs {dict(arguments)}: {error}") from error
 
 
 def environment_digest(env_id: str, env_kwargs: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -50,10 +51,11 @@ class OfflineData:
         form: draws their observations.
         observation_space, action_space: of one environment.
         info: how the data were made.
+        folder: where they are on disk, if they are.
         reopen: makes this object again in another process, for batches that are drawn ahead.
 
     Attributes:
-        columns, form, observation_space, action_space, info: as given.
+        columns, form, observation_space, action_space, info, folder: as given.
         episode: ``int32[T]``, the number of each transition's episode.
     """
 
@@ -64,11 +66,12 @@ class OfflineData:
         observation_space: gym.Space,
         action_space: gym.Space,
         info: Mapping[str, Any],
+        folder: Path | None = None,
         reopen: Callable[[], OfflineData] | None = None,
     ):
         self.columns, self.form, self.info = columns, form, dict(info)
         self.observation_space, self.action_space = observation_space, action_space
-        self._reopen = reopen
+        self.folder, self._reopen = folder, reopen
         self.episode = np.repeat(np.arange(columns.num_episodes, dtype=np.int32), self.lengths)
 
     def __len__(self) -> int:

@@ -51,7 +51,7 @@ def minari_folder(dataset: str) -> Path:
 
     try:
         parse_dataset_id(dataset)
-    except ValueError:
+    except (ValueError, TypeError):  # the second where the version is missing
         raise ValueError(
             f"{dataset!r} is no id of a Minari data set: give NAME-v0 or NAMESPACE/NAME-v0, such as nav2d/epsilon-10-v0"
         ) from None

@@ -52,26 +52,19 @@ def load(
         ValueError: an argument of the environment that cannot differ.
     """
     folder, is_minari = _find(dataset)
-    reopen = partial(load, str(dataset), env_kwargs=env_kwargs, in_memory=in_memory, verify=False)
+    reopen = partial(load, str(folder.resolve()), env_kwargs=env_kwargs, in_memory=in_memory, verify=False)
     if is_minari:
         _refuse_arguments(env_kwargs, _STORED)
         opened = _open_minari(folder, verify)
         columns = _join([part for part, _ in opened.raw], opened.num_steps)
         form: Form = ArraysForm(opened.observation_space)
-        return OfflineData(columns, form, opened.observation_space, opened.action_space, opened.info, reopen)
+        return OfflineData(columns, form, opened.observation_space, opened.action_space, opened.info, folder, reopen)
     columns, manifest = read_folder(folder, in_memory, verify)
     form, observation_space, action_space = _shown(manifest, env_kwargs or {})
     info = manifest["info"]
     if env_kwargs:
         info = {**info, "env_kwargs": {**info["env_kwargs"], **env_kwargs}}
-    return OfflineData(columns, form, observation_space, action_space, info, reopen)
-
-
-def in_memory(
-    columns: Episodes, form: Form, observation_space: gym.Space, action_space: gym.Space, info: Mapping[str, Any]
-) -> OfflineData:
-    """Return a data set that was never written."""
-    return OfflineData(columns, form, observation_space, action_space, info)
+    return OfflineData(columns, form, observation_space, action_space, info, folder, reopen)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""What ``bisimgym collect`` does: a policy from its text, a bar with the time left, and errors in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bisimgym.benchmarks.agents import resolve_agent
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.wrappers.offline import OfflineData, collect
+from bisimgym.wrappers.offline.policies import NAMES
+
+_SECONDS_BETWEEN_LINES = 30
+
+
+def collect_with_bar(
+    env_id: str,
+    policy: str,
+    steps: int,
+    dataset: str,
+    form: str,
+    num_envs: int,
+    seed: int,
+    epsilon: float | None,
+    env_kwargs: str,
+) -> OfflineData:
+    """Collect a data set. A SIGTERM acts as Ctrl-C: what is whole stays, and the same command goes on.
+
+    Raises:
+        UserError: a mistake in the arguments.
+        OSError: the data set exists, or cannot be written.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = _arguments(env_kwargs)
+    agent, name = _policy(policy)
+    with _Bar(f"{env_id} {policy}", steps) as bar:
+        try:
+            return collect(
+                env_id,
+                agent,
+                steps,
+                num_envs=num_envs,
+                seed=seed,
+                epsilon=epsilon,
+                env_kwargs=arguments,
+                dataset=dataset,
+                form=form,
+                policy_name=name,
+                progress=bar.show,
+            )
+        except (ValueError, ImportError, gym.error.Error) as error:
+            raise UserError(str(error)) from error
+
+
+def size_on_disk(data: OfflineData, dataset: str) -> tuple[Path, int]:
+    """Return the folder of a data set that was just written and its bytes."""
+    folder = data.folder or Path(dataset)
+    return folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"--env-kwargs takes JSON such as '{{\"goal_visible\": false}}', got {text!r} ({error})"
+        ) from None
+    if not isinstance(arguments, dict):
+        raise UserError(f"--env-kwargs takes a JSON object, got {text!r}")
+    return arguments
+
+
+def _policy(text: str) -> tuple[Any, str]:
+    """Return a policy and the name under which the data set remembers it: of a file, with its checksum."""
+    if text in NAMES:
+        return text, text
+    try:
+        agent = resolve_agent(text)
+    except UserError as error:
+        if ":" in text:
+            raise
+        raise UserError(
+            f"unknown policy {text!r}: choose from {', '.join(NAMES)}, or name an agent ({error})"
+        ) from None
+    file = Path(text.split(":", 2)[-1])
+    if text.startswith("sb3:") and file.is_file():
+        text = f"{text} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]})"
+    return agent, text
+
+
+class _Bar(Progress):
+    """One bar; where output is no terminal, a line every half a minute."""
+
+    def __init__(self, title: str, total: int):
+        console = Console(stderr=True)
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._title, self._began = title, time.monotonic()
+        self._task, self._last, self._first = self.add_task(title, total=total), self._began, -1
+
+    def show(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first < 0:
+            self._first = done  # what an earlier attempt had done is no measure of speed
+        if self.disable and now - self._last > _SECONDS_BETWEEN_LINES:
+            left = (total - done) * (now - self._began) / max(done - self._first, 1)
+            print(f"{self._title}: {done:,}/{total:,}, {left:.0f} s left", file=sys.stderr, flush=True)
+            self._last = now
+        self.update(self._task, completed=done)

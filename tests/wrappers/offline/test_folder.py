@@ -1,0 +1,152 @@
+"""Data sets on disk: what is damaged, half-written or in use is refused, and a full disk loses nothing."""
+
+import fcntl
+import json
+import resource
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from episodes import assert_same
+
+import bisimgym  # noqa: F401
+from bisimgym.wrappers.offline import DamagedDataError, collect, convert, load
+from bisimgym.wrappers.offline.manifest import MANIFEST
+
+NAV2D = "bisimgym/Nav2D-v0"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    collect(NAV2D, "epsilon-greedy", 600, num_envs=2, part_steps=200, dataset=tmp_path / "d")
+    return tmp_path / "d"
+
+
+def test_what_is_read_is_what_was_collected(folder):
+    kept = collect(NAV2D, "epsilon-greedy", 600, num_envs=2, part_steps=200)
+    for in_memory in (False, True):
+        d = load(folder, in_memory=in_memory)
+        assert_same(d.columns, kept.columns)
+        assert d.info == kept.info
+        for a, b in zip(d.sample(np.arange(50)), kept.sample(np.arange(50)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_files_are_mapped(tmp_path):
+    d = collect("bisimgym/JumpingTask-v0", "random", 500, num_envs=2, dataset=tmp_path / "d")
+    column = d.columns.observations[""]
+    assert isinstance(column.base, np.memmap)
+    batch = d.sample(np.arange(10))
+    assert not np.shares_memory(batch.observations, column)
+    with pytest.raises(ValueError, match="read-only"):
+        column[0] = 1
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove", "manifest", "nonsense"])
+def test_damage_is_refused(folder, damage):
+    path = folder / "column-00.bin"
+    data = bytearray(path.read_bytes())
+    manifest = folder / MANIFEST
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif damage == "cut":
+        path.write_bytes(data[:-1])
+    elif damage == "grow":
+        path.write_bytes(data + b"x")
+    elif damage == "remove":
+        path.unlink()
+    elif damage == "manifest":
+        written = json.loads(manifest.read_text())
+        written["content"]["info"]["policy"] = "oracle"
+        manifest.write_text(json.dumps(written))
+    else:
+        manifest.write_text('{"content": 3')
+    with pytest.raises(DamagedDataError, match=r"(column-00.bin|offline.json)") as error:
+        load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_damage_of_the_same_size_is_found_by_checksums_alone(folder):
+    path = folder / "column-02.bin"
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    load(folder, verify=False)
+    with pytest.raises(DamagedDataError, match="checksum"):
+        load(folder)
+
+
+def test_what_is_no_data_set(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="is no data set"):
+        load(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="there is no data set"):
+        load(tmp_path / "nothing")
+
+
+def test_display_arguments(folder):
+    shown = load(folder)
+    hidden = load(folder, env_kwargs={"goal_visible": False})
+    rows = np.arange(20)
+    np.testing.assert_array_equal(shown.observations(rows)[..., :2], hidden.observations(rows)[..., :2])
+    assert shown.observations(rows)[..., 2].any()
+    assert not hidden.observations(rows)[..., 2].any()
+    assert hidden.info["env_kwargs"] == {"goal_visible": False}
+    with pytest.raises(ValueError, match=r"env_kwargs \['size'\] are part of the data"):
+        load(folder, env_kwargs={"size": 10})
+
+
+def test_arrays_keep_what_was_shown(folder, tmp_path):
+    arrays = convert(folder, tmp_path / "arrays", "arrays", env_kwargs={"goal_visible": False})
+    hidden = load(folder, env_kwargs={"goal_visible": False})
+    rows = np.random.default_rng(0).permutation(len(hidden))
+    for a, b in zip(arrays.sample(rows), hidden.sample(rows), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(arrays.columns.per_episode["seed"], hidden.columns.per_episode["seed"])
+    with pytest.raises(ValueError, match="stored as they were shown"):
+        load(tmp_path / "arrays", env_kwargs={"goal_visible": True})
+    with pytest.raises(ValueError, match="keeps 'arrays', of which 'compact' cannot be made"):
+        convert(tmp_path / "arrays", tmp_path / "back", "compact")
+    with pytest.raises(FileExistsError):
+        convert(folder, tmp_path / "arrays", "arrays")
+
+
+def test_two_processes_do_not_write_one_data_set(tmp_path):
+    partial = tmp_path / ".d.partial"
+    partial.mkdir()
+    with (partial / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process is writing"):
+            collect(NAV2D, "random", 10, dataset=tmp_path / "d")
+    collect(NAV2D, "random", 10, dataset=tmp_path / "d")
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    """The limit on file sizes fails writes as a full disk does."""
+    code = textwrap.dedent(f"""
+        import resource, signal
+        from bisimgym.wrappers.offline import collect
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        arguments = dict(num_envs=2, part_steps=2_000, dataset={str(tmp_path / "d")!r})
+        try:
+            collect("bisimgym/Nav2D-v0", "random", 10_000, **arguments)
+        except OSError as error:
+            print(error.filename, error.strerror)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        done = []
+        collect("bisimgym/Nav2D-v0", "random", 10_000, progress=lambda now, total: done.append(now), **arguments)
+        print(done[0])
+    """)
+    message, first = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert str(tmp_path / ".d.partial") in message
+    assert "give the same command again" in message
+    assert int(first) >= 2_000  # the parts before were kept
+    whole = collect(NAV2D, "random", 10_000, num_envs=2, part_steps=2_000)
+    assert_same(load(tmp_path / "d").columns, whole.columns)
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 20_000
