@@ -40,9 +40,11 @@ def fill_replay(model: OffPolicyAlgorithm, data: OfflineData, num_steps: int | N
     Raises:
         ValueError: if the spaces differ, or the replay would lose what it holds.
     """
-    buffer = model.replay_buffer
+    buffer = getattr(model, "replay_buffer", None)
     if buffer is None:
-        raise ValueError(f"the {type(model).__name__} has no replay buffer: make it with an environment")
+        raise ValueError(
+            f"{type(model).__name__} has no replay buffer: use an off-policy model made with an environment"
+        )
     require_same("action space", model.action_space, data.action_space)
     transposed = _check_observations(model.observation_space, data.observation_space)
     rows = min(len(data), len(data) if num_steps is None else integer("num_steps", num_steps, 1))
