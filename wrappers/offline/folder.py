@@ -53,7 +53,9 @@ class FolderWriter:
             self.building.commit({"steps": len(part), "episodes": part.num_episodes, "columns": columns})
 
     def finish(self) -> None:
-        self.building.finish()
+        """Give the data set its name."""
+        with disk_errors_explained(self.building.folder):
+            self.building.finish()
 
     def close(self) -> None:
         self.building.close()

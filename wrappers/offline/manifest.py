@@ -67,9 +67,9 @@ class Building:
         # JSON turns tuples into lists; settings are compared as they will be read.
         self._content = json.loads(json.dumps({"format": FORMAT, **content}))
         self.target = target
+        refuse_existing(target)
         self.folder = target.with_name(f".{target.name}.partial")
         self.parts: list[dict[str, Any]] = []
-        refuse_existing(target)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / _LOCK).open("w")
         try:

@@ -56,7 +56,7 @@ def load(
     if is_minari:
         _refuse_arguments(env_kwargs, _STORED)
         opened = _open_minari(folder, verify)
-        columns = _join([part for part, _ in opened.raw], opened.num_steps)
+        columns = _join((part for part, _ in opened.raw), opened.num_steps)
         form: Form = ArraysForm(opened.observation_space)
         return OfflineData(columns, form, opened.observation_space, opened.action_space, opened.info, folder, reopen)
     columns, manifest = read_folder(folder, in_memory, verify)
@@ -172,14 +172,14 @@ def _refuse_arguments(env_kwargs: Mapping[str, Any] | None, why: str) -> None:
         raise ValueError(f"env_kwargs={dict(env_kwargs)} cannot change how this data set is shown: {why}")
 
 
-def _join(parts: list[Episodes], num_steps: int) -> Episodes:
+def _join(parts: Iterator[Episodes], num_steps: int) -> Episodes:
     """Return all parts as one."""
-    if not parts:
+    columns = [dict(part.columns()) for part in parts]
+    if not columns:
         raise DamagedDataError("the data set has no episodes")
-    found = sum(map(len, parts))
+    found = sum(len(column["rewards"]) for column in columns)
     if found != num_steps:
         raise DamagedDataError(f"the data set has {found:,} steps of {num_steps:,} that its metadata promise")
-    columns = [dict(part.columns()) for part in parts]
     joined = {}
     for name in list(columns[0]):
         # Column by column, so that little more than the data themselves is in memory at once.

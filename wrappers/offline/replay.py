@@ -42,9 +42,7 @@ def fill_replay(model: OffPolicyAlgorithm, data: OfflineData, num_steps: int | N
     """
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None:
-        raise ValueError(
-            f"{type(model).__name__} has no replay buffer: use an off-policy model made with an environment"
-        )
+        raise ValueError(f"{type(model).__name__} has no replay buffer: use an off-policy model with an environment")
     require_same("action space", model.action_space, data.action_space)
     transposed = _check_observations(model.observation_space, data.observation_space)
     rows = min(len(data), len(data) if num_steps is None else integer("num_steps", num_steps, 1))
