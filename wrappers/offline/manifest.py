@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,9 +91,8 @@ class Building:
         self.parts.append(dict(part))
         self._write()
 
-    def finish(self, **more: Any) -> None:
+    def finish(self) -> None:
         """Give the data set its final name."""
-        self._content.update(more)
         self._write()
         (self.folder / _LOCK).unlink()
         refuse_existing(self.target)
@@ -102,10 +100,6 @@ class Building:
 
     def close(self) -> None:
         self._lock.close()
-
-    def discard(self) -> None:
-        """Remove all that was written."""
-        shutil.rmtree(self.folder)
 
     def _write(self) -> None:
         content = {**self._content, "parts": self.parts}

@@ -11,6 +11,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecTransposeImage
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from bisimgym.envs.checks import integer
 from bisimgym.wrappers.offline.data import OfflineData
@@ -53,6 +54,8 @@ def fill_replay(model: OffPolicyAlgorithm, data: OfflineData, num_steps: int | N
             f"the replay has room for {free * tracks:,} transitions, and {rows:,} are to go in: make the model with a "
             f"larger buffer_size (now {buffer.buffer_size * tracks:,}), or give num_steps"
         )
+    if isinstance(buffer, HerReplayBuffer):
+        buffer.truncate_last_trajectory()  # what the model's own last episode left open ends here
     first = np.arange(tracks) * share
     chunk = max(_CHUNK // tracks, 1)
     for begin in range(0, share, chunk):

@@ -150,3 +150,36 @@ def test_a_full_disk_loses_nothing(tmp_path):
     whole = collect(NAV2D, "random", 10_000, num_envs=2, part_steps=2_000)
     assert_same(load(tmp_path / "d").columns, whole.columns)
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 20_000
+
+
+@pytest.mark.parametrize("form", ["arrays", "minari"])
+def test_a_process_that_is_killed_leaves_what_can_be_gone_on_with(tmp_path, form, monkeypatch):
+    if form == "minari":
+        pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    name = "killed-v0" if form == "minari" else str(tmp_path / "killed")
+    arguments = {"num_envs": 2, "part_steps": 500, "form": form}
+    code = (
+        "from bisimgym.wrappers.offline import collect\n"
+        f"collect({NAV2D!r}, 'random', 100_000, dataset={name!r}, progress=lambda now, all: print(now, flush=True), "
+        f"**{arguments!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if int(line) > 3_000:
+                break
+        process.kill()
+    first = []
+
+    class Seen(Exception):
+        pass
+
+    def stop(now, total):
+        first.append(now)
+        raise Seen
+
+    with pytest.raises(Seen):
+        collect(NAV2D, "random", 100_000, dataset=name, progress=stop, **arguments)
+    assert 2_000 < first[0] < 4_000
+    with pytest.raises(FileNotFoundError, match="is not finished"):
+        load(name)

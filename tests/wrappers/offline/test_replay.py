@@ -11,6 +11,7 @@ from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 import bisimgym  # noqa: F401
 from bisimgym.baselines.core.frame_replay import FrameReplayBuffer, HerFrameReplayBuffer
+from bisimgym.baselines.mico import MICoDQN, MICoSAC
 from bisimgym.wrappers.offline import collect
 from bisimgym.wrappers.offline.replay import fill_replay, train_offline
 
@@ -107,6 +108,36 @@ def test_hindsight_relabels_it(replay):
     real = np.unique(data.sample(np.arange(len(data))).observations["desired_goal"], axis=0)
     wished = np.unique(samples.observations["desired_goal"].numpy(), axis=0)
     assert len(np.unique(np.concatenate([real, wished]), axis=0)) > len(real)
+
+
+def test_hindsight_keeps_what_the_model_collected_apart():
+    """An episode that the model has not finished is not joined with the first one of the data."""
+    data = collect("bisimgym/Nav2DGoal-v0", "random", 100, num_envs=2)
+    model = DQN(
+        "MultiInputPolicy",
+        gym.make("bisimgym/Nav2DGoal-v0"),
+        buffer_size=1000,
+        learning_starts=1000,
+        replay_buffer_class=HerReplayBuffer,
+        policy_kwargs={"net_arch": [8], "features_extractor_class": FlattenDict},
+    )
+    model.learn(8)
+    fill_replay(model, data)
+    lengths = model.replay_buffer.ep_length[: 8 + len(data), 0]
+    np.testing.assert_array_equal(lengths[:8], 8)
+    np.testing.assert_array_equal(lengths[8:], data.lengths[data.episode])
+
+
+@pytest.mark.parametrize(("learner", "env_id"), [(MICoSAC, "bisimgym/LQRDistractors-v0"), (MICoDQN, "CartPole-v1")])
+def test_methods_of_this_package_train_on_it(learner, env_id):
+    data = collect(env_id, "random", 200, num_envs=2)
+    model = learner("MlpPolicy", gym.make(env_id), buffer_size=1000, batch_size=16, seed=0)
+    assert fill_replay(model, data) == len(data)
+    before = [parameter.clone() for parameter in model.policy.parameters()]
+    train_offline(model, 20)
+    after = list(model.policy.parameters())
+    assert all(parameter.isfinite().all() for parameter in after)
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
 def test_target_networks_follow_the_schedule(data):
