@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from bisimgym.wrappers.atomic_write import atomic_write
 MANIFEST = "offline.json"
 FORMAT = 1
 _LOCK = ".lock"
+#: What an attempt leaves that was killed before its first part: the lock, columns, Minari's folder, a manifest to be.
+_OURS = re.compile(r"\.lock|column-\d+\.bin|data|\.\d+-offline\.json")
 
 
 class DamagedDataError(ValueError):
@@ -69,6 +72,7 @@ class Building:
         refuse_existing(target)
         self.folder = target.with_name(f".{target.name}.partial")
         self.parts: list[dict[str, Any]] = []
+        _refuse_foreign(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / _LOCK).open("w")
         try:
@@ -111,6 +115,16 @@ def refuse_existing(target: Path) -> None:
     """Raise ``FileExistsError`` if there is something at a path."""
     if target.exists() or target.is_symlink():
         raise FileExistsError(f"{target} exists: take another name, or remove it first")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise ``FileExistsError`` if something stands where a data set is built that no attempt of ours has left."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise FileExistsError(f"{folder} is in the way: remove it, or take another name")
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        foreign = [path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name)]
+        if foreign:
+            raise FileExistsError(f"{folder} is in the way, it holds {foreign[0]}: move it, or take another name")
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class MinariWriter:
     ):
         minari()
         self._id, self._spaces = dataset, (observation_space, action_space)
-        self._env_spec, self._keeps_form = env_spec, keeps_form
+        self._env_spec, self._keeps_form = _json_spec(env_spec), keeps_form
         self.building = Building(minari_folder(dataset), content)
         self._data = self.building.folder / "data"
 
@@ -175,6 +175,15 @@ class MinariWriter:
             ]
             columns["infos"] = pa.StructArray.from_arrays(arrays, fields=fields)
         return pa.RecordBatch.from_pydict(columns)
+
+
+def _json_spec(env_spec: Any) -> Any:
+    """Return a specification that Minari can write, or ``None``: one whose entry point is a class has no JSON."""
+    try:
+        env_spec.to_json()
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return env_spec
 
 
 def is_minari_folder(folder: Path) -> bool:

@@ -124,6 +124,24 @@ def test_two_processes_do_not_write_one_data_set(tmp_path):
     collect(NAV2D, "random", 10, dataset=tmp_path / "d")
 
 
+def test_what_is_in_the_way_stays(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("all of it")
+    (tmp_path / ".link.partial").symlink_to(tmp_path / "precious")
+    (tmp_path / ".full.partial").mkdir()
+    (tmp_path / ".full.partial" / "thesis.tex").write_text("all of it")
+    (tmp_path / ".file.partial").write_text("all of it")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("link", "full", "file"):
+        with pytest.raises(FileExistsError, match="is in the way"):
+            collect(NAV2D, "random", 10, dataset=tmp_path / name)
+    with pytest.raises(FileExistsError, match="dangling exists"):
+        collect(NAV2D, "random", 10, dataset=tmp_path / "dangling")
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["thesis.tex"]
+    assert (tmp_path / ".full.partial" / "thesis.tex").read_text() == "all of it"
+    assert (tmp_path / ".file.partial").read_text() == "all of it"
+
+
 def test_a_full_disk_loses_nothing(tmp_path):
     """The limit on file sizes fails writes as a full disk does."""
     code = textwrap.dedent(f"""

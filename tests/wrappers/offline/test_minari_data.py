@@ -134,6 +134,41 @@ def test_a_data_set_made_with_minari_alone(root, data_format, env_id):
         np.testing.assert_array_equal(after, np.concatenate([o[1:] for o in of]))
 
 
+class _Bits(gym.Env):
+    observation_space = gym.spaces.MultiBinary((2, 3))
+    action_space = gym.spaces.MultiDiscrete([3, 4])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.bits = self.np_random.integers(0, 2, (2, 3), dtype=np.int8)
+        return self.bits, {}
+
+    def step(self, action):
+        self.bits = 1 - self.bits
+        return self.bits, float(action[1]), False, False, {}
+
+
+@pytest.fixture
+def bits():
+    """An environment of someone else, registered as a class, of other kinds of spaces."""
+    gym.register("Bits-v0", _Bits, max_episode_steps=5)
+    yield "Bits-v0"
+    del gym.registry["Bits-v0"]
+
+
+def test_an_environment_of_someone_else(root, bits):
+    d = collect(bits, "random", 40, num_envs=2, dataset="bits-v0", form="minari")
+    assert d.lengths.tolist() == [5] * 8
+    np.testing.assert_array_equal(d.rewards, d.actions[:, 1])
+    assert set(map(tuple, d.actions)) <= {(a, b) for a in range(3) for b in range(4)}
+    assert len({tuple(action) for action in d.actions}) > 8
+    assert d.truncated.sum() == 8
+    assert not d.terminated.any()
+    batch = d.sample(np.arange(40))
+    np.testing.assert_array_equal(batch.next_observations, 1 - batch.observations)
+    assert minari.load_dataset("bits-v0").total_steps == 40
+
+
 def test_a_killed_collection_goes_on(root):
     class Killed(BaseException):
         pass
