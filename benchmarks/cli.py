@@ -359,10 +359,9 @@ def collect(
     from bisimgym.benchmarks import collecting
 
     data = collecting.collect_with_bar(env_id, policy, steps, dataset, form.value, num_envs, seed, epsilon, env_kwargs)
-    folder, size = collecting.size_on_disk(data, dataset)
+    size = collecting.size_on_disk(data) / 1e6
     Console(highlight=False, soft_wrap=True).print(
-        f"{dataset}: {len(data):,} steps, {data.num_episodes:,} episodes, {size / 1e6:,.1f} MB in {folder}",
-        markup=False,
+        f"{dataset}: {len(data):,} steps, {data.num_episodes:,} episodes, {size:,.1f} MB in {data.folder}", markup=False
     )
 
 

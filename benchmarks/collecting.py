@@ -14,7 +14,7 @@ import gymnasium as gym
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bisimgym.benchmarks.agents import resolve_agent
+from bisimgym.benchmarks.agents import agent_code, resolve_agent
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.wrappers.offline import OfflineData, collect
 from bisimgym.wrappers.offline.policies import NAMES
@@ -61,10 +61,10 @@ def collect_with_bar(
             raise UserError(str(error)) from error
 
 
-def size_on_disk(data: OfflineData, dataset: str) -> tuple[Path, int]:
-    """Return the folder of a data set that was just written and its bytes."""
-    folder = data.folder or Path(dataset)
-    return folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def size_on_disk(data: OfflineData) -> int:
+    """Return the bytes of a data set's files."""
+    assert data.folder is not None, "collected into one"
+    return sum(path.stat().st_size for path in data.folder.rglob("*") if path.is_file())
 
 
 def _arguments(text: str) -> dict[str, Any]:
@@ -91,10 +91,22 @@ def _policy(text: str) -> tuple[Any, str]:
         raise UserError(
             f"unknown policy {text!r}: choose from {', '.join(NAMES)}, or name an agent ({error})"
         ) from None
+    agent = _Guarded(agent, text)
     file = Path(text.split(":", 2)[-1])
     if text.startswith("sb3:") and file.is_file():
         text = f"{text} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]})"
     return agent, text
+
+
+class _Guarded:
+    """An agent whose failures are one line each: what is whole of the data set stays."""
+
+    def __init__(self, agent: Any, name: str):
+        self._agent, self._name = agent, name
+
+    def predict(self, *arguments: Any, **keywords: Any) -> Any:
+        with agent_code(f"agent {self._name!r} failed"):
+            return self._agent.predict(*arguments, **keywords)
 
 
 class _Bar(Progress):

@@ -20,7 +20,7 @@ def here(tmp_path, monkeypatch):
 def test_a_folder(capsys):
     arguments = ["--policy", "epsilon-greedy", "--epsilon", "0.5", "--steps", "500", "--num-envs", "2", "--seed", "3"]
     assert main(["collect", NAV2D, "--form", "compact", "--dataset", "d", *arguments]) == 0
-    assert re.search(r"d: 5\d\d steps, \d+ episodes, 0.0 MB in d", capsys.readouterr().out)
+    assert re.search(r"d: 5\d\d steps, \d+ episodes, 0.0 MB in .*/d", capsys.readouterr().out)
     api = collect(NAV2D, "epsilon-greedy", 500, num_envs=2, seed=3, epsilon=0.5)
     np.testing.assert_array_equal(load("d").actions, api.actions)
     assert load("d").info == api.info
@@ -69,6 +69,38 @@ def test_mistakes_are_one_line(arguments, expected, error_of, tmp_path):
     assert expected in error_of("collect", *arguments, *more)
     assert (tmp_path / "taken").read_text() == "precious"
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["sys.exit(0)", "raise RuntimeError('no idea')", "return np.zeros(1), None", "return 1"]
+)
+def test_an_agent_that_fails_is_one_line(line, tmp_path, error_of):
+    module = "failing_" + re.sub(r"\W", "", line)
+    (tmp_path / f"{module}.py").write_text(
+        "import sys\n"
+        "import numpy as np\n"
+        "class Agent:\n"
+        "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
+        f"        {line}\n"
+    )
+    arguments = ["--policy", f"{module}:Agent", "--steps", "100", "--dataset", "d", "--form", "compact"]
+    assert "agent" in error_of("collect", NAV2D, *arguments)
+    assert not (tmp_path / "d").exists()
+
+
+def test_an_agent_that_changes_the_folder(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "wandering.py").write_text(
+        "import os\n"
+        "import numpy as np\n"
+        "class Agent:\n"
+        "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
+        f"        os.chdir({str(tmp_path / 'elsewhere')!r})\n"
+        "        return np.zeros(len(observation), dtype=int), None\n"
+    )
+    arguments = ["--policy", "wandering:Agent", "--steps", "100", "--dataset", "d", "--form", "compact"]
+    assert main(["collect", NAV2D, *arguments]) == 0
+    assert len(load(tmp_path / "d")) >= 100
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch, error_of, capsys):

@@ -126,7 +126,7 @@ def collect(
             writer.close()
     finally:
         env.close()
-    return load(dataset, verify=False)
+    return load(writer.building.target, verify=False)
 
 
 def convert(
@@ -168,7 +168,7 @@ def convert(
         writer.finish()
     finally:
         writer.close()
-    return load(dataset, verify=False)
+    return load(writer.building.target, verify=False)
 
 
 def _made(env_id: str, arguments: Mapping[str, Any]) -> gym.Env:

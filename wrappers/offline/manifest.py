@@ -68,7 +68,7 @@ class Building:
     def __init__(self, target: Path, content: Mapping[str, Any]):
         # JSON turns tuples into lists; settings are compared as they will be read.
         self._content = json.loads(json.dumps({"format": FORMAT, **content}))
-        self.target = target
+        self.target = target = target.absolute()  # an agent may change the working folder
         refuse_existing(target)
         self.folder = target.with_name(f".{target.name}.partial")
         self.parts: list[dict[str, Any]] = []

@@ -125,13 +125,19 @@ class _AgentActor:
         self._agent, self._deterministic, self._state = agent, deterministic, None
 
     def act(self, envs: VectorEnv, observations: Any, starts: np.ndarray, step: int) -> np.ndarray:
-        action, self._state = self._agent.predict(
+        answer = self._agent.predict(
             observations, state=self._state, episode_start=starts, deterministic=self._deterministic
         )
-        actions = np.asarray(action, dtype=envs.action_space.dtype)
-        if not envs.action_space.contains(actions):
-            raise ValueError(f"the agent gave actions {action!r}, which are not in {envs.action_space}")
-        return actions
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ValueError(f"the agent's predict must return (actions, state), got {answer!r}")
+        action, self._state = answer
+        given, space = np.asarray(action), envs.action_space
+        if given.dtype.kind in "biuf" and given.shape == space.shape:
+            actions = given.astype(space.dtype)
+            exact = np.issubdtype(space.dtype, np.floating) or np.array_equal(given, actions)
+            if exact and space.contains(actions):
+                return actions
+        raise ValueError(f"the agent gave actions {action!r}, which are not in {space}")
 
 
 class _Mixture:
