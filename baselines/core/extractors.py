@@ -116,6 +116,7 @@ class ImageExtractor(BaseFeaturesExtractor):
             family), or "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
         normalized_image: whether images are scaled already, so that they may be of any type and range. SB3's name;
             policies with ``normalize_images=False`` say so by themselves.
+        signed: whether images in [0, 1] are mapped to [-1, 1] first, as the Nav2D paper has them.
 
     Raises:
         ValueError: for a space that is not one of images, channels first.
@@ -129,6 +130,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         architecture: str = "auto",
         cap_radius: float = CAP_RADIUS,
         normalized_image: bool = False,
+        signed: bool = False,
     ):
         if not is_image_space(observation_space, normalized_image=normalized_image):
             raise ValueError(
@@ -152,13 +154,15 @@ class ImageExtractor(BaseFeaturesExtractor):
                 "MLPExtractor (policy 'MlpPolicy'), which flattens them"
             ) from None
         super().__init__(observation_space, features_dim or count)
-        self.convolutions = convolutions
+        self.convolutions, self.signed = convolutions, signed
         self.linear = nn.Identity() if features_dim is None else nn.Linear(count, features_dim)
         self.norm = make_norm(norm, self.features_dim, cap_radius)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         # Convolutions are quicker with channels last, on processors too.
         images = observations.contiguous(memory_format=th.channels_last)
+        if self.signed:
+            images = 2 * images - 1
         return self.norm(self.linear(self.convolutions(images)))
 
 

@@ -32,6 +32,7 @@ class LatentBatch:
         make_second_view: returns observations and next observations in another augmentation.
         critic_input: what embeddings pass on their way to the critic.
         trains_next: whether a loss trains the encoder on next observations too. That pass then serves as ``next_z``.
+        in_tandem: whether networks that only the metric has have taken their step on this batch already.
     """
 
     observations: Any
@@ -44,6 +45,7 @@ class LatentBatch:
     make_second_view: Callable[[], tuple[Any, Any]] | None = field(default=None, repr=False)
     critic_input: nn.Module = field(default_factory=nn.Identity, repr=False)
     trains_next: bool = False
+    in_tandem: bool = False
     _predicted: dict[TransitionModel, Gaussian] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

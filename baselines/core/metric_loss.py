@@ -21,6 +21,7 @@ class MetricLoss(nn.Module):
     Attributes:
         model_kind: the transition model that the loss asks for next embeddings, or ``None``.
         finite_actions: whether the loss is for finite action spaces only.
+        finite: whether the action space is finite; set before :meth:`build`.
         trains_next: whether losses take ``batch.trained_next_z``.
         critic_input: class of a module, made without arguments, that embeddings pass on their way to SAC's critic,
             whose loss trains it. Losses find it as ``batch.critic_input``.
@@ -28,6 +29,7 @@ class MetricLoss(nn.Module):
 
     model_kind: ModelKind | None = None
     finite_actions: bool = False
+    finite: bool = True
     trains_next: bool = False
     critic_input: type[nn.Module] = nn.Identity
 
@@ -58,6 +60,18 @@ class MetricLoss(nn.Module):
             generator: of what is drawn.
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward(batch, permutation, model, generator)")
+
+    def own_losses(self, batch: LatentBatch) -> Mapping[str, th.Tensor]:
+        """Return, by name and weighted, losses of networks that only the metric has, which do not reach the encoder.
+
+        A learner that trains these networks in tandem takes a step on them first, and sets ``batch.in_tandem``:
+        ``forward`` then leaves them out. Others get them from ``forward``.
+        """
+        return {}
+
+    def rate_factors(self) -> Mapping[nn.Module, float]:
+        """Return modules that offline learning trains at another rate than the encoder, as a multiple of that."""
+        return {}
 
     def bonus(self, batch: LatentBatch, model: TransitionModel) -> th.Tensor | None:
         """Return ``float[B]`` to add to the rewards, or ``None``."""

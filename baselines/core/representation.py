@@ -77,6 +77,7 @@ class Representation(nn.Module):
         if metric is not None:
             if metric.finite_actions and not isinstance(action_space, spaces.Discrete):
                 raise ValueError(f"{type(metric).__name__} is for finite action spaces, got {action_space}")
+            metric.finite = isinstance(action_space, spaces.Discrete)
             metric.build(latent_dim, num_actions, discount, make_encoder)
         required = None if metric is None else metric.model_kind
         if None not in (required, model_kind) and required != model_kind:

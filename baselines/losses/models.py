@@ -183,6 +183,16 @@ class TransitionModel(nn.Module):
         check_shape("next_z", next_z, tuple(members.mean.shape[1:]))
         return gaussian_nll(*members, next_z.expand_as(members.mean))
 
+    def under(self, z: th.Tensor, actions: th.Tensor) -> Gaussian:
+        """Return the next embeddings of every row under each of K actions, mean and standard deviation [K, B, D].
+
+        Args:
+            z: ``float[B, D]``.
+            actions: ``float[K, A]``.
+        """
+        rows = self(z.repeat(len(actions), 1), actions.to(z.dtype).repeat_interleave(len(z), dim=0))
+        return Gaussian(*(part.view(len(actions), *z.shape) for part in rows))
+
     def each_action(self, z: th.Tensor) -> th.Tensor:
         """Return the mean next embeddings under every one-hot action, ``float[A, B, D]``."""
         actions = th.eye(self.action_dim, dtype=z.dtype, device=z.device)

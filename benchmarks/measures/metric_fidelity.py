@@ -57,7 +57,7 @@ def fidelity(
 
     Args:
         embed: maps a batch of observations to ``float[B, D]``, or has a method ``embed`` that does, as the agents here
-            and :class:`~bisimgym.baselines.isolated.IsolatedRepresentation`.
+            and :class:`~bisimgym.baselines.offline.OfflineRepresentation`.
         observations: ``[N, *shape]``, one of each state; or a dictionary of such arrays.
         exact: ``float[N, N]``, symmetric; its diagonal is not looked at.
         distance: of embeddings ``float[P, D]`` row by row, ``float[P]``, symmetric. None: the method ``distance`` of

@@ -235,12 +235,12 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
 
 def _make(spec: Spec, device: str) -> Any:
     from bisimgym.baselines.core.extractors import ImageExtractor, MLPExtractor
-    from bisimgym.baselines.isolated import IsolatedRepresentation
+    from bisimgym.baselines.offline import OfflineRepresentation
 
     of_training = ("updates", "evaluations", "batch_size", "encoder")
     settings = {name: value for name, value in spec.settings.items() if name not in of_training}
     env = fidelity_envs(spec.task)[0]()
-    return IsolatedRepresentation(
+    return OfflineRepresentation(
         env.observation_space,
         env.action_space,
         extractor_class=MLPExtractor if spec.settings["encoder"] == "mlp" else ImageExtractor,
@@ -257,10 +257,10 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     Rewards are divided by the largest of the process: losses assume rewards of about 1, and the scores do not
     depend on the unit. A run that is cut off goes on from its last checkpoint as the unbroken run did.
     """
-    from bisimgym.baselines.isolated import IsolatedRepresentation
+    from bisimgym.baselines.offline import OfflineRepresentation
 
     checkpoint = Path(monitor.checkpoint, "model.zip")
-    model = from_checkpoint(monitor, checkpoint, lambda file: IsolatedRepresentation.load(file, device)) or _make(
+    model = from_checkpoint(monitor, checkpoint, lambda file: OfflineRepresentation.load(file, device)) or _make(
         spec, device
     )
     total, evaluations = (spec.settings.get(name, 0) for name in ("updates", "evaluations"))
@@ -289,12 +289,12 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
 def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
     """Return what the isolated representation of these settings takes beside them."""
-    from bisimgym.baselines.isolated import IsolatedRepresentation
+    from bisimgym.baselines.offline import OfflineRepresentation
 
     if "updates" not in settings:  # never trained
         return {}
-    hints = get_type_hints(IsolatedRepresentation.__init__)
-    return further_settings(IsolatedRepresentation, hints, settings["metric"], without=("discount",))
+    hints = get_type_hints(OfflineRepresentation.__init__)
+    return further_settings(OfflineRepresentation, hints, settings["metric"], without=("discount",))
 
 
 def check(spec: Spec) -> None:

@@ -187,9 +187,14 @@ def training_envs(task: str, seed: int) -> Any:
     return make_envs(task, NUM_ENVS)
 
 
-def solved_layouts(agent: Any, task: str) -> np.ndarray:
-    """Return in which of 200 layouts, always the same, an agent reaches the goal in time, ``bool[200]``."""
-    envs = make_envs(task, LAYOUTS)
+def solved_layouts(agent: Any, layout: Mapping[str, Any]) -> np.ndarray:
+    """Return in which of 200 layouts, always the same, an agent reaches the goal in time, ``bool[200]``.
+
+    Args:
+        agent: follows the agent protocol; sees what ``Nav2DGoal`` shows.
+        layout: arguments of the environment.
+    """
+    envs = gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=LAYOUTS, **layout)
     observation, _ = envs.reset(seed=[1_000_000 + i for i in range(LAYOUTS)])
     playing, solved = np.ones(LAYOUTS, dtype=bool), np.zeros(LAYOUTS, dtype=bool)
     state, episode_start = None, np.ones(LAYOUTS, dtype=bool)
@@ -207,7 +212,7 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     """Score an agent on layouts, or on tasks of the grid, that it has not seen."""
     if task in _GRIDS:
         return jumping.evaluate(agent, _GRIDS[task], seed)
-    solved = solved_layouts(agent, task)
+    solved = solved_layouts(agent, _LAYOUTS[task])
     return Outcome(float(solved.mean()), {}, {"solved": solved.tolist()})
 
 

@@ -439,7 +439,7 @@ def test_a_reward_column_is_refused_with_the_fix():
         (lambda z, o: gaussian_nll(z, z[:1], z), r"std must be float\[6, 4\]"),
         (lambda z, o: interaction_loss(z, o[:, None], z, z), r"action must be int64\[6\]"),
         (lambda z, o: interaction_loss(z, o, z, z, 1.2), r"inverse_weight must be in \[0, 1\]"),
-        (lambda z, o: interaction_loss(z[0], o, z, z), r"action_logits must be float\[B, A\]"),
+        (lambda z, o: interaction_loss(z[0], o, z, z), r"predicted_action must be float\[B, A\]"),
         (lambda z, o: ambs_loss(z[0], z[0], z[0, :2], z[:, 0], z, z, o), r"must be float\[views, B\]"),
         (lambda z, o: ambs_loss(z.T, z.T, z[0], z[:, 0], z, z, o), r"balance must be float\[2\]"),
         (lambda z, o: ambs_loss(z.T, z.T, z[0, :2], z[:, :1], z, z, o), r"use reward.squeeze\(-1\)"),

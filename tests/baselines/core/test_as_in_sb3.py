@@ -18,8 +18,8 @@ import bisimgym  # noqa: F401
 from bisimgym.baselines.ambs import AMBSSAC
 from bisimgym.baselines.core.checkpoint import load_checkpoint, save_checkpoint
 from bisimgym.baselines.core.extractors import ImageExtractor
-from bisimgym.baselines.isolated import IsolatedRepresentation
 from bisimgym.baselines.mico import MICoDQN, MICoSAC
+from bisimgym.baselines.offline import OfflineRepresentation
 from bisimgym.baselines.robust_dbc import RobustDBCSAC
 
 SMALL = {"learning_starts": 8, "batch_size": 4, "buffer_size": 200, "seed": 1, "device": "cpu"}
@@ -211,7 +211,7 @@ def test_encoders_of_ones_own_take_the_bound_that_they_are_told():
     with pytest.raises(ValueError, match=message):
         MICoSAC("MlpPolicy", env, norm="cap", policy_kwargs={"features_extractor_class": Normalized}, **SMALL)
     with pytest.raises(ValueError, match=message):
-        IsolatedRepresentation(env.observation_space, env.action_space, "mico", norm="cap", extractor_class=Normalized)
+        OfflineRepresentation(env.observation_space, env.action_space, "mico", norm="cap", extractor_class=Normalized)
 
 
 def test_the_discount_is_one_for_all(tmp_path):

@@ -257,6 +257,10 @@ def test_networks_of_metrics_learn_from_the_right_embeddings():
     th.testing.assert_close(found["interaction_loss"], interaction)
 
 
-def test_recursive_similarity_needs_finite_actions():
-    with pytest.raises(ValueError, match="RecursiveSimilarity is for finite action spaces, got Box"):
-        Representation(D, spaces.Box(-1, 1, (A,)), 0.9, encoder, RecursiveSimilarity())
+class OfFiniteActions(MetricLoss):
+    finite_actions = True
+
+
+def test_a_metric_can_ask_for_finite_actions():
+    with pytest.raises(ValueError, match="OfFiniteActions is for finite action spaces, got Box"):
+        Representation(D, spaces.Box(-1, 1, (A,)), 0.9, encoder, OfFiniteActions())

@@ -1,12 +1,15 @@
-"""Isolated metric estimation: an encoder that a metric's loss alone trains, on data that another agent has collected.
+"""Offline learning of representations: an encoder that a metric's loss trains on stored data, without an agent.
 
-An agent's encoder is shaped by its critic and by a metric at once, on data that the metric has helped to collect. Here
-neither is so: all metrics see the same transitions, and what an encoder has learned, it has learned from its metric.
+Two uses. *Pre-training*: an encoder is trained before the agent that will use it (:mod:`~bisimgym.baselines.pretrained`).
+*Isolated metric estimation*: an agent's encoder is shaped by its critic and by a metric at once, on data that the metric
+has helped to collect; here all metrics see the same transitions, and what an encoder has learned, it has learned from
+its metric.
 
-Source: Luo, Ni, Bacon, Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563, its isolated
-evaluation. Three things differ from its code: next embeddings of MICo are those of its target encoder, and the models
-of SimSR are trained (there both ask a model that is never trained); and the data are stored first, so that they are the
-same for all metrics.
+Sources: Black, Chuck and Niekum (2021), recursive state similarity, section V-B, for pre-training. Luo, Ni, Bacon,
+Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563, for isolated evaluation; three things
+differ from its code: next embeddings of MICo are those of its target encoder, and the models of SimSR are trained
+(there both ask a model that is never trained); and the data are stored first, so that they are the same for all
+metrics.
 """
 
 from __future__ import annotations
@@ -44,10 +47,11 @@ from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
 from bisimgym.baselines.transitions import Transitions, check_actions, count_of
+from bisimgym.wrappers.offline import OfflineData
 
 
-class IsolatedRepresentation:
-    """An encoder with its slowly moving copy, trained by a metric's loss alone.
+class OfflineRepresentation:
+    """An encoder with its slowly moving copy, trained on stored data by a metric's loss and by predictions.
 
     Transition models learn from detached embeddings; networks that belong to a metric learn as its class says (of these
     only Robust DBC's inverse dynamics reach the encoder). Rewards are those of the data, without Robust DBC's bonus.
@@ -81,6 +85,8 @@ class IsolatedRepresentation:
         model_weight_decay: of the models.
         encoder_tau: soft-update rate of the target encoder, in (0, 1].
         precision: of the encoder's passes, "float32", "bfloat16" or "auto".
+        tandem: whether networks that only the metric has take their step on a batch before the metric's loss is
+            computed from them, as those of recursive state similarity do; else all losses are of the same weights.
         seed: of initial weights, samples of the data, and pairs; at least 0. Global random streams stay untouched.
         device: of the networks.
 
@@ -89,10 +95,10 @@ class IsolatedRepresentation:
 
     Example:
         >>> import gymnasium as gym
-        >>> from bisimgym.baselines.isolated import IsolatedRepresentation
+        >>> from bisimgym.baselines.offline import OfflineRepresentation
         >>> from bisimgym.baselines.self_prediction import SelfPredictionSAC
         >>> agent = SelfPredictionSAC("MlpPolicy", gym.make("Pendulum-v1"), seed=1).learn(1200)
-        >>> isolated = IsolatedRepresentation(agent.observation_space, agent.action_space, "mico", seed=1)
+        >>> isolated = OfflineRepresentation(agent.observation_space, agent.action_space, "mico", seed=1)
         >>> sorted(isolated.fit(agent.replay_buffer, updates=10))
         ['metric_loss']
     """
@@ -118,6 +124,7 @@ class IsolatedRepresentation:
         model_weight_decay: float = 1e-7,
         encoder_tau: float = 0.05,
         precision: str = "float32",
+        tandem: bool = False,
         seed: int = 0,
         device: th.device | str = "auto",
     ):
@@ -144,6 +151,7 @@ class IsolatedRepresentation:
             "model_weight_decay": model_weight_decay,
             "encoder_tau": encoder_tau,
             "precision": precision,
+            "tandem": tandem,
             "seed": seed,
         }
         if not 0 <= discount < 1:
@@ -182,26 +190,47 @@ class IsolatedRepresentation:
         self.representation.to(self.device)
         #: Untrained: there is no critic here.
         self.critic_input = nn.Identity() if made is None else made.critic_input().to(self.device)
-        groups: list[dict[str, Any]] = [{"params": list(self.encoders.encoder.parameters())}]
-        if models := list(self.representation.parameters()):
-            groups.append({"params": models, "weight_decay": model_weight_decay})
-        self.optimizer = th.optim.Adam(groups, lr=learning_rate, fused=True)
+        self.tandem = tandem
+        self.optimizer = th.optim.Adam(self._groups(learning_rate, model_weight_decay), lr=learning_rate, fused=True)
         #: Of samples. A Mersenne twister, because SB3's replays draw from the global one, which takes its state.
         self.rng = np.random.Generator(np.random.MT19937(int(seed)))
         self.num_updates = 0
+        #: The order of rows in the current epoch of a data set.
+        self._epoch: tuple[tuple[int, int], np.ndarray] = ((-1, 0), np.empty(0, np.int64))
+
+    def _groups(self, learning_rate: float, model_weight_decay: float) -> list[dict[str, Any]]:
+        """Return the optimizer's groups: the encoder, models, and what a metric wants another rate for."""
+        groups: list[dict[str, Any]] = [{"params": list(self.encoders.encoder.parameters())}]
+        models = list(self.representation.parameters())
+        metric = self.representation.metric
+        for module, factor in (metric.rate_factors() if metric is not None else {}).items():
+            own = list(module.parameters())
+            models = [parameter for parameter in models if all(parameter is not other for other in own)]
+            groups.append({"params": own, "lr": factor * learning_rate, "weight_decay": model_weight_decay})
+        if models:
+            groups.append({"params": models, "weight_decay": model_weight_decay})
+        return groups
 
     def fit(
-        self, data: ReplayBuffer | Transitions, updates: int, batch_size: int = 128, progress_bar: bool = False
+        self,
+        data: OfflineData | ReplayBuffer | Transitions,
+        updates: int,
+        batch_size: int = 128,
+        progress_bar: bool = False,
+        logger: Logger | None = None,
     ) -> dict[str, float]:
         """Do some gradient updates on samples of stored data, which stay as they are, and return the last losses.
 
-        Two calls do what one with the sum of their updates does.
+        Two calls do what one with the sum of their updates does. A data set is gone through in epochs, each in a
+        permutation of its own, with the last short batch kept; from replays and arrays rows are drawn with replacement.
 
         Args:
-            data: a replay of SB3 or of :mod:`~bisimgym.baselines.core.frame_replay`, or arrays.
+            data: a data set, a replay of SB3 or of :mod:`~bisimgym.baselines.core.frame_replay`, or arrays.
             updates: at least 1.
             batch_size: transitions per update, at least 2.
             progress_bar: whether to show one.
+            logger: of SB3 (``stable_baselines3.common.logger.configure``), which gets the mean losses of every 100
+                updates as ``train/``; None: nothing is logged.
 
         Returns:
             The weighted losses of the last update by name: "metric_loss" and what the settings add.
@@ -222,8 +251,8 @@ class IsolatedRepresentation:
                 "reward_prediction"
             )
         sample = self._sampler(data, batch_size)
-        # No formats: the log is here for its look at divergence.
-        log, logger = LossLog(), Logger(folder=None, output_formats=[])
+        # Without formats the log is here for its look at divergence.
+        log, logger = LossLog(), logger or Logger(folder=None, output_formats=[])
         self.encoders.set_training_mode(True)
         for _ in tqdm(range(updates), desc="updates", leave=False, disable=not progress_bar):
             losses = self._update(sample())
@@ -231,7 +260,9 @@ class IsolatedRepresentation:
             self.num_updates += 1
             if log.is_due():
                 log.flush(logger)
+                logger.dump(self.num_updates)
         log.flush(logger)
+        logger.dump(self.num_updates)
         return {name: loss.item() for name, loss in losses.items()}
 
     def embed(self, observation: Any) -> np.ndarray:
@@ -275,7 +306,7 @@ class IsolatedRepresentation:
         )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], device: th.device | str = "auto") -> IsolatedRepresentation:
+    def load(cls, path: str | os.PathLike[str], device: th.device | str = "auto") -> OfflineRepresentation:
         """Return what :meth:`save` has written. Only load files that you trust: they can run any code.
 
         Args:
@@ -294,12 +325,21 @@ class IsolatedRepresentation:
         return loaded
 
     def _update(self, batch: LatentBatch) -> dict[str, th.Tensor]:
+        first: dict[str, th.Tensor] = {}
+        metric = self.representation.shaping
+        if self.tandem and metric is not None and (first := dict(metric.own_losses(batch))):
+            self._step(first)  # these losses reach no weight of the encoder
+            batch.in_tandem = True
         losses = self.representation(batch)
+        self._step(losses)
+        losses |= first
+        soft_update(self.encoders.encoder, self.encoders.encoder_target, self.encoder_tau)
+        return losses
+
+    def _step(self, losses: Mapping[str, th.Tensor]) -> None:
         self.optimizer.zero_grad()
         th.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
-        soft_update(self.encoders.encoder, self.encoders.encoder_target, self.encoder_tau)
-        return losses
 
     def _encode(self, observations: PyTorchObs, target: bool = False) -> th.Tensor:
         with autocast(self.precision, self.device):
@@ -309,7 +349,7 @@ class IsolatedRepresentation:
     def _preprocessed(self, observations: PyTorchObs) -> PyTorchObs:
         return preprocess_obs(observations, self.encoders.observation_space, self.encoders.normalize_images)
 
-    def _sampler(self, data: ReplayBuffer | Transitions, batch_size: int) -> Callable[[], LatentBatch]:
+    def _sampler(self, data: OfflineData | ReplayBuffer | Transitions, batch_size: int) -> Callable[[], LatentBatch]:
         """Return a function that draws a batch, after a look at whether the data fit."""
         if isinstance(data, Transitions):
             count = count_of(data)
@@ -317,23 +357,43 @@ class IsolatedRepresentation:
             for what in ("observations", "next_observations", "rewards"):
                 check_finite(what, getattr(data, what), "in the transitions")
             return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
+        if isinstance(data, OfflineData):
+            self._check_spaces("data set", channels_first(data.observation_space), data.action_space)
+            return lambda: self._batch_of_data_set(data, batch_size)
         if not isinstance(data, ReplayBuffer):
             raise ValueError(
-                f"data must be a replay buffer of Stable-Baselines3 or Transitions, got {type(data).__name__}"
+                "data must be a data set of bisimgym.wrappers.offline, a replay buffer of Stable-Baselines3 or "
+                f"Transitions, got {type(data).__name__}"
             )
         if isinstance(data, NStepReplayBuffer):
             raise ValueError("a replay of n-step returns holds no single steps, which metrics compare: use n_steps=1")
         if data.size() == 0:
             raise ValueError("the replay buffer is empty: collect transitions first")
-        expected = self.encoders.observation_space
-        if data.observation_space != expected or data.action_space != self.encoders.action_space:
-            raise ValueError(
-                f"the replay holds {data.observation_space} and {data.action_space}, but this encoder is for "
-                f"{expected} and {self.encoders.action_space}: make it with the spaces of the agent that collected them"
-            )
+        self._check_spaces("replay", data.observation_space, data.action_space)
         return lambda: self._batch_of_replay(data, batch_size)
 
-    def _batch_of_rows(self, data: Transitions, rows: np.ndarray) -> LatentBatch:
+    def _check_spaces(self, kind: str, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        expected = self.encoders.observation_space
+        if observation_space != expected or action_space != self.encoders.action_space:
+            raise ValueError(
+                f"the {kind} holds {observation_space} and {action_space}, but this encoder is for {expected} and "
+                f"{self.encoders.action_space}: make it with the spaces of the environment that the data are of"
+            )
+
+    def _batch_of_data_set(self, data: OfflineData, batch_size: int) -> LatentBatch:
+        """Return the batch of the next update: which one it is follows from the number of updates alone."""
+        epoch, place = divmod(self.num_updates, -(-len(data) // batch_size))
+        if self._epoch[0] != (epoch, len(data)):
+            order = np.random.default_rng([self.settings["seed"], 2, epoch]).permutation(len(data))
+            self._epoch = ((epoch, len(data)), order)
+        rows = self._epoch[1][place * batch_size : (place + 1) * batch_size]
+        batch = data.sample(rows)
+        return self._batch_of_rows(
+            Transitions(batch.observations, batch.actions, batch.rewards, batch.next_observations, batch.terminated),
+            slice(None),
+        )
+
+    def _batch_of_rows(self, data: Transitions, rows: np.ndarray | slice) -> LatentBatch:
         def tensor(observations: Any) -> PyTorchObs:
             if isinstance(observations, dict):
                 return self.encoders.obs_to_tensor({key: array[rows] for key, array in observations.items()})[0]

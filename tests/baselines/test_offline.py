@@ -16,10 +16,10 @@ from bisimgym.baselines.core.frame_replay import FrameReplayBuffer
 from bisimgym.baselines.core.loss_log import DivergedError
 from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.dbc import DBC
-from bisimgym.baselines.isolated import IsolatedRepresentation
 from bisimgym.baselines.learners import METRIC_LOSSES
 from bisimgym.baselines.losses.distances import PairLoss, l1_distance, mico_distance
 from bisimgym.baselines.mico import MICo
+from bisimgym.baselines.offline import OfflineRepresentation
 from bisimgym.baselines.robust_dbc import RobustDBC
 from bisimgym.baselines.transitions import Transitions
 from bisimgym.benchmarks.measures.metric_fidelity import fidelity
@@ -44,7 +44,7 @@ def walker():
 
 def isolated(agent, metric="mico", **settings):
     settings = {"extractor_class": MLPExtractor, "seed": 1, "device": "cpu", **settings}
-    return IsolatedRepresentation(agent.observation_space, agent.action_space, metric, **settings)
+    return OfflineRepresentation(agent.observation_space, agent.action_space, metric, **settings)
 
 
 def weights(model):
@@ -142,7 +142,7 @@ def test_every_metric_trains_its_encoder_and_resumes(agent, metric, tmp_path):
     assert {name.split(".")[0] for name in changed} == {"encoder", "encoder_target"}
 
     model.save(tmp_path / "model.zip")
-    loaded = IsolatedRepresentation.load(tmp_path / "model.zip", device="cpu")
+    loaded = OfflineRepresentation.load(tmp_path / "model.zip", device="cpu")
     observation = agent.env.reset()
     z = model.embed(observation)
     np.testing.assert_array_equal(loaded.embed(observation), z)
@@ -355,16 +355,11 @@ def test_actions_that_do_not_exist_are_refused(agent):
         isolated(agent).fit(data._replace(actions=data.actions + 1), 1)
 
 
-def test_recursive_similarity_needs_finite_actions(walker):
-    with pytest.raises(ValueError, match="RecursiveSimilarity is for finite action spaces, got Box"):
-        isolated(walker, "recursive-similarity")
-
-
 def test_data_and_spaces_that_it_cannot_take():
     vector = spaces.Box(-1, 1, (3,))
-    with pytest.raises(ValueError, match="IsolatedRepresentation cannot take actions of .* does not start at 0"):
-        IsolatedRepresentation(vector, spaces.Discrete(2, start=1), "mico")
-    model = IsolatedRepresentation(vector, spaces.Discrete(2), "mico", device="cpu")
+    with pytest.raises(ValueError, match="OfflineRepresentation cannot take actions of .* does not start at 0"):
+        OfflineRepresentation(vector, spaces.Discrete(2, start=1), "mico")
+    model = OfflineRepresentation(vector, spaces.Discrete(2), "mico", device="cpu")
     observations, zeros = np.zeros((8, 3), np.float32), np.zeros(8)
     bad = observations.copy()
     bad[4, 2] = np.nan
