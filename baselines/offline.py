@@ -1,9 +1,9 @@
 """Offline learning of representations: an encoder that a metric's loss trains on stored data, without an agent.
 
-Two uses. *Pre-training*: an encoder is trained before the agent that will use it (:mod:`~bisimgym.baselines.pretrained`).
-*Isolated metric estimation*: an agent's encoder is shaped by its critic and by a metric at once, on data that the metric
-has helped to collect; here all metrics see the same transitions, and what an encoder has learned, it has learned from
-its metric.
+Two uses. *Pre-training*: an encoder is trained before the agent that will use it, see
+:mod:`~bisimgym.baselines.pretrained`. *Isolated metric estimation*: an agent's encoder is shaped by its critic and by a
+metric at once, on data that the metric has helped to collect; here all metrics see the same transitions, and what an
+encoder has learned, it has learned from its metric.
 
 Sources: Black, Chuck and Niekum (2021), recursive state similarity, section V-B, for pre-training. Luo, Ni, Bacon,
 Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563, for isolated evaluation; three things

@@ -70,8 +70,7 @@ class PretrainedExtractor(BaseFeaturesExtractor):
 
     Args:
         observation_space: that of the data.
-        source, part: see :func:`pretrained_encoder`. A path, so that the saved model stays small, must be readable where
-            the model is loaded.
+        source, part: see :func:`pretrained_encoder`. A path must be there too when the saved algorithm is loaded.
         freeze: whether the algorithm leaves the encoder as it is.
 
     Raises:
@@ -79,7 +78,8 @@ class PretrainedExtractor(BaseFeaturesExtractor):
 
     Example:
         >>> from stable_baselines3 import DQN
-        >>> kwargs = {"features_extractor_class": PretrainedExtractor, "features_extractor_kwargs": {"source": "phi.zip"}}
+        >>> encoder = {"features_extractor_class": PretrainedExtractor}
+        >>> kwargs = encoder | {"features_extractor_kwargs": {"source": "phi.zip", "freeze": True}}
         >>> model = DQN("CnnPolicy", env, policy_kwargs=kwargs)  # doctest: +SKIP
     """
 

@@ -101,8 +101,8 @@ def interaction_loss(
     ``inverse_weight CE(action) + (1 - inverse_weight) MSE(next embedding)``: which action led from here to there, and
     where an action leads. What no action changes and what changes no action's effect is left out.
 
-    Source: the interaction-based representations paper, equation 4, with its 0.2 and 0.8, for finitely many actions. For
-    actions of numbers the cross-entropy gives way to a mean squared error.
+    Source: the interaction-based representations paper, equation 4, with its 0.2 and 0.8, for finitely many actions.
+    For actions of numbers the cross-entropy gives way to a mean squared error.
 
     Args:
         predicted_action: ``float[B, A]``, logits or actions, predicted from the embeddings before and after.

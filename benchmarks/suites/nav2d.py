@@ -1,9 +1,9 @@
 """The nav2d suite: does an encoder that was trained on reward-free data make online learning faster?
 
 The protocol of recursive state similarity (Black, Chuck and Niekum 2021, section V): an encoder is trained on
-epsilon-greedy data whose goals are hidden, and fine-tuned by double DQN with copies of episodes toward where they ended.
-Every run trains its own encoder, where the paper trains one and reuses it in all five runs: the spread over seeds is
-that of both stages.
+epsilon-greedy data whose goals are hidden, and fine-tuned by double DQN with copies of episodes toward where they
+ended. Every run trains its own encoder, where the paper trains one and reuses it in all five runs: the spread over
+seeds is that of both stages.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def make_learner(spec: Spec, device: str) -> Any:
 
 
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
-    """Train an encoder and an agent with it, from their checkpoints if there are any, and score the agent's learning."""
+    """Train an encoder and an agent with it, from their checkpoints if there are any, and score the agent."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint

@@ -274,7 +274,7 @@ def test_bad_settings_are_refused(agent, settings, message):
 
 def test_bad_data_are_refused(agent, walker):
     model = isolated(agent)
-    with pytest.raises(ValueError, match="spaces of the agent"):
+    with pytest.raises(ValueError, match="make it with the spaces"):
         model.fit(walker.replay_buffer, 1)
     with pytest.raises(ValueError, match="empty"):
         model.fit(type(agent.replay_buffer)(10, agent.observation_space, agent.action_space), 1)

@@ -16,6 +16,7 @@ from bisimgym.baselines.ambs import (
     two_view_distances,
 )
 from bisimgym.baselines.core.latents import LatentBatch
+from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.dbc import DBC, dbc_loss
 from bisimgym.baselines.mico import MICo, mico_loss
