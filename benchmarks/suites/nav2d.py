@@ -128,6 +128,10 @@ def layout_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in _LAYOUT}
 
 
+def _pretrains(settings: Mapping[str, Any]) -> bool:
+    return bool(settings["metric"] or settings["self_prediction"])
+
+
 def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
     """Return the encoder of a run, trained on its data or as far as its checkpoint has it; ``None`` if it has none."""
     from bisimgym.baselines.core.extractors import ImageExtractor
@@ -135,7 +139,7 @@ def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
     from bisimgym.wrappers.offline import collect
 
     settings = spec.settings
-    if not (settings["metric"] or settings["self_prediction"]):
+    if not _pretrains(settings):
         return None
     # Data are drawn again rather than kept: seconds. All methods of a seed see the same.
     data = collect(
@@ -226,7 +230,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from bisimgym.baselines.pretrained import load_encoder
 
     settings, agent = spec.settings, Path(monitor.checkpoint) / "agent"
-    before, total = settings["updates"], settings["transitions"]
+    total, before = settings["transitions"], settings["updates"] if _pretrains(settings) else 0
     recover_checkpoint(agent)
     model = from_checkpoint(agent, lambda folder: load_checkpoint(MetricDQN, folder, device))
     if model is None:
