@@ -77,7 +77,7 @@ class OfflineRepresentation:
         reward_prediction: weight of predicting the reward; above 0 it trains the encoder too.
         reward_from, model_kind: see :class:`~bisimgym.baselines.core.representation.Representation`.
         norm: of the embedding, "layer", "l2" (SimSR's own), "cap" (Robust DBC's own) or "none".
-        features_dim: numbers in the embedding.
+        features_dim: numbers in the embedding; ``None`` is what the convolutions of an encoder of images give.
         extractor_class: of the encoder; ``None`` chooses by space as the policies do.
         extractor_kwargs: further arguments of the encoder, such as ``architecture`` of images.
         discount: of the metric, in [0, 1).
@@ -116,7 +116,7 @@ class OfflineRepresentation:
         reward_from: str = "next",
         model_kind: str | None = None,
         norm: str = "layer",
-        features_dim: int = 50,
+        features_dim: int | None = 50,
         extractor_class: type[BaseFeaturesExtractor] | None = None,
         extractor_kwargs: Mapping[str, Any] | None = None,
         discount: float = 0.99,
@@ -190,7 +190,7 @@ class OfflineRepresentation:
         self.representation.to(self.device)
         #: Untrained: there is no critic here.
         self.critic_input = nn.Identity() if made is None else made.critic_input().to(self.device)
-        self.tandem = tandem
+        self.tandem, self.seed = tandem, int(seed)
         self.optimizer = th.optim.Adam(self._groups(learning_rate, model_weight_decay), lr=learning_rate, fused=True)
         #: Of samples. A Mersenne twister, because SB3's replays draw from the global one, which takes its state.
         self.rng = np.random.Generator(np.random.MT19937(int(seed)))
@@ -384,7 +384,7 @@ class OfflineRepresentation:
         """Return the batch of the next update: which one it is follows from the number of updates alone."""
         epoch, place = divmod(self.num_updates, -(-len(data) // batch_size))
         if self._epoch[0] != (epoch, len(data)):
-            order = np.random.default_rng([self.settings["seed"], 2, epoch]).permutation(len(data))
+            order = np.random.default_rng([self.seed, 2, epoch]).permutation(len(data))
             self._epoch = ((epoch, len(data)), order)
         rows = self._epoch[1][place * batch_size : (place + 1) * batch_size]
         batch = data.sample(rows)

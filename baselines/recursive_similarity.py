@@ -226,7 +226,6 @@ class RecursiveSimilarity(MetricLoss):
             next_base,
             self.inverse_weight,
         )
-        next_loss: th.Tensor
         if self.transition == "deterministic":
             predicted = self.next_model.expected(batch.target_z, batch.actions)
             next_loss = F.mse_loss(predicted, batch.next_target_z)

@@ -53,7 +53,7 @@ class MetricLearning(AuxiliaryLosses):
         env: the environment.
         learning_rate: of all networks.
         norm: of the embedding, "layer", "l2", "cap" or "none".
-        features_dim: numbers in the embedding.
+        features_dim: numbers in the embedding; ``None`` is what the convolutions of an encoder of images give.
         metric: a name of :data:`~bisimgym.baselines.learners.METRIC_LOSSES`, a
             :class:`~bisimgym.baselines.core.metric_loss.MetricLoss` (class or object), or ``None``.
         metric_settings: arguments of the metric's class.
@@ -90,7 +90,7 @@ class MetricLearning(AuxiliaryLosses):
         learning_rate: float | Schedule,
         *,
         norm: str = "layer",
-        features_dim: int = 50,
+        features_dim: int | None = 50,
         metric: MetricChoice = None,
         metric_settings: Mapping[str, Any] | None = None,
         metric_weight: float = 0.5,

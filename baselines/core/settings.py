@@ -47,7 +47,7 @@ def make_metric(metric: MetricChoice, settings: Mapping[str, Any] | None = None)
     return made(**settings or {})
 
 
-def encoder_settings(norm: str, features_dim: int, discount: float, metric: MetricLoss | None) -> dict[str, Any]:
+def encoder_settings(norm: str, features_dim: int | None, discount: float, metric: MetricLoss | None) -> dict[str, Any]:
     """Return arguments of an encoder; "cap" is the bound of Robust DBC's metric, for other metrics at rewards of 1."""
     settings: dict[str, Any] = {"norm": norm, "features_dim": features_dim}
     if norm == "cap":
@@ -74,7 +74,7 @@ class Settings(TypedDict, total=False):
     """Keyword arguments that all learners take: those of :class:`MetricLearning`, then those of SB3."""
 
     norm: str
-    features_dim: int
+    features_dim: int | None
     metric: MetricChoice
     metric_settings: Mapping[str, Any] | None
     metric_weight: float

@@ -30,7 +30,13 @@ from bisimgym.benchmarks.suites.base import (
     check_least,
 )
 from bisimgym.benchmarks.suites.small_images import LAYOUTS, solved_layouts
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
+from bisimgym.benchmarks.suites.training import (
+    Reached,
+    from_checkpoint,
+    learner_of,
+    save_whole,
+    train_with_evaluations,
+)
 
 #: Episodes over which the paper's success rate is taken.
 RECENT = 100
@@ -152,7 +158,7 @@ def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
         env_kwargs={**layout_of(settings), "goal_visible": False},
     )
     file = Path(monitor.checkpoint) / "encoder.zip"
-    learner = from_checkpoint(file, lambda path: OfflineRepresentation.load(path, device))
+    learner = from_checkpoint(monitor, file, lambda path: OfflineRepresentation.load(path, device))
     if learner is None:
         learner = OfflineRepresentation(
             data.observation_space,
@@ -178,7 +184,7 @@ def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
     piece = max(total // 20, 1)
     while learner.num_updates < total:
         learner.fit(data, min(piece, total - learner.num_updates), settings["pretraining_batch"])
-        save_whole(learner, file)
+        save_whole(monitor, learner, file)
         monitor.progress(learner.num_updates, total + settings["transitions"])
     return learner
 
@@ -191,7 +197,7 @@ def make_learner(spec: Spec, device: str) -> Any:
     from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
     settings = spec.settings
-    model = MetricDQN(
+    model: Any = MetricDQN(
         "MultiInputPolicy",
         SB3VecEnv(gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=1, **layout_of(settings))),
         learning_rate=settings["learning_rate"],
@@ -231,13 +237,16 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
     settings, agent = spec.settings, Path(monitor.checkpoint) / "agent"
     total, before = settings["transitions"], settings["updates"] if _pretrains(settings) else 0
-    recover_checkpoint(agent)
-    model = from_checkpoint(agent, lambda folder: load_checkpoint(MetricDQN, folder, device))
-    if model is None:
+
+    def start() -> Any:
         trained = pretrain(spec, monitor, device)
         model = make_learner(spec, device)
         if trained is not None:
             load_encoder(model, trained, settings["part"])
+        return model
+
+    recover_checkpoint(agent)
+    model = learner_of(monitor, agent, lambda folder: load_checkpoint(MetricDQN, folder, device), start)
     model.exploration_schedule = DecayingExploration(
         settings["exploration_start"], settings["exploration_floor"], settings["exploration_decay"], total
     )
@@ -352,4 +361,6 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    bounds=(0.0, 1.0),
+    columns={"solved": bool},
 )

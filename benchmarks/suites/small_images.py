@@ -194,7 +194,7 @@ def solved_layouts(agent: Any, layout: Mapping[str, Any]) -> np.ndarray:
         agent: follows the agent protocol; sees what ``Nav2DGoal`` shows.
         layout: arguments of the environment.
     """
-    envs = gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=LAYOUTS, **layout)
+    envs: Any = gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=LAYOUTS, **layout)
     observation, _ = envs.reset(seed=[1_000_000 + i for i in range(LAYOUTS)])
     playing, solved = np.ones(LAYOUTS, dtype=bool), np.zeros(LAYOUTS, dtype=bool)
     state, episode_start = None, np.ones(LAYOUTS, dtype=bool)

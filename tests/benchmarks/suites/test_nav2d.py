@@ -29,6 +29,7 @@ class CutMonitor(RunFolder):
         super().__init__(out, spec)
         self.at = at
         self.path.mkdir(parents=True, exist_ok=True)
+        self.start({})
 
     def progress(self, done, total):
         assert done <= total
