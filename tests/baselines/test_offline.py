@@ -25,6 +25,7 @@ from bisimgym.baselines.transitions import Transitions
 from bisimgym.benchmarks.measures.metric_fidelity import fidelity
 from bisimgym.benchmarks.suites.fidelity_process import fidelity_process
 from bisimgym.envs.nav2d.env import Nav2DEnv, successor_observations
+from bisimgym.wrappers.offline import collect
 
 SMALL = {"size": 8, "num_obstacles": 5, "min_goal_distance": 6}
 
@@ -370,3 +371,34 @@ def test_data_and_spaces_that_it_cannot_take():
     ):
         with pytest.raises(ValueError, match=message):
             model.fit(data, 1)
+
+
+def test_a_data_set_is_gone_through_in_epochs_and_a_file_goes_on(tmp_path, monkeypatch):
+    data = collect(
+        "bisimgym/Nav2D-v0", "epsilon-greedy", 60, num_envs=2, epsilon=0.5, env_kwargs=SMALL | {"goal_visible": False}
+    )
+    asked = []
+    sample = type(data).sample
+    monkeypatch.setattr(type(data), "sample", lambda self, rows: asked.append(rows) or sample(self, rows))
+    model = OfflineRepresentation(
+        data.observation_space, data.action_space, "mico", extractor_class=MLPExtractor, seed=1, device="cpu"
+    )
+    per_epoch = -(-len(data) // 16)
+    model.fit(data, per_epoch, batch_size=16)
+    assert sorted(np.concatenate(asked)) == list(range(len(data)))
+    first, asked[:] = np.concatenate(asked), []
+    model.fit(data, 2, batch_size=16)
+    model.save(tmp_path / "model.zip")
+    again = OfflineRepresentation.load(tmp_path / "model.zip", "cpu")
+    model.fit(data, per_epoch, batch_size=16)
+    second = np.concatenate(asked)[: len(data)]
+    assert sorted(second) == list(range(len(data)))
+    assert not np.array_equal(first, second)
+    again.fit(data, per_epoch, batch_size=16)
+    assert_same(weights(model), weights(again))
+
+
+def test_data_sets_of_other_spaces_are_refused(agent):
+    data = collect("CartPole-v1", "random", 20, num_envs=1)
+    with pytest.raises(ValueError, match="the data set holds"):
+        isolated(agent).fit(data, 1)
