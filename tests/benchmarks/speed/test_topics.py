@@ -134,8 +134,8 @@ class TestAgents:
 
     # A pass with gradients is 3. SAC: z, next_z and next_target_z, 5 in all; DQN: z and next_target_z, 4. SAC's methods
     # add: trained_next_z in place of next_z (robust-dbc), target_z (rap, simsr). DQN's: target_z (mico, rap,
-    # rss), next_z (dbc, rap), two passes of a second encoder (rss). An encoder optimizer of its own (dbc, robust-dbc, rap,
-    # ambs, rss) costs a second pass with gradients, of the encoder that has moved: 3, and 1 for SAC's next_z.
+    # rss), next_z (dbc, rap), two passes of a second encoder (rss). An encoder optimizer of its own (dbc, robust-dbc,
+    # rap, ambs, rss) costs a second pass with gradients, of the encoder that has moved: 3, and 1 for SAC's next_z.
     @pytest.mark.parametrize(
         ("parent", "own", "more"),
         [
