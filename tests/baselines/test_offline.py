@@ -249,10 +249,8 @@ def test_a_progress_bar_shows_updates(agent, capfd):
 
 
 def test_divergence_names_the_loss(agent):
-    data = whole_layout()
-    data = data._replace(rewards=np.where(np.arange(len(data.rewards)) % 2, np.nan, 0.0))
-    with pytest.raises(DivergedError, match="metric_loss is nan at update 0"):
-        isolated(agent).fit(data, 3)
+    with pytest.raises(DivergedError, match="metric_loss is nan at update 1"):
+        isolated(agent, learning_rate=1e30).fit(whole_layout(), 3)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +350,7 @@ def test_actions_of_another_space_are_refused(walker):
 
 def test_actions_that_do_not_exist_are_refused(agent):
     data = whole_layout()
-    with pytest.raises(ValueError, match="actions must be from 0 to 3, got 1 to 4"):
+    with pytest.raises(ValueError, match="actions must be integers from 0 to 3, got 1 to 4"):
         isolated(agent).fit(data._replace(actions=data.actions + 1), 1)
 
 
