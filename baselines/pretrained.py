@@ -6,6 +6,9 @@ import copy
 import os
 from typing import Any, Literal
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import gymnasium as gym
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm

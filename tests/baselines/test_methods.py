@@ -424,8 +424,6 @@ def test_settings_that_mean_nothing_are_errors():
         make(MICoDQN, gym.make("bisimgym/Nav2DGoal-v0"), "MultiInputPolicy", augmentation=random_shift)
     with pytest.raises(ValueError, match=r"images .* got observations of shape .*16, 3"):
         make(MICoSAC, augmentation=random_shift).learn(22)
-    with pytest.raises(ValueError, match="finite action spaces"):
-        make(MetricSAC, metric="recursive-similarity")
 
 
 def test_robust_dbc_bounds_embeddings_by_the_discount():

@@ -70,12 +70,13 @@ def test_rows_stand_by_the_score_of_the_first_task_then_of_the_next(tmp_path):
 
 def test_contents_and_suites_begin_with_the_headline_suite(tmp_path):
     runs = committed_runs()
-    chosen = [next(run for run in runs if run.spec.suite == suite) for suite in sorted(SUITES)]
+    with_runs = [suite for suite in SUITES if any(run.spec.suite == suite for run in runs)]
+    chosen = [next(run for run in runs if run.spec.suite == suite) for suite in sorted(with_runs)]
     text = (build_site(chosen, tmp_path / "site").parent / "index.html").read_text(encoding="utf-8")
     assert next(iter(SUITES)) == "jumping"
-    assert re.findall(r'<h2 id="suite-([^"]*)"', text) == list(SUITES)
+    assert re.findall(r'<h2 id="suite-([^"]*)"', text) == with_runs
     contents = re.search(r'<nav class="contents".*?</nav>', text, re.DOTALL)[0]
-    assert re.findall(r'href="#suite-([^"]*)"', contents) == list(SUITES)
+    assert re.findall(r'href="#suite-([^"]*)"', contents) == with_runs
     assert len(re.findall(r'href="tasks/', contents)) == len(chosen)
 
 

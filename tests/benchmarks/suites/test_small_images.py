@@ -13,6 +13,7 @@ from bisimgym.benchmarks.suites import load_suite, small_images
 from bisimgym.benchmarks.suites.base import make_spec
 
 SUITE = load_suite("small-images")
+LAYOUT = {"size": 8, "num_obstacles": 5, "obstacle_size": 1, "min_goal_distance": 4, "max_episode_steps": 30}
 
 
 @pytest.fixture
@@ -150,21 +151,21 @@ class SecondTry:
 
 def test_only_the_first_episode_of_a_layout_counts(small, monkeypatch):
     monkeypatch.setattr(small_images, "LAYOUTS", 40)
-    solved = small_images.solved_layouts(SecondTry(30), "nav2d-8x8")  # the time limit is 30 steps
-    np.testing.assert_array_equal(solved, small_images.solved_layouts(Still(), "nav2d-8x8"))
+    solved = small_images.solved_layouts(SecondTry(30), LAYOUT)  # the time limit is 30 steps
+    np.testing.assert_array_equal(solved, small_images.solved_layouts(Still(), LAYOUT))
     assert not solved.all()
-    assert small_images.solved_layouts(SecondTry(0), "nav2d-8x8").all()
+    assert small_images.solved_layouts(SecondTry(0), LAYOUT).all()
 
 
 def test_held_out_layouts_are_those_of_seeds_from_a_million(small, monkeypatch):
-    seeds, make = [], small_images.make_envs
+    seeds, make = [], small_images.gym.make_vec
 
-    def recorded(task, num_envs):
-        envs = make(task, num_envs)
+    def recorded(env_id, **arguments):
+        envs = make(env_id, **arguments)
         reset = envs.reset
         monkeypatch.setattr(envs, "reset", lambda seed=None, **k: seeds.append(seed) or reset(seed=seed, **k))
         return envs
 
-    monkeypatch.setattr(small_images, "make_envs", recorded)
-    small_images.solved_layouts(Still(), "nav2d-8x8")
+    monkeypatch.setattr(small_images.gym, "make_vec", recorded)
+    small_images.solved_layouts(Still(), LAYOUT)
     assert seeds == [[1_000_000 + i for i in range(10)]]
