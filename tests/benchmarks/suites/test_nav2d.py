@@ -82,9 +82,9 @@ def test_an_agent_starts_from_the_encoder_that_was_trained(tmp_path, monkeypatch
     assert th.equal(started[0], encoder.state_dict()["convolutions.1.weight"])
 
 
-@pytest.mark.parametrize("at", [2, 30], ids=["in pre-training", "online"])
+@pytest.mark.parametrize("at", [2, 20], ids=["in pre-training", "online"])
 def test_a_run_that_was_cut_off_goes_on_to_the_same_numbers(tmp_path, at):
-    spec = spec_of(updates=5, evaluations=9)
+    spec = spec_of(updates=5, evaluations=3, transitions=30)
     whole = run(tmp_path, "whole", spec)
     with pytest.raises(Cut):
         run(tmp_path, "cut", spec, at)
