@@ -15,8 +15,7 @@ metrics.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bisimgym.baselines import needs_torch  # noqa: F401
@@ -25,7 +24,7 @@ from bisimgym.baselines import needs_torch  # noqa: F401
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.save_util import load_from_zip_file, save_to_zip_file
@@ -38,7 +37,7 @@ from tqdm import tqdm
 from bisimgym.baselines.core.actions import action_features
 from bisimgym.baselines.core.auxiliary import soft_update
 from bisimgym.baselines.core.encoder_pair import EncoderPair, channels_first, extractor_for
-from bisimgym.baselines.core.env_checks import check_action_space, check_finite, check_observation_space
+from bisimgym.baselines.core.env_checks import check_action_space, check_observation_space
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
 from bisimgym.baselines.core.precision import autocast, resolve_precision
@@ -46,7 +45,7 @@ from bisimgym.baselines.core.replacing import replaceable_archive
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
-from bisimgym.baselines.transitions import Transitions, check_actions, count_of
+from bisimgym.baselines.transitions import Transitions, check_data, count_of, global_stream_of, moved
 from bisimgym.wrappers.offline import OfflineData
 
 
@@ -351,34 +350,13 @@ class OfflineRepresentation:
 
     def _sampler(self, data: OfflineData | ReplayBuffer | Transitions, batch_size: int) -> Callable[[], LatentBatch]:
         """Return a function that draws a batch, after a look at whether the data fit."""
+        check_data(data, self.encoders.observation_space, self.encoders.action_space)
         if isinstance(data, Transitions):
             count = count_of(data)
-            check_actions(data.actions, self.encoders.action_space)
-            for what in ("observations", "next_observations", "rewards"):
-                check_finite(what, getattr(data, what), "in the transitions")
             return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
         if isinstance(data, OfflineData):
-            self._check_spaces("data set", channels_first(data.observation_space), data.action_space)
             return lambda: self._batch_of_data_set(data, batch_size)
-        if not isinstance(data, ReplayBuffer):
-            raise ValueError(
-                "data must be a data set of bisimgym.wrappers.offline, a replay buffer of Stable-Baselines3 or "
-                f"Transitions, got {type(data).__name__}"
-            )
-        if isinstance(data, NStepReplayBuffer):
-            raise ValueError("a replay of n-step returns holds no single steps, which metrics compare: use n_steps=1")
-        if data.size() == 0:
-            raise ValueError("the replay buffer is empty: collect transitions first")
-        self._check_spaces("replay", data.observation_space, data.action_space)
         return lambda: self._batch_of_replay(data, batch_size)
-
-    def _check_spaces(self, kind: str, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-        expected = self.encoders.observation_space
-        if observation_space != expected or action_space != self.encoders.action_space:
-            raise ValueError(
-                f"the {kind} holds {observation_space} and {action_space}, but this encoder is for {expected} and "
-                f"{self.encoders.action_space}: make it with the spaces of the environment that the data are of"
-            )
 
     def _batch_of_data_set(self, data: OfflineData, batch_size: int) -> LatentBatch:
         """Return the batch of the next update: which one it is follows from the number of updates alone."""
@@ -403,7 +381,7 @@ class OfflineRepresentation:
         return self._batch(tensor(data.observations), tensor(data.next_observations), actions, rewards, dones)
 
     def _batch_of_replay(self, replay: ReplayBuffer, batch_size: int) -> LatentBatch:
-        with _global_stream_of(self.rng):
+        with global_stream_of(self.rng):
             data = replay.sample(batch_size)
         return self._batch(data.observations, data.next_observations, data.actions, data.rewards, data.dones)
 
@@ -416,8 +394,8 @@ class OfflineRepresentation:
         dones: th.Tensor,
     ) -> LatentBatch:
         return LatentBatch(
-            self._preprocessed(_moved(observations, self.device)),
-            self._preprocessed(_moved(next_observations, self.device)),
+            self._preprocessed(moved(observations, self.device)),
+            self._preprocessed(moved(next_observations, self.device)),
             actions=action_features(self.encoders.action_space, actions.to(self.device)),
             rewards=rewards.to(self.device).reshape(-1).float(),
             dones=dones.to(self.device).reshape(-1).float(),
@@ -429,22 +407,3 @@ class OfflineRepresentation:
 
 
 _PARTS = ("encoders", "representation", "optimizer")
-
-
-def _moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:
-    if isinstance(observations, dict):
-        return {key: value.to(device) for key, value in observations.items()}
-    return observations.to(device)
-
-
-@contextmanager
-def _global_stream_of(rng: np.random.Generator) -> Iterator[None]:
-    """Let numpy's global stream, which SB3's replays draw from, be that of a Mersenne twister for a while."""
-    kept = np.random.get_state(legacy=False)  # noqa: NPY002
-    state: Any = rng.bit_generator.state
-    np.random.set_state(state)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        rng.bit_generator.state = np.random.get_state(legacy=False)  # noqa: NPY002
-        np.random.set_state(kept)  # noqa: NPY002

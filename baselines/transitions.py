@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from bisimgym.baselines import core  # noqa: F401  (says what to install where Stable-Baselines3 is missing)
+
+# isort: split
 import numpy as np
+import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import PyTorchObs
 
 from bisimgym.baselines.core.actions import action_dim
+from bisimgym.baselines.core.encoder_pair import channels_first
+from bisimgym.baselines.core.env_checks import check_finite
+from bisimgym.wrappers.offline import OfflineData
 
 
 class Transitions(NamedTuple):
@@ -49,3 +60,52 @@ def check_actions(actions: np.ndarray, space: spaces.Space) -> None:
         raise ValueError(f"actions must be integers from 0 to {space.n - 1}, got {array.min()} to {array.max()}")
     if isinstance(space, spaces.Box) and not np.isfinite(array).all():
         raise ValueError(f"actions must be finite numbers of {space}")
+
+
+def check_data(
+    data: OfflineData | ReplayBuffer | Transitions, observation_space: spaces.Space, action_space: spaces.Space
+) -> None:
+    """Raise ``ValueError`` for data that a learner of these spaces, images channels first, cannot take."""
+    if isinstance(data, Transitions):
+        count_of(data)
+        check_actions(data.actions, action_space)
+        for what in ("observations", "next_observations", "rewards"):
+            check_finite(what, getattr(data, what), "in the transitions")
+        return
+    if not isinstance(data, OfflineData | ReplayBuffer):
+        raise ValueError(
+            "data must be a data set of bisimgym.wrappers.offline, a replay buffer of Stable-Baselines3 or "
+            f"Transitions, got {type(data).__name__}"
+        )
+    if isinstance(data, NStepReplayBuffer):
+        raise ValueError("a replay of n-step returns holds no single steps, which metrics compare: use n_steps=1")
+    if isinstance(data, ReplayBuffer) and data.size() == 0:
+        raise ValueError("the replay buffer is empty: collect transitions first")
+    kind, given = "replay", data.observation_space
+    if isinstance(data, OfflineData):
+        kind, given = "data set", channels_first(given)
+    if given != observation_space or data.action_space != action_space:
+        raise ValueError(
+            f"the {kind} holds {given} and {data.action_space}, but this encoder is for {observation_space} and "
+            f"{action_space}: make it with the spaces of the environment that the data are of"
+        )
+
+
+def moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:
+    """Return observations on a device."""
+    if isinstance(observations, dict):
+        return {key: value.to(device) for key, value in observations.items()}
+    return observations.to(device)
+
+
+@contextmanager
+def global_stream_of(rng: np.random.Generator) -> Iterator[None]:
+    """Let numpy's global stream, which SB3's replays draw from, be that of a Mersenne twister for a while."""
+    kept = np.random.get_state(legacy=False)  # noqa: NPY002
+    state: Any = rng.bit_generator.state
+    np.random.set_state(state)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        rng.bit_generator.state = np.random.get_state(legacy=False)  # noqa: NPY002
+        np.random.set_state(kept)  # noqa: NPY002

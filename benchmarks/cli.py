@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import io
 import json
 import sys
 import threading
@@ -18,6 +16,7 @@ from rich.console import Console
 
 import bisimgym
 from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.output import show_in_any_encoding
 from bisimgym.benchmarks.running import estimate
 from bisimgym.benchmarks.suites import SUITES, load_suite
 
@@ -372,26 +371,9 @@ def _print_error(message: str) -> None:
     print(f"error: {shown}", file=sys.stderr)
 
 
-#: What stands for characters that the output's encoding lacks; other ones become question marks.
-_PLAIN = {"\u00b1": "+-", "\u2013": "-", "\u2026": "...", "\u00d7": "x", "\u2022": "*", "\u2501": "-"}
-
-
-def _plainly(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    return "".join(_PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
-
-
-def _show_in_any_encoding() -> None:
-    """Let standard output and errors replace what their encoding cannot show: work that is done must not fail then."""
-    codecs.register_error("bisimgym-plain", _plainly)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="bisimgym-plain")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 2 and one line for a mistake of the user."""
-    _show_in_any_encoding()
+    show_in_any_encoding()
     command = typer.main.get_command(app)
     try:
         code = command.main(args=arguments, prog_name="bisimgym", standalone_mode=False)
