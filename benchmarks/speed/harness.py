@@ -10,7 +10,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import shlex
 import statistics
 import string
 import sys
@@ -73,7 +72,7 @@ def measure(parts: Sequence[Part], console: Console, cpu_time: bool = False) -> 
     figures: Figures = {
         "machine": {"processor": machine.processor(), "cores": machine.cores()},
         "versions": machine.versions(),
-        "command": shlex.join(["bisimgym", *sys.argv[1:]]),
+        "command": machine.command_text(sys.argv[1:]),
         "clock": "processor" if cpu_time else "wall",
         "load_before": os.getloadavg()[0],
     }
