@@ -19,6 +19,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 from torch.nn import functional as F
 
+from bisimgym.baselines.core.coordconv import CoordConvNet
 from bisimgym.baselines.core.encoder import JumpingEncoder
 from bisimgym.baselines.losses.norms import cap_norm, norm_radius
 
@@ -279,50 +280,3 @@ def _convolutions(architecture: str, shape: tuple[int, int, int]) -> nn.Sequenti
     for channels, stride in ((shape[0], 2), (32, 1), (32, 1), (32, 1)):
         layers += [nn.Conv2d(channels, 32, 3, stride=stride), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Flatten())
-
-
-class Coordinates(nn.Module):
-    """Appends two channels: every pixel's row and column, linear from -1 to 1."""
-
-    def forward(self, images: th.Tensor) -> th.Tensor:
-        batch, _, height, width = images.shape
-        rows, columns = (th.linspace(-1, 1, n, device=images.device, dtype=images.dtype) for n in (height, width))
-        rows, columns = rows[:, None].expand(batch, 1, height, width), columns.expand(batch, 1, height, width)
-        # What is put together of several layouts comes out with channels first: say again that they are last.
-        return th.cat([images, rows, columns], dim=1).contiguous(memory_format=th.channels_last)
-
-
-class CoordConvNet(nn.Sequential):
-    """Maps ``float[B, C, H, W]`` to ``float[B, 128]``, non-negative; 211,744 parameters for three channels.
-
-    Source: the six layers of the Nav2D paper, section V-B, with sizes from its code: three 1x1 and one 3x3 of 64
-    channels, 3x3 of 96 and of 128, pooled by 2, 2 and 5. Images of another size than 20 x 20 are pooled to one pixel
-    at the end.
-
-    Args:
-        image_shape: (C, H, W), H and W at least 4.
-    """
-
-    def __init__(self, image_shape: tuple[int, int, int]):
-        channels, height, width = image_shape
-        if min(height, width) < 4:
-            raise ValueError(f"images must have at least 4 x 4 pixels, got {height} x {width}")
-        super().__init__(
-            Coordinates(),
-            nn.Conv2d(channels + 2, 64, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 64, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 64, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 64, 3, padding=1),
-            nn.MaxPool2d(2),  # before ReLU: the same numbers, from a quarter of the pixels
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 96, 3, padding=1),
-            nn.MaxPool2d(2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(96, 128, 3, padding=1),
-            nn.AdaptiveMaxPool2d(1),
-            nn.ReLU(inplace=True),
-            nn.Flatten(),
-        )

@@ -7,7 +7,6 @@ from stable_baselines3 import PPO
 
 import bisimgym  # noqa: F401
 from bisimgym.baselines.core.extractors import (
-    CoordConvNet,
     DictExtractor,
     GoalPlaneExtractor,
     ImageExtractor,
@@ -19,21 +18,6 @@ from bisimgym.baselines.pse.augmentation import random_shift
 
 def pictures(*shape):
     return spaces.Box(0, 255, shape, np.uint8)
-
-
-def test_the_nav2d_net_is_the_papers():
-    net = CoordConvNet((3, 20, 20))
-    assert sum(p.numel() for p in net.parameters()) == 211_744
-    out = net(th.rand(2, 3, 20, 20))
-    assert out.shape == (2, 128)
-    assert (out >= 0).all()
-
-
-def test_coordinates_tell_places_apart():
-    net = CoordConvNet((1, 20, 20))
-    near, far = th.zeros(1, 1, 20, 20), th.zeros(1, 1, 20, 20)
-    near[..., 4:6, 4:6], far[..., 14:16, 14:16] = 1, 1  # alike for a net without coordinates
-    assert not th.allclose(net(near), net(far))
 
 
 @pytest.mark.parametrize(

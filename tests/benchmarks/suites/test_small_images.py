@@ -3,8 +3,8 @@ import pytest
 from torch import nn
 
 from bisimgym.baselines.core.checkpoint import load_checkpoint
+from bisimgym.baselines.core.coordconv import CoordConvNet
 from bisimgym.baselines.core.encoder import JumpingEncoder
-from bisimgym.baselines.core.extractors import CoordConvNet
 from bisimgym.baselines.core.frame_replay import HerFrameReplayBuffer
 from bisimgym.baselines.learners import METRIC_LOSSES
 from bisimgym.baselines.mico import MICoDQN
