@@ -305,6 +305,7 @@ def landscape(
     """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
     from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder
+    from bisimgym.benchmarks.suites.figures import write_figures
     from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
 
     trained = langevin_pictures.load_model(model)
@@ -316,7 +317,7 @@ def landscape(
     except ValueError as error:
         raise UserError(str(error)) from None
     console = Console(highlight=False, soft_wrap=True)
-    for path in langevin_pictures.write(figures, out):
+    for path in write_figures(figures, out):
         console.print(str(path), markup=False)
     if trained.energy is None:
         console.print("The drift of this model is no gradient: pictures 3 to 5 need an energy.")

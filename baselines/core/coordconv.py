@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch as th
 from torch import nn
 from torch.nn import functional as F
@@ -84,7 +86,8 @@ class CoordConvNet(nn.Sequential):
             low, high: the two numbers.
         """
         batch, channels, height, width = images.shape
-        coordinates, *pointwise, conv = list(self)[:8]
+        layers: list[Any] = list(self)
+        coordinates, *pointwise, conv = layers[:8]
         powers = 2 ** th.arange(channels)
         codes = (on * powers.view(1, channels, 1, 1)).sum(dim=1)
         filled = codes > 0
@@ -110,6 +113,6 @@ class CoordConvNet(nn.Sequential):
         sums = F.embedding_bag(
             (9 * around + th.arange(9))[found], added, F.pad(ends, (1, 0)), mode="sum", include_last_offset=True
         )
-        at_empty = conv(x_empty).flatten(2)[0].t()
+        at_empty: th.Tensor = conv(x_empty).flatten(2)[0].t()
         sums = sums.view(batch, height * width, -1).add_(at_empty)
         return sums.view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -13,7 +13,7 @@ SUITES = {
     "jumping": "bisimgym.benchmarks.suites.jumping",
     "markov": "bisimgym.benchmarks.suites.markov.suite",
     "noisy-states": "bisimgym.benchmarks.suites.noisy_states",
-    "nav2d": "bisimgym.benchmarks.suites.nav2d",
+    "nav2d": "bisimgym.benchmarks.suites.nav2d.suite",
     "small-images": "bisimgym.benchmarks.suites.small_images",
     "fidelity": "bisimgym.benchmarks.suites.fidelity",
 }

@@ -24,7 +24,6 @@ MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1))
 #: Distance of cells from which the goal cannot be reached.
 UNREACHABLE = np.iinfo(np.int16).max
 SIZE_RANGE = range(4, 61)
-_CORRIDOR_SIZE, _CORRIDOR_ROWS, _CORRIDOR_START = 20, (10, 11), (11, 10)
 _MOST_DRAWS = 10_000
 _TRIES = 12
 _TRIAL_LAYOUTS, _FEWEST_SOLVABLE = 400, 4
@@ -40,7 +39,8 @@ class LayoutRules:
         obstacle_size: cells along each side of a block. A block with center (r, c) covers the rows ``r - side // 2`` to
             ``r - side // 2 + side - 1`` and columns likewise, cut at the border.
         min_goal_distance: least L1 distance from start to goal.
-        corridor: whether the grid is the corridor of the paper's Figure 5.
+        corridor: whether the grid is the corridor of the paper's Figure 5: the two rows below the middle are free,
+            between two walls, and the agent starts in the lower one, right of the middle.
     """
 
     size: int = 20
@@ -116,13 +116,13 @@ def attempt(rules: LayoutRules, seeds: np.ndarray, draw: int) -> tuple[Layouts, 
     random = uniforms(seeds, numbers, first=draw * numbers)
     obstacles = place_blocks(rules, (random[:, : 2 * blocks] * size).astype(np.int64))
     if rules.corridor:
-        _dig_corridor(obstacles)
+        _dig_corridor(obstacles, size)
     free = ~obstacles.reshape(len(seeds), -1)
     far = _far_cells(size, rules.min_goal_distance)
     if rules.corridor:
-        start = np.full(len(seeds), _CORRIDOR_START[0] * size + _CORRIDOR_START[1])
+        start = np.full(len(seeds), (size // 2 + 1) * size + size // 2)
         corridor = np.zeros((size, size), dtype=bool)
-        corridor[_CORRIDOR_ROWS, :] = True
+        corridor[size // 2 : size // 2 + 2] = True
         allowed = far[start] & corridor.ravel()
     else:
         start = _choose(free, random[:, 2 * blocks : -tries])
@@ -149,10 +149,10 @@ def place_blocks(rules: LayoutRules, centers: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(grid[:, above : above + size, above : above + size])
 
 
-def _dig_corridor(obstacles: np.ndarray) -> None:
-    low, high = _CORRIDOR_ROWS
-    obstacles[:, low - 1 : high + 1] = False
-    obstacles[:, [low - 1, high + 1]] = True
+def _dig_corridor(obstacles: np.ndarray, size: int) -> None:
+    middle = size // 2
+    obstacles[:, middle : middle + 2] = False
+    obstacles[:, [middle - 1, middle + 2]] = True
 
 
 @functools.cache

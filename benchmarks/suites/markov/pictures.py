@@ -7,10 +7,9 @@ two dimensions they are cut by the plane through three minima.
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from mpl_toolkits.mplot3d.art3d import Line3DCollection  # type: ignore[import-untyped]
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from bisimgym.baselines.core.replacing import MARK
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites.figures import INK, new_figure
 from bisimgym.benchmarks.suites.markov.model_view import (
     COLORS,
     NAMES,
@@ -54,7 +51,6 @@ _SPEED = ListedColormap(colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
 _PALE = ListedColormap(colormaps["Greys_r"](np.linspace(0.45, 1, 256)))
 _SPEED_LABEL = "speed (per time unit)"
 _HEIGHT = r"$\beta E$"
-_INK, _SIZE, _DPI, _PALETTE = "#1b2733", (7.2, 5.8), 100, 128
 
 
 def load_model(path: Path) -> NeuralLangevinDynamics:
@@ -106,32 +102,9 @@ def figures(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> 
     return {name: draw(view) for name, draw in pictures.items()}
 
 
-def write(pictures: Mapping[str, Figure], folder: Path) -> Iterator[Path]:
-    """Write figures, by their names without ``.png``, into a folder that is there, and yield the paths of the files.
-
-    Files have 128 colors, a quarter of the bytes of all, and look the same.
-    """
-    marked = PngInfo()
-    marked.add_text("Software", MARK)
-    for name, figure in pictures.items():
-        path = folder / f"{name}.png"
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=_DPI)
-        with Image.open(drawn) as picture:
-            small = picture.convert("RGB").quantize(_PALETTE, dither=Image.Dither.NONE)
-            small.save(path, optimize=True, pnginfo=marked)
-        yield path
-
-
-def _figure(title: str, size: tuple[float, float] = _SIZE) -> Figure:
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, fontsize=12, color=_INK)
-    return figure
-
-
 def _flat(view: ModelView, title: str) -> tuple[Figure, Any]:
     """Return a figure with axes that show the plane."""
-    figure = _figure(title + _on_plane(view))
+    figure = new_figure(title + _on_plane(view))
     ax = figure.add_subplot()
     low, high = window(view, view.plane)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
@@ -178,7 +151,7 @@ def _mark_centers_in_space(view: ModelView, ax: Any, at: np.ndarray) -> None:
 
 def _discs(view: ModelView) -> Line2D:
     """Return what a legend says of the discs."""
-    return Line2D([], [], marker="o", ls="", ms=10, mfc=_INK, mec="white", label=f"{_centers_are(view)}, by state")
+    return Line2D([], [], marker="o", ls="", ms=10, mfc=INK, mec="white", label=f"{_centers_are(view)}, by state")
 
 
 def _patches(states: np.ndarray) -> list[Patch]:
@@ -209,7 +182,7 @@ def _drift(view: ModelView) -> Figure:
 
 def _drift_in_space(view: ModelView) -> Figure:
     chart = space_of(view)
-    figure = _figure(f"Drift of the prior, {_drift_is(view)}")
+    figure = new_figure(f"Drift of the prior, {_drift_is(view)}")
     ax = _space(figure, chart, *window(view, chart))
     axes, drift, speed = drift_on(view, chart, _ARROWS_3D)
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -223,7 +196,7 @@ def _drift_in_space(view: ModelView) -> Figure:
     ax.scatter(*shafts[:, 1].T, c=colors, s=7, depthshade=False)
     figure.colorbar(ScalarMappable(norm, _SPEED), ax=ax, shrink=0.6, pad=0.1, extend="max", label=_SPEED_LABEL)
     _mark_centers_in_space(view, ax, chart.coordinates(view.centers))
-    _legend(figure, [_discs(view), Line2D([], [], marker="o", ls="", ms=3, color=_INK, label="tips of arrows")])
+    _legend(figure, [_discs(view), Line2D([], [], marker="o", ls="", ms=3, color=INK, label="tips of arrows")])
     return figure
 
 
@@ -241,7 +214,7 @@ def _stream(view: ModelView) -> Figure:
 
 
 def _surface(view: ModelView) -> Figure:
-    figure = _figure(f"Energy {_HEIGHT}" + _on_plane(view))
+    figure = new_figure(f"Energy {_HEIGHT}" + _on_plane(view))
     axes, points = grid(view, view.plane, _FINE)
     heights = view.heights(points)
     shown = np.where(heights <= _CLIP, heights, np.nan)
@@ -274,14 +247,14 @@ def _contours(view: ModelView, ax: Any, cmap: str | ListedColormap, lines: str) 
 def _contour(view: ModelView) -> Figure:
     figure, ax = _flat(view, f"Energy {_HEIGHT}")
     _contours(view, ax, "viridis", "white")
-    outline = [withStroke(linewidth=3, foreground=_INK)]
+    outline = [withStroke(linewidth=3, foreground=INK)]
     for path in view.paths.values():
         assert path.saddle is not None  # as every direct path has
         ax.plot(
             *view.plane.coordinates(path.images).T, color="white", lw=1.4, path_effects=outline, zorder=4, gid="path"
         )
         place = view.plane.coordinates(path.saddle.position)
-        ax.plot(*place[:, None], marker="X", ms=10, mfc="white", mec=_INK, ls="", zorder=5, gid="saddle")
+        ax.plot(*place[:, None], marker="X", ms=10, mfc="white", mec=INK, ls="", zorder=5, gid="saddle")
         # Beside the path, on the side that is away from the middle.
         top = int(path.energies[1:-1].argmax()) + 1
         ahead, behind = (view.plane.coordinates(path.images[at]) for at in (top + 1, top - 1))
@@ -301,7 +274,7 @@ def _contour(view: ModelView) -> Figure:
         )
     _mark_centers(view, ax)
     shadow = "" if view.plane.whole else ", projected"
-    saddles = Line2D([], [], marker="X", ls="", ms=9, mfc="white", mec=_INK, label=f"saddles and their height{shadow}")
+    saddles = Line2D([], [], marker="X", ls="", ms=9, mfc="white", mec=INK, label=f"saddles and their height{shadow}")
     ways = Line2D([], [], color="white", path_effects=outline, label=f"minimum-energy paths{shadow}")
     _legend(figure, [_discs(view), *([saddles, ways] if view.paths else [])])
     return figure
@@ -312,7 +285,7 @@ def _plane(view: ModelView) -> Figure:
     encoded = view.encoded.reshape(-1, view.model.latent_dim)
     off = encoded - view.plane.points(view.plane.coordinates(encoded))
     share = 1 - off.var(axis=0).sum() / encoded.var(axis=0).sum()
-    figure = _figure(f"The plane through three minima holds {share:.1%} of the variance of encoded frames")
+    figure = new_figure(f"The plane through three minima holds {share:.1%} of the variance of encoded frames")
     points = grid(view, view.plane, 61)[1]
     sheet = chart.coordinates(points)
     corners = np.concatenate([sheet.reshape(-1, 3), np.stack(window(view, chart))])
@@ -344,7 +317,7 @@ def _plane(view: ModelView) -> Figure:
 def _segmentation(view: ModelView) -> Figure:
     truth = view.states[0]
     rows = {"true states": truth, "this model": view.guesses[0], "exact filter": view.filtered[0]}
-    figure = _figure(f"Hidden states of one test signal of the {TASKS[view.task].title.lower()}", (8.4, 3.0))
+    figure = new_figure(f"Hidden states of one test signal of the {TASKS[view.task].title.lower()}", (8.4, 3.0))
     cmap = ListedColormap([NO_STATE, *COLORS])
     axes = figure.subplots(len(rows), sharex=True)
     for ax, (name, states) in zip(axes, rows.items(), strict=True):
@@ -366,8 +339,8 @@ def _path(view: ModelView) -> Figure:
         cells = ax.hexbin(*cloud.T, gridsize=45, extent=(low[0], high[0], low[1], high[1]), cmap="Greys", bins="log")
         figure.colorbar(cells, ax=ax, shrink=0.8, label="encoded frames of all test signals")
     else:
-        _contours(view, ax, _PALE, _INK)
-    ax.plot(*path.T, color=_INK, lw=0.7, alpha=0.8, zorder=3)
+        _contours(view, ax, _PALE, INK)
+    ax.plot(*path.T, color=INK, lw=0.7, alpha=0.8, zorder=3)
     colors = np.array(COLORS)[view.states[0, :_SHOWN]]
     points = ax.scatter(*path.T, s=26, c=colors, edgecolors="white", linewidths=0.5, zorder=4)
     points.set_gid("path")

@@ -202,6 +202,7 @@ def _fitting(spec: Spec) -> dict[str, Any]:
 
 
 def _draw(model: Any, task: str, folder: Path) -> None:
+    from bisimgym.benchmarks.suites.figures import write_figures
     from bisimgym.benchmarks.suites.markov import pictures
 
     try:
@@ -210,7 +211,7 @@ def _draw(model: Any, task: str, folder: Path) -> None:
         warnings.warn(f"{folder} has no pictures: {error}", RuntimeWarning, stacklevel=2)
     else:
         folder.mkdir(exist_ok=True)
-        list(pictures.write(figures, folder))
+        list(write_figures(figures, folder))
 
 
 def _reference(spec: Spec) -> Outcome:

@@ -7,8 +7,9 @@ from bisimgym.baselines.core.metric_learning import MetricDQN
 from bisimgym.baselines.pretrained import pretrained_encoder
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running.run_folder import RunFolder
-from bisimgym.benchmarks.suites import load_suite, nav2d
+from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.benchmarks.suites.nav2d import suite as nav2d
 
 SUITE = load_suite("nav2d")
 

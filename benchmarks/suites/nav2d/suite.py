@@ -11,24 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.base import (
-    Measure,
-    Method,
     Monitor,
     Outcome,
-    Preset,
     Spec,
     Suite,
-    Task,
     check_columns,
     check_least,
 )
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
+from bisimgym.benchmarks.suites.nav2d.settings import EPSILONS, MEASURES, METHODS, POINTS, PRESETS, RECENT, TASKS
 from bisimgym.benchmarks.suites.small_images import LAYOUTS, solved_layouts
 from bisimgym.benchmarks.suites.training import (
     Reached,
@@ -38,80 +36,8 @@ from bisimgym.benchmarks.suites.training import (
     train_with_evaluations,
 )
 
-#: Episodes over which the paper's success rate is taken.
-RECENT = 100
-#: Times at which the area under the curve takes the success rate.
-POINTS = 100
+#: Settings that are arguments of the environment.
 _LAYOUT = ("size", "num_obstacles", "min_goal_distance", "max_episode_steps")
-
-_EPSILONS = {"epsilon-0": 0.0, "epsilon-0.1": 0.1, "epsilon-0.5": 0.5, "epsilon-1": 1.0}
-
-TASKS = {
-    name: Task(
-        f"Nav2D, data of epsilon {epsilon:g}",
-        f"Learn to reach goals, with an encoder from data whose actions are random with probability {epsilon:g}",
-    )
-    for name, epsilon in _EPSILONS.items()
-}
-
-_PRETRAINING = {
-    "metric": "",
-    "metric_settings": {},
-    "part": "encoder",
-    "self_prediction": 0.0,
-    "pretraining_rate": 1e-4,
-    "pretraining_batch": 128,
-}
-_ONLINE = {
-    "learning_rate": 1e-4,
-    "batch_size": 16,
-    "tau": 0.005,
-    "discount": 0.99,
-    "exploration_start": 0.9,
-    "exploration_floor": 0.2,
-    "exploration_decay": 10_000,
-    "precision": "float32",
-}
-
-
-def _method(description: str, **settings: Any) -> Method:
-    return Method(description, {**_PRETRAINING, **_ONLINE, **settings})
-
-
-_RSS = {"metric": "rss", "metric_settings": {"interaction_rate": 10.0}}
-
-METHODS = {
-    "no-pretraining": _method("The same network with random weights"),
-    "psi": _method("Interaction: which action led from here to there, and where an action leads", **_RSS, part="base"),
-    "phi": _method("Recursive state similarity: states are close when their futures interact alike", **_RSS),
-    "self-prediction": _method("Predicts its next embedding, without a metric", self_prediction=1.0),
-}
-
-_SMALL = {"size": 10, "num_obstacles": 4, "min_goal_distance": 5, "max_episode_steps": 30}
-_PAPER = {"size": 20, "num_obstacles": 15, "min_goal_distance": 10, "max_episode_steps": 50}
-
-PRESETS = {
-    "smoke": Preset(
-        "Seconds: shows that everything runs, scores mean nothing",
-        {**_SMALL, "data": 500, "updates": 4, "transitions": 60, "evaluations": 2},
-    ),
-    "short": Preset(
-        "Grids of 10 x 10; 100,000 transitions, 4,000 updates of the encoder, 20,000 steps online",
-        {**_SMALL, "data": 100_000, "updates": 4_000, "transitions": 20_000, "evaluations": 10},
-    ),
-    "paper": Preset(
-        "As published: grids of 20 x 20, 1,000,000 transitions, 30 epochs, 100,000 steps online",
-        {**_PAPER, "data": 1_000_000, "updates": 234_390, "transitions": 100_000, "evaluations": 20},
-    ),
-}
-
-MEASURES = {
-    "area": Measure(
-        "area under the curve",
-        f"Mean success rate of the last {RECENT} training episodes, which explore, as in the paper",
-    ),
-    "final": Measure("success at the end", f"Success rate of the last {RECENT} training episodes"),
-}
 
 
 class DecayingExploration:
@@ -138,15 +64,47 @@ def _pretrains(settings: Mapping[str, Any]) -> bool:
     return bool(settings["metric"] or settings["self_prediction"])
 
 
-def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
-    """Return the encoder of a run, trained on its data or as far as its checkpoint has it; ``None`` if it has none."""
+def make_encoder(spec: Spec, device: str) -> Any:
+    """Return the untrained encoder of a run, as its offline learner."""
     from bisimgym.baselines.core.extractors import ImageExtractor
+    from bisimgym.baselines.offline import OfflineRepresentation
+
+    settings = spec.settings
+    env = gym.make("bisimgym/Nav2D-v0", **layout_of(settings))
+    return OfflineRepresentation(
+        env.observation_space,
+        env.action_space,
+        settings["metric"] or None,
+        metric_settings=settings["metric_settings"],
+        metric_weight=1.0,
+        self_prediction=settings["self_prediction"],
+        norm="none",
+        features_dim=None,
+        extractor_class=ImageExtractor,
+        extractor_kwargs={"architecture": "coordconv", "signed": True},
+        discount=settings["discount"],
+        learning_rate=settings["pretraining_rate"],
+        model_weight_decay=0.0,
+        encoder_tau=settings["encoder_tau"],
+        precision=settings["precision"],
+        tandem=True,
+        seed=spec.seed,
+        device=device,
+    )
+
+
+def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
+    """Return the encoder of a run, trained on its data or as far as its checkpoint has it; untrained without data."""
     from bisimgym.baselines.offline import OfflineRepresentation
     from bisimgym.wrappers.offline import collect
 
     settings = spec.settings
-    if not _pretrains(settings):
-        return None
+    file = Path(monitor.checkpoint) / "encoder.zip"
+    learner = from_checkpoint(monitor, file, lambda path: OfflineRepresentation.load(path, device))
+    learner = learner or make_encoder(spec, device)
+    total = settings["updates"] if _pretrains(settings) else 0
+    if learner.num_updates >= total:
+        return learner
     # Data are drawn again rather than kept: seconds. All methods of a seed see the same.
     data = collect(
         "bisimgym/Nav2D-v0",
@@ -154,39 +112,35 @@ def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
         settings["data"],
         num_envs=256,
         seed=1000 * spec.seed,
-        epsilon=_EPSILONS[spec.task],
+        epsilon=EPSILONS[spec.task],
         env_kwargs={**layout_of(settings), "goal_visible": False},
     )
-    file = Path(monitor.checkpoint) / "encoder.zip"
-    learner = from_checkpoint(monitor, file, lambda path: OfflineRepresentation.load(path, device))
-    if learner is None:
-        learner = OfflineRepresentation(
-            data.observation_space,
-            data.action_space,
-            settings["metric"] or None,
-            metric_settings=settings["metric_settings"],
-            metric_weight=1.0,
-            self_prediction=settings["self_prediction"],
-            norm="none",
-            features_dim=None,
-            extractor_class=ImageExtractor,
-            extractor_kwargs={"architecture": "coordconv", "signed": True},
-            discount=settings["discount"],
-            learning_rate=settings["pretraining_rate"],
-            model_weight_decay=0.0,
-            encoder_tau=0.005,
-            precision=settings["precision"],
-            tandem=True,
-            seed=spec.seed,
-            device=device,
-        )
-    total = settings["updates"]
     piece = max(total // 20, 1)
     while learner.num_updates < total:
         learner.fit(data, min(piece, total - learner.num_updates), settings["pretraining_batch"])
         save_whole(monitor, learner, file)
         monitor.progress(learner.num_updates, total + settings["transitions"])
     return learner
+
+
+def encoder_scores(learner: Any, spec: Spec, pictures: Path) -> dict[str, float]:
+    """Return the measures of a trained encoder, before online learning changes it, and draw its pictures."""
+    from bisimgym.baselines.core.latents import embeddings_of
+    from bisimgym.baselines.pretrained import pretrained_encoder
+    from bisimgym.benchmarks.suites.figures import write_figures
+    from bisimgym.benchmarks.suites.nav2d import probes
+    from bisimgym.benchmarks.suites.nav2d.pictures import figures_of
+
+    encoder = pretrained_encoder(learner, spec.settings["part"])
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        return embeddings_of(learner.encoders, encoder, images)
+
+    rules = probes.rules_of(spec.settings)
+    changes = probes.corridor_probes(embed, rules)
+    pictures.mkdir(exist_ok=True)
+    list(write_figures(figures_of(embed, rules, changes), pictures))
+    return {**probes.held_out_fidelity(embed, rules), **probes.corridor_scores(changes)}
 
 
 def make_learner(spec: Spec, device: str) -> Any:
@@ -241,7 +195,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     def start() -> Any:
         trained = pretrain(spec, monitor, device)
         model = make_learner(spec, device)
-        if trained is not None:
+        if _pretrains(settings):
             load_encoder(model, trained, settings["part"])
         return model
 
@@ -270,6 +224,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         outcome = _scored(solved_layouts(model, layout_of(settings)))
         return Outcome(outcome.score, success_rates(model.episodes, model.num_timesteps), outcome.outcomes)
 
+    def complete(_: Sequence[float]) -> Outcome:
+        outcome = evaluate_now()
+        of_encoder = encoder_scores(pretrain(spec, monitor, device), spec, monitor.pictures)
+        return Outcome(outcome.score, {**outcome.scores, **of_encoder}, outcome.outcomes)
+
     class Shifted:
         """The run's monitor, whose progress counts the encoder's updates too."""
 
@@ -287,6 +246,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         every=max(total // settings["evaluations"], 1),
         train=train_between,
         evaluate=evaluate_now,
+        complete=complete,
         save=lambda: save_checkpoint(model, agent, compress=True),
         columns=lambda: {"updates": model._n_updates},
     )
@@ -334,11 +294,24 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     return {"score": float(np.mean(outcomes["solved"]))}
 
 
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return the settings of the metric that encoders are trained with, beside those that are stored."""
+    from bisimgym.baselines.offline import OfflineRepresentation
+
+    if not settings["metric"]:
+        return {}
+    hints = get_type_hints(OfflineRepresentation.__init__)
+    found = further_settings(OfflineRepresentation, hints, settings["metric"])
+    return {key: setting for key, setting in found.items() if key.startswith("metric_settings.")}
+
+
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     check_least(spec.settings, data=1, updates=1, transitions=1, evaluations=1, batch_size=1, pretraining_batch=2)
     if spec.settings["part"] not in ("encoder", "base"):
         raise ValueError(f"part must be 'encoder' or 'base', got {spec.settings['part']!r}")
+    if spec.variant:  # the suite's own settings are sound, and making networks takes time
+        make_encoder(spec, "cpu")
 
 
 SUITE = Suite(
@@ -361,6 +334,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    further_settings=more_settings,
     bounds=(0.0, 1.0),
     columns={"solved": bool},
 )
