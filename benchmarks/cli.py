@@ -45,7 +45,7 @@ def _options(
 
 
 Listing = StrEnum("Listing", ["envs", "suites", "methods", "metrics"])
-Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin"])
+Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining"])
 Executor = StrEnum("Executor", ["process", "ray"])
 
 

@@ -7,7 +7,16 @@ import pytest
 import torch as th
 from rich.console import Console
 
-from bisimgym.benchmarks.speed import agents, distracting, envs, harness, langevin, metric_reference, metrics
+from bisimgym.benchmarks.speed import (
+    agents,
+    distracting,
+    envs,
+    harness,
+    langevin,
+    metric_reference,
+    metrics,
+    pretraining,
+)
 from bisimgym.benchmarks.speed.harness import Part
 
 
@@ -89,6 +98,14 @@ def test_langevin():
         assert row["ratio"] == row["ms"] / row["plain_ms"]
     line = tables["Milliseconds per update, batches of 4, one thread"]
     assert list(line) == ["dynamics", "3 frames", "6 frames", "6 to 3, over 2"]
+    assert all(line.values())
+
+
+def test_pretraining():
+    figures, tables = measured("pretraining", pretraining.parts(0, ["smoke"]))
+    (row,) = figures["updates"]
+    assert row["ratio"] == row["ms"]["float32 layers"] / min(row["ms"]["float32 grids"], row["ms"]["bfloat16 grids"])
+    (line,) = tables.values()
     assert all(line.values())
 
 
