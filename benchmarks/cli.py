@@ -203,7 +203,7 @@ def evaluate(
     from bisimgym.benchmarks.agents import resolve_agent, time_limit
     from bisimgym.benchmarks.report import summary
     from bisimgym.benchmarks.running import runner
-    from bisimgym.benchmarks.running.bars import budget_bar
+    from bisimgym.benchmarks.running.bars import single_bar
     from bisimgym.benchmarks.running.run_folder import make_folder
 
     chosen = load_suite(suite)
@@ -223,11 +223,11 @@ def evaluate(
         runner.check_free(chosen, one, shown, seed, budget, out)
     for one in tasks:
         command = runner.machine.command_text(sys.argv[1:])
-        bar = budget_bar(f"{suite} {one} {shown}", budget) if budget else contextlib.nullcontext()
-        with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()), bar as on_step:
+        bar = single_bar(f"{suite} {one} {shown} learns")
+        with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()), bar as show:
             resolved, described = resolve_agent(agent), f"Agent {agent}"
             scored = runner.evaluate_agent(
-                resolved, chosen, one, shown, out, seed, budget, described, command, on_step=on_step
+                resolved, chosen, one, shown, out, seed, budget, described, command, on_progress=show
             )
         further = ", ".join(
             f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()

@@ -5,21 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bisimgym.benchmarks.agents import agent_code, resolve_agent
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running.bars import single_bar
 from bisimgym.wrappers.offline import OfflineData, collect
 from bisimgym.wrappers.offline.policies import NAMES
-
-_SECONDS_BETWEEN_LINES = 30
 
 
 def collect_with_bar(
@@ -42,7 +37,7 @@ def collect_with_bar(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _arguments(env_kwargs)
     agent, name = _policy(policy)
-    with _Bar(f"{env_id} {policy}", steps) as bar:
+    with single_bar(f"{env_id} {policy}") as show:
         try:
             return collect(
                 env_id,
@@ -55,7 +50,7 @@ def collect_with_bar(
                 dataset=dataset,
                 form=form,
                 policy_name=name,
-                progress=bar.show,
+                progress=show,
             )
         except (ValueError, ImportError, gym.error.Error) as error:
             raise UserError(str(error)) from error
@@ -107,31 +102,3 @@ class _Guarded:
     def predict(self, *arguments: Any, **keywords: Any) -> Any:
         with agent_code(f"agent {self._name!r} failed"):
             return self._agent.predict(*arguments, **keywords)
-
-
-class _Bar(Progress):
-    """One bar; where output is no terminal, a line every half a minute."""
-
-    def __init__(self, title: str, total: int):
-        console = Console(stderr=True)
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._title, self._began = title, time.monotonic()
-        self._task, self._last, self._first = self.add_task(title, total=total), self._began, -1
-
-    def show(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first < 0:
-            self._first = done  # what an earlier attempt had done is no measure of speed
-        if self.disable and now - self._last > _SECONDS_BETWEEN_LINES:
-            left = (total - done) * (now - self._began) / max(done - self._first, 1)
-            print(f"{self._title}: {done:,}/{total:,}, {left:.0f} s left", file=sys.stderr, flush=True)
-            self._last = now
-        self.update(self._task, completed=done)

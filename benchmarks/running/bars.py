@@ -47,10 +47,10 @@ def run_with_bars(
 
 
 @contextlib.contextmanager
-def budget_bar(name: str, budget: int) -> Iterator[Callable[[int], None]]:
-    """Show how an outside agent goes through its budget: give the steps so far to the function that this yields."""
-    with _Bars([f"{name} learns"], "") as bars:
-        yield lambda done: bars.on_progress(0, min(done, budget), budget)
+def single_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how one piece of work goes: give what is done, and of how much, to the function that this yields."""
+    with _Bars([title], "") as bars:
+        yield lambda done, total: bars.on_progress(0, min(done, total), total)
 
 
 #: Seconds between two lines about the same work, where bars have no place.

@@ -115,7 +115,7 @@ def evaluate_agent(
     budget: int = 0,
     description: str = "",
     command: str = "",
-    on_step: Callable[[int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Score an outside agent on one task, and store the result if ``out`` is given.
 
@@ -127,7 +127,7 @@ def evaluate_agent(
             has ``save(path)`` is kept as ``checkpoint/agent`` in the run's folder.
         description: shown on the agent's page.
         command: that the result was made with, stored with it.
-        on_step: called with the environment steps that the agent has learned from so far.
+        on_progress: called with the environment steps that the agent has learned from so far, and its budget.
 
     Raises:
         UserError: for unknown tasks, bad names, agents that break the protocol, and results that are already there.
@@ -149,7 +149,7 @@ def evaluate_agent(
     with agent_code(f"the agent failed on {suite.name}/{task}"):
         if budget:
             envs = suite.training_envs(task, seed)
-            agent.learn(_CountedSteps(envs, on_step) if on_step else envs, budget, seed)
+            agent.learn(_CountedSteps(envs, budget, on_progress) if on_progress else envs, budget, seed)
         outcome = suite.evaluate(agent, task, seed)
     if folder is not None:
         with folder.lock():
@@ -164,14 +164,14 @@ def evaluate_agent(
 class _CountedSteps(gym.vector.VectorWrapper):
     """Tells how many steps of environments were taken, all of them together."""
 
-    def __init__(self, envs: gym.vector.VectorEnv, on_step: Callable[[int], None]):
+    def __init__(self, envs: gym.vector.VectorEnv, budget: int, on_progress: Callable[[int, int], None]):
         super().__init__(envs)
-        self._on_step = on_step
+        self._budget, self._on_progress = budget, on_progress
         self._steps = 0
 
     def step(self, actions: Any) -> Any:
         self._steps += self.num_envs
-        self._on_step(self._steps)
+        self._on_progress(self._steps, self._budget)
         return super().step(actions)
 
 

@@ -21,9 +21,9 @@ def test_timing(done, seconds, skipped, expected):
 def test_a_log_file_gets_time_and_time_left(capsys, monkeypatch):
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(bars.time, "monotonic", lambda: next(clock))
-    with bars.budget_bar("pse", 100) as on_step:
+    with bars.single_bar("pse learns") as show:
         for done in (1, 2, 3, 5, 250):
-            on_step(done)
+            show(done, 100)
     assert capsys.readouterr().err.splitlines() == [
         "pse learns: 3/100 in 0:00:20, about 0:16:10 left",
         "pse learns: 100/100 in 0:00:40",
