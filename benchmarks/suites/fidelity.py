@@ -27,10 +27,10 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.measures import processes
 from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, fidelities
-from bisimgym.benchmarks.suites import fidelity_process as processes
+from bisimgym.benchmarks.measures.processes import FIDELITY_METRICS, fidelity_envs
 from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task, check_least
-from bisimgym.benchmarks.suites.fidelity_process import FIDELITY_METRICS, fidelity_envs
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 

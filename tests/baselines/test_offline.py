@@ -23,7 +23,7 @@ from bisimgym.baselines.offline import OfflineRepresentation
 from bisimgym.baselines.robust_dbc import RobustDBC
 from bisimgym.baselines.transitions import Transitions
 from bisimgym.benchmarks.measures.metric_fidelity import fidelity
-from bisimgym.benchmarks.suites.fidelity_process import fidelity_process
+from bisimgym.benchmarks.measures.processes import fidelity_process
 from bisimgym.envs.nav2d.env import Nav2DEnv, successor_observations
 from bisimgym.wrappers.offline import collect
 

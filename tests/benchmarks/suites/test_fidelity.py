@@ -8,12 +8,12 @@ import pytest
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures.metric_fidelity import fidelity
+from bisimgym.benchmarks.measures.processes import fidelity_metrics, fidelity_process
 from bisimgym.benchmarks.running.run_folder import read_run
 from bisimgym.benchmarks.running.runner import evaluate_agent
 from bisimgym.benchmarks.suites import fidelity as suite_module
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
-from bisimgym.benchmarks.suites.fidelity_process import fidelity_metrics, fidelity_process
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 SUITE = load_suite("fidelity")

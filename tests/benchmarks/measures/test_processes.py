@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bisimgym.baselines import metrics
-from bisimgym.benchmarks.suites.fidelity_process import (
+from bisimgym.benchmarks.measures.processes import (
     FIDELITY_METRICS,
     PROCESSES,
     fidelity_envs,
