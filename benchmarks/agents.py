@@ -37,7 +37,7 @@ def resolve_agent(spec: str) -> Any:
     if spec.startswith("sb3:"):
         return _load_sb3(spec)
     if ":" in spec:
-        return _call(_import_factory(spec), spec)
+        return _call(import_factory(spec), spec)
     entries = {entry.name: entry for entry in importlib.metadata.entry_points(group="bisimgym.agents")}
     if spec not in entries:
         known = f"; installed agents: {', '.join(sorted(entries))}" if entries else "; no agents are installed"
@@ -115,7 +115,7 @@ def check_agent(agent: Any, needs_learn: bool = False) -> None:
         )
 
 
-def _import_factory(spec: str) -> Callable[[], Any]:
+def import_factory(spec: str) -> Callable[[], Any]:
     module_name, _, name = spec.partition(":")
     _find_modules_here()
     try:

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 import bisimgym
+from bisimgym.benchmarks import cli_measures
 from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.output import show_in_any_encoding
 from bisimgym.benchmarks.running import estimate
@@ -45,7 +46,6 @@ def _options(
 
 
 Listing = StrEnum("Listing", ["envs", "suites", "methods", "metrics"])
-Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining"])
 Executor = StrEnum("Executor", ["process", "ray"])
 
 
@@ -259,68 +259,8 @@ def report(
     Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
 
 
-@app.command()
-def speed(
-    what: Annotated[Topic, typer.Argument(help="What to measure.")],
-    seconds: Annotated[
-        float, typer.Option(help="Time for each comparison; 0 takes one turn of each, for trying out.")
-    ] = 1.0,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="ENV_ID", help="With envs: only this one (default: all but MuJoCo's).")
-    ] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
-    cpu_time: Annotated[
-        bool, typer.Option("--cpu-time", help="Take the processor's time, not the wall's: on a machine in use.")
-    ] = False,
-) -> None:
-    """Measure steps, updates and solutions per second, beside a peer or a bound. Takes minutes.
-
-    Environments count whole episodes: their resets are in the figures.
-    """
-    from bisimgym.baselines.core.replacing import replaceable_file
-    from bisimgym.benchmarks.running.run_folder import make_folder, write_json
-    from bisimgym.benchmarks.speed import harness
-
-    if env and what is not Topic.envs:
-        raise UserError(f"--env goes with `speed envs`: `speed {what}` has environments of its own")
-    if not seconds >= 0:
-        raise UserError(f"--seconds must not be negative, got {seconds:g}")
-    if json_ is not None:
-        json_ = replaceable_file(json_, "figures of `bisimgym speed`", harness.is_figures)
-        make_folder(json_.parent)
-    console = Console()
-    figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console, cpu_time)
-    harness.show(what, figures, console)
-    if json_ is not None:
-        write_json(json_, figures)
-
-
-@app.command()
-def landscape(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model; runs keep theirs in checkpoint/.")],
-    task: Annotated[str, typer.Option(help="Whose test signals are encoded: uniform or skewed.")] = "uniform",
-    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("landscape"),
-    seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
-) -> None:
-    """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
-    from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
-    from bisimgym.benchmarks.running.run_folder import make_folder
-    from bisimgym.benchmarks.suites.figures import write_figures
-    from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
-
-    trained = langevin_pictures.load_model(model)
-    for name in langevin_pictures.FILES:  # before they are drawn
-        replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
-    make_folder(out)
-    try:
-        figures = langevin_pictures.figures(trained, task, seed)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    console = Console(highlight=False, soft_wrap=True)
-    for path in write_figures(figures, out):
-        console.print(str(path), markup=False)
-    if trained.energy is None:
-        console.print("The drift of this model is no gradient: pictures 3 to 5 need an energy.")
+for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape):
+    app.command()(_command)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist, pdist, squareform
 from scipy.stats import rankdata
 
 #: Observations that are embedded at once, and numbers of embeddings that are compared at once.
@@ -96,11 +97,22 @@ def fidelities(
         )
     if distance is None:
         distance = getattr(embed, "distance", euclidean)
-    first, second = np.triu_indices(count, 1)
-    learned = _distances(distance, embeddings(embed, observations, count), first, second)
-    square = np.zeros((count, count))
-    square[first, second] = square[second, first] = learned
+    square = distance_matrix(distance, embeddings(embed, observations, count))
     return {name: _compared(square, values, int(neighbours)) for name, values in exact.items()}
+
+
+def distance_matrix(distance: Callable[[np.ndarray, np.ndarray], np.ndarray], embedding: np.ndarray) -> np.ndarray:
+    """Return the distances of embeddings ``float[N, D]``, ``float64[N, N]``, with 0 on the diagonal.
+
+    Raises:
+        ValueError: if ``distance`` returns another shape, or numbers that are not finite.
+    """
+    if distance is euclidean:
+        return squareform(pdist(embedding))
+    first, second = np.triu_indices(len(embedding), 1)
+    square = np.zeros((len(embedding), len(embedding)))
+    square[first, second] = square[second, first] = _distances(distance, embedding, embedding, first, second)
+    return square
 
 
 def _compared(learned: np.ndarray, exact: np.ndarray, neighbours: int) -> Fidelity:
@@ -169,18 +181,33 @@ def embeddings(embed: Any, observations: np.ndarray | Mapping[str, np.ndarray], 
     return embedding
 
 
+def distances_between(
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """Return the distances of embeddings ``float[N, D]`` and ``float[M, D]``, ``float64[N, M]``; memory is bounded.
+
+    Raises:
+        ValueError: if ``distance`` returns another shape, or numbers that are not finite.
+    """
+    if distance is euclidean:
+        return cdist(x, y)
+    first, second = np.divmod(np.arange(len(x) * len(y)), len(y))
+    return _distances(distance, x, y, first, second).reshape(len(x), len(y))
+
+
 def _distances(
     distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    embedding: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,
 ) -> np.ndarray:
-    """Return the distances of pairs, ``float64[P]``, in blocks: memory is bounded."""
+    """Return the distances of pairs of rows, ``float64[P]``, in blocks."""
     found = np.empty(len(first))
-    block = max(1, _NUMBERS // max(1, embedding.shape[1]))
+    block = max(1, _NUMBERS // max(1, x.shape[1]))
     for start in range(0, len(first), block):
         rows = slice(start, start + block)
-        values = np.asarray(distance(embedding[first[rows]], embedding[second[rows]]), dtype=np.float64)
+        values = np.asarray(distance(x[first[rows]], y[second[rows]]), dtype=np.float64)
         if values.shape != first[rows].shape:
             raise ValueError(f"distance must return float[{len(first[rows])}], one per row, got shape {values.shape}")
         found[rows] = values

@@ -1,4 +1,4 @@
-"""The small deterministic processes of the fidelity suite: all observations, all transitions, exact metrics."""
+"""Small deterministic processes of which everything is known: observations, transitions, factors, exact metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym import __version__
 from bisimgym.baselines import metrics as exact_metrics
+from bisimgym.benchmarks.measures.exact_cache import digest, solved_once
 from bisimgym.envs.array_task import concatenate, select
 from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
 from bisimgym.envs.jumping.dynamics import JumpingState
@@ -51,10 +53,16 @@ class FidelityProcess(NamedTuple):
         observations: ``uint8[N, H, W, C]``, of all states in which an agent can come to act: one for each image that
             the environment can show, so that a state with several images counts as several, at distance 0.
         distances: exact metrics by name, ``float64[N, N]``.
+        factors: what a state is made of, by name, ``float64[N]``: where the agent is, and what else can differ.
+        next_rows: ``int64[N, A]``: which observation follows each action, -1 where the episode ends.
+        rewards: ``float64[N, A]``.
     """
 
     observations: np.ndarray
     distances: Mapping[str, np.ndarray]
+    factors: Mapping[str, np.ndarray]
+    next_rows: np.ndarray
+    rewards: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,22 @@ class _Process:
         states: ``int64[N]``, states of ``mdp``.
         observations: ``uint8[N, H, W, C]``.
         next_observations: ``uint8[N, A, H, W, C]``.
+        factors: ``float64[N]`` each, see :class:`FidelityProcess`.
     """
 
     mdp: FiniteMDP
     states: np.ndarray
     observations: np.ndarray
     next_observations: np.ndarray
+    factors: Mapping[str, np.ndarray]
+
+    @functools.cached_property
+    def next_rows(self) -> np.ndarray:
+        row_of = {image.tobytes(): row for row, image in enumerate(self.observations)}
+        rows = [[row_of.get(image.tobytes(), -1) for image in images] for images in self.next_observations]
+        found = np.array(rows, dtype=np.int64)
+        found[self.mdp.terminal[self.mdp.transition[self.states]]] = -1
+        return found
 
 
 class _SameStart(gym.Wrapper):
@@ -129,7 +147,13 @@ def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, disco
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be in [0, 1), got {discount!r}")
     distances = {m: _solved(name, m, float(discount)) for m in metrics if m in fidelity_metrics(name)}
-    return FidelityProcess(process.observations, MappingProxyType(distances))
+    return FidelityProcess(
+        process.observations,
+        MappingProxyType(distances),
+        process.factors,
+        process.next_rows,
+        process.mdp.reward[process.states],
+    )
 
 
 def fidelity_metrics(name: str) -> tuple[str, ...]:
@@ -182,6 +206,14 @@ def _process(name: str) -> _Process:
 @functools.cache
 def _solved(name: str, metric: str, discount: float) -> np.ndarray:
     process = _process(name)
+    mdp = process.mdp
+    key = digest(__version__, metric, discount, process.states, mdp.transition, mdp.reward, mdp.terminal)
+    found = solved_once(key, lambda: _solve(process, metric, discount))
+    found.flags.writeable = False
+    return found
+
+
+def _solve(process: _Process, metric: str, discount: float) -> np.ndarray:
     mdp, states = process.mdp, process.states
     solver: exact_metrics.Solver = {"rows": states, "columns": states, "tolerance": 1e-8, "progress": False}
     if metric == "recursive-similarity":
@@ -196,9 +228,7 @@ def _solved(name: str, metric: str, discount: float) -> np.ndarray:
         uniform = np.full(mdp.reward.shape, 1 / mdp.num_actions)
         policy = mdp.optimal_policy(discount) if metric == "bisimulation-optimal" else uniform
         found = solve(mdp.transition, mdp.reward, policy, discount, **solver)
-    found = found.round(6)
-    found.flags.writeable = False
-    return found
+    return found.round(6)
 
 
 def _nav2d(env: Any) -> _Process:
@@ -210,7 +240,9 @@ def _nav2d(env: Any) -> _Process:
     states = states[~mdp.terminal[states]]
     shown = dataclasses.replace(select(layout, np.zeros(len(states), dtype=np.int64)), cell=free[states])
     step = functools.partial(nav2d_transition, size=env.task.size)
-    return _Process(mdp, states, env.task.observe(shown), _next_observations(env, shown, step))
+    row, column = np.divmod(shown.cell.astype(np.float64), env.task.size)
+    factors = {"row": row, "column": column}
+    return _Process(mdp, states, env.task.observe(shown), _next_observations(env, shown, step), factors)
 
 
 def _jumping(*envs: Any) -> _Process:
@@ -222,6 +254,7 @@ def _jumping(*envs: Any) -> _Process:
     parts: dict[str, FiniteMDP] = {}
     observations: list[np.ndarray] = []
     next_observations: list[np.ndarray] = []
+    factors: dict[str, list[np.ndarray]] = {"x": [], "height": [], "obstacle_position": []}
     for env in envs:
         found: dict[tuple[int, ...], JumpingState] = {}
 
@@ -234,9 +267,18 @@ def _jumping(*envs: Any) -> _Process:
         parts[name] = enumerate_deterministic(env.state, jumping_transition, key, str, env.action_space.n)
         states = concatenate(list(found.values()))
         observations.append(env.task.observe(states))
+        for field, values in factors.items():
+            values.append(np.asarray(getattr(states, field), dtype=np.float64))
         next_observations.append(_next_observations(env, states, jumping_transition))
     mdp = FiniteMDP.union(parts)
-    return _Process(mdp, np.flatnonzero(~mdp.terminal), np.concatenate(observations), np.concatenate(next_observations))
+    joined = {name: np.concatenate(values) for name, values in factors.items()}
+    return _Process(
+        mdp,
+        np.flatnonzero(~mdp.terminal),
+        np.concatenate(observations),
+        np.concatenate(next_observations),
+        {name: values for name, values in joined.items() if np.ptp(values)},
+    )
 
 
 def _next_observations(

@@ -20,7 +20,7 @@ between those that rewards never distinguish, which MICo's is not. What a loss s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -28,14 +28,12 @@ import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures import processes
-from bisimgym.benchmarks.measures.metric_fidelity import embeddings, euclidean, fidelities
+from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, OPTIMAL_VALUE, REFERENCE, score_encoder
 from bisimgym.benchmarks.measures.processes import FIDELITY_METRICS, fidelity_envs
 from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task, check_least
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
 
-#: The metric that all methods are scored against.
-REFERENCE = "bisimulation-random"
 #: The exact metric that a metric's loss says it learns.
 CLAIMS = {
     "mico": "mico-random",
@@ -46,8 +44,6 @@ CLAIMS = {
     "simsr": "mico-random",
     "recursive-similarity": "recursive-similarity",
 }
-#: Of exact metrics and losses alike.
-DISCOUNT = 0.99
 NUM_ENVS = 8
 #: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
@@ -142,6 +138,8 @@ PRESETS = {
     "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "bfloat16"}),
 }
 
+_SHARE = (0.0, 1.0)
+
 MEASURES = {
     "own_metric": Measure("own metric", "Rank correlation with the metric that the method's loss says it learns"),
     "distortion": Measure(
@@ -159,6 +157,21 @@ MEASURES = {
         "Dimensions that the embeddings fill: 1 is a line, a collapse",
         False,
         bounds=(0.0, MOST_STATES),
+    ),
+    "control": Measure(
+        "control",
+        "Value of looking one step ahead at the values of states merged by the distances: 1 is optimal, 0 as random",
+        bounds=(-1.0, 1.0),
+    ),
+    "value_linear": Measure(
+        "value, linear",
+        "Share of the variance of optimal values that a linear readout explains",
+        False,
+        False,
+        (0.0, 1.0),
+    ),
+    "value_nearest": Measure(
+        "value, nearest", "Share of it that the mean over the five nearest states explains", False, False, _SHARE
     ),
     **{
         f"rank_{metric}": Measure(f"with {metric}", f"Rank correlation with {metric}", False)
@@ -196,17 +209,17 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
 
 
 def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
-    import torch as th
-
-    from bisimgym.baselines.core.latents import effective_rank
-
-    process = processes.fidelity_process(task, discount=DISCOUNT)
-    z = embeddings(agent, process.observations, len(process.observations))
-    found = fidelities(lambda rows: rows, z, process.distances, getattr(agent, "distance", euclidean))
-    columns = {name: [getattr(values, name) for values in found.values()] for name in _COLUMNS}
-    outcomes: dict[str, list] = {"metric": list(found), "claimed": [metric == claimed for metric in found], **columns}
-    rank = float(effective_rank(th.as_tensor(np.array(z))))
-    return Outcome.of({**_scores(outcomes), "effective_rank": rank}, outcomes)
+    found = score_encoder(agent, task)
+    columns = {name: [getattr(values, name) for values in found.metrics.values()] for name in _COLUMNS}
+    claims = [metric == claimed for metric in found.metrics]
+    outcomes: dict[str, list] = {"metric": list(found.metrics), "claimed": claims, **columns}
+    further = {
+        "effective_rank": found.effective_rank,
+        "control": found.control,
+        "value_linear": found.linear[OPTIMAL_VALUE],
+        "value_nearest": found.nearest[OPTIMAL_VALUE],
+    }
+    return Outcome.of({**_scores(outcomes), **further}, outcomes)
 
 
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
@@ -258,6 +271,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     depend on the unit. A run that is cut off goes on from its last checkpoint as the unbroken run did.
     """
     from bisimgym.baselines.offline import OfflineRepresentation
+    from bisimgym.benchmarks.suites.fidelity_pictures import figures_of
+    from bisimgym.benchmarks.suites.figures import write_figures
 
     checkpoint = Path(monitor.checkpoint, "model.zip")
     model = from_checkpoint(monitor, checkpoint, lambda file: OfflineRepresentation.load(file, device)) or _make(
@@ -274,6 +289,14 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
             model.fit(data, steps, spec.settings["batch_size"])
             reached(model.num_updates)
 
+    def scored() -> Outcome:
+        return _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric", "")))
+
+    def complete(_: Sequence[float]) -> Outcome:
+        monitor.pictures.mkdir(exist_ok=True)
+        list(write_figures(figures_of(model, spec.task), monitor.pictures))
+        return scored()
+
     return train_with_evaluations(
         monitor,
         "updates",
@@ -281,7 +304,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         total=total,
         every=every,
         train=fit,
-        evaluate=lambda: _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric", ""))),
+        evaluate=scored,
+        complete=complete,
         save=lambda: save_whole(monitor, model, checkpoint),
         from_start=True,
     )

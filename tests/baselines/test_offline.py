@@ -76,7 +76,7 @@ def whole_layout():
 
 
 def test_an_encoder_learns_its_metric():
-    observations, exact = fidelity_process("nav2d-8x8", ["mico-random"], 0.9)
+    observations, exact, *_ = fidelity_process("nav2d-8x8", ["mico-random"], 0.9)
     model = isolated(Nav2DEnv(**SMALL), norm="none", discount=0.9)
     before = fidelity(model, observations, exact["mico-random"])
     model.fit(whole_layout(), 300)

@@ -14,6 +14,7 @@ from bisimgym.benchmarks.running.runner import evaluate_agent
 from bisimgym.benchmarks.suites import fidelity as suite_module
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.benchmarks.suites.fidelity_pictures import FILES
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 SUITE = load_suite("fidelity")
@@ -35,7 +36,7 @@ class Knows(Predicts):
     """Embeds a picture as its number, and looks distances up in a table."""
 
     def __init__(self, task, metric):
-        observations, exact = fidelity_process(task, [metric])
+        observations, exact, *_ = fidelity_process(task, [metric])
         self.number = {picture.tobytes(): i for i, picture in enumerate(observations)}
         self.table = exact[metric]
 
@@ -47,13 +48,15 @@ class Knows(Predicts):
 
 
 def test_every_method_trains_and_is_scored(folder_of, rows_of):
+    of_geometry = {"effective_rank", "control", "value_linear", "value_nearest"}
     for method in SUITE.methods:
         folder = folder_of(spec := spec_of(method))
         outcome = SUITE.train(spec, folder, "cpu")
+        assert {path.name for path in folder.pictures.iterdir()} == {f"{name}.png" for name in FILES}
         again = SUITE.rescore(spec.task, 1, outcome.outcomes)
         assert again == {
             "score": outcome.score,
-            **{k: v for k, v in outcome.scores.items() if k != "effective_rank"},
+            **{k: v for k, v in outcome.scores.items() if k not in of_geometry},
         }
         claimed = suite_module.CLAIMS.get(spec.settings.get("metric"))
         assert ("own_metric" in outcome.scores) == (claimed is not None)
@@ -135,7 +138,7 @@ def test_agents_without_a_distance_are_compared_by_the_euclidean(tmp_path):
         def embed(self, observation):
             return np.array([np.argwhere(picture[..., 1])[0] for picture in observation], dtype=np.float32)
 
-    observations, exact = fidelity_process("nav2d-8x8")
+    observations, exact, *_ = fidelity_process("nav2d-8x8")
     outcome = evaluate_agent(Places(), SUITE, "nav2d-8x8", "places", tmp_path)
     for row, metric in enumerate(fidelity_metrics("nav2d-8x8")):
         expected = fidelity(Places(), observations, exact[metric])

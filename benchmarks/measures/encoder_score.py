@@ -1,0 +1,298 @@
+"""One call for anything that embeds: is the geometry of a representation that of a process whose truth is exact?
+
+Any encoder will do, of any library: a function from images to numbers. What is measured, over all states of a small
+process: whether distances are those of exact metrics, what can be read off an embedding, whether its geometry supports
+control, and, of a world model, whether imagined futures are the true ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+from bisimgym.benchmarks.measures.metric_fidelity import (
+    Fidelity,
+    distance_matrix,
+    distances_between,
+    embeddings,
+    euclidean,
+    fidelities,
+)
+from bisimgym.benchmarks.measures.processes import FidelityProcess, fidelity_process
+
+#: The metric that everything is compared with: on-policy bisimulation of the random policy.
+REFERENCE = "bisimulation-random"
+#: Of exact metrics and values.
+DISCOUNT = 0.99
+OPTIMAL_VALUE = "optimal value"
+#: Of states whose factors are averaged, of folds of the linear readout, of parts that aggregation leaves.
+_NEIGHBORS, _FOLDS, _SHARE = 5, 5, 0.25
+_RIDGE = 1e-3
+#: Imagined futures that are compared with true ones.
+_FUTURES = 256
+
+Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class EncoderScore:
+    """What :func:`score_encoder` finds.
+
+    Attributes:
+        task: of the process.
+        metrics: by name of the exact metric.
+        effective_rank: dimensions that the embeddings fill; 0 for distances without embeddings.
+        linear: by factor of the state, the share of its variance that a linear readout of the embedding explains on
+            states that it was not fitted to: 1 is all, 0 none.
+        nearest: the same of the mean over the five nearest other states.
+        control: value of acting by the states' geometry: 1 is optimal, 0 as random actions; see :func:`control`.
+        imagination: of a world model, by steps ahead: exact distance of the nearest true state to the imagined one
+            from the state that comes, over the mean distance of two states: 0 is perfect, 1 chance.
+    """
+
+    task: str
+    metrics: Mapping[str, Fidelity]
+    effective_rank: float
+    linear: Mapping[str, float]
+    nearest: Mapping[str, float]
+    control: float
+    imagination: Mapping[int, float]
+
+    @property
+    def score(self) -> float:
+        """Rank correlation with the reference: the score of the fidelity suite."""
+        return self.metrics[REFERENCE].rank_correlation
+
+    def rows(self) -> dict[str, float]:
+        """Return everything that was measured by name, the score first."""
+        reference = self.metrics[REFERENCE]
+        found = {
+            "rank correlation": self.score,
+            "distortion": reference.distortion,
+            "neighbor recall": reference.neighbour_recall,
+        }
+        others = {name: values for name, values in self.metrics.items() if name != REFERENCE}
+        found |= {f"rank correlation, {name}": values.rank_correlation for name, values in others.items()}
+        found |= {"effective rank": self.effective_rank} if self.effective_rank else {}
+        found |= {"control": self.control}
+        found |= {f"{factor}, linear readout": value for factor, value in self.linear.items()}
+        found |= {f"{factor}, nearest states": value for factor, value in self.nearest.items()}
+        return found | {f"imagined, {k} ahead": value for k, value in self.imagination.items()}
+
+
+def score_encoder(
+    encode: Any,
+    task: str,
+    *,
+    distance: Distance | None = None,
+    predict: Callable[[np.ndarray, np.ndarray], Any] | None = None,
+    steps: Sequence[int] = (1, 5),
+) -> EncoderScore:
+    """Return how well an encoder's geometry is that of a process.
+
+    Args:
+        encode: maps ``uint8[B, H, W, C]`` to ``float[B, D]``, numpy or torch; or has a method ``embed`` that does.
+        task: one of :data:`~bisimgym.benchmarks.measures.processes.PROCESSES`.
+        distance: of embeddings, from two ``float[P, D]`` to ``float[P]``; ``None``: the method ``distance`` of
+            ``encode`` where it has one, else the Euclidean distance.
+        predict: the transition of a world model, from ``float[B, D]`` and actions ``int64[B]`` to ``float[B, D]``.
+        steps: how many steps ahead its futures are compared.
+
+    Raises:
+        ValueError: for an unknown task, or embeddings, distances or predictions of other shapes or not finite.
+    """
+    process = fidelity_process(task, discount=DISCOUNT)
+    distance = distance_of(encode, distance)
+    z = embeddings(encode, process.observations, len(process.observations))
+    learned, factors = distance_matrix(distance, z), factors_of(process)
+    return EncoderScore(
+        task=task,
+        metrics=fidelities(lambda rows: rows, z, process.distances, distance),
+        effective_rank=effective_rank(z),
+        linear={name: linear_readout(z, values) for name, values in factors.items()},
+        nearest={name: nearest_readout(learned, values) for name, values in factors.items()},
+        control=control(learned, process),
+        imagination={} if predict is None else imagination(z, process, distance, predict, steps),
+    )
+
+
+def distance_of(encode: Any, distance: Distance | None) -> Distance:
+    """Return the distance that embeddings are compared by: one that is given, the encoder's own, or the Euclidean."""
+    own: Distance = getattr(encode, "distance", euclidean)
+    return own if distance is None else distance
+
+
+def exact_score(task: str) -> EncoderScore:
+    """Return the score of the exact reference itself: the ceiling of what distances can reach."""
+    process = fidelity_process(task, discount=DISCOUNT)
+    exact = process.distances[REFERENCE]
+    rows = np.arange(len(exact), dtype=np.float64)[:, None]
+
+    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return exact[x[:, 0].astype(int), y[:, 0].astype(int)]
+
+    return EncoderScore(
+        task=task,
+        metrics=fidelities(lambda block: block, rows, process.distances, distance),
+        effective_rank=0.0,
+        linear={},
+        nearest={name: nearest_readout(exact, values) for name, values in factors_of(process).items()},
+        control=control(exact, process),
+        imagination={},
+    )
+
+
+def random_projections(observations: np.ndarray) -> np.ndarray:
+    """Return 50 random projections of images ``uint8[B, H, W, C]``, ``float64[B, 50]``: what to do better than."""
+    flat = observations.reshape(len(observations), -1) / 255
+    return flat @ np.random.default_rng(0).normal(size=(flat.shape[1], 50))
+
+
+def factors_of(process: FidelityProcess) -> dict[str, np.ndarray]:
+    """Return what is read off embeddings, ``float64[N]`` each: what a state is made of, and its values."""
+    uniform = np.full(process.rewards.shape, 1 / process.rewards.shape[1])
+    values = {OPTIMAL_VALUE: optimal_values(process), "value of random actions": policy_values(process, uniform)}
+    return {**process.factors, **values}
+
+
+def effective_rank(z: np.ndarray) -> float:
+    """Return how many dimensions embeddings ``float[N, D]`` fill: the exponential of their spectrum's entropy.
+
+    Source: Roy and Vetterli (2007), "The effective rank".
+    """
+    values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+    share = values / max(values.sum(), 1e-12)
+    return float(np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum()))
+
+
+def linear_readout(z: np.ndarray, factor: np.ndarray) -> float:
+    """Return the share of a factor's variance that ridge regression from ``float[N, D]`` explains out of sample.
+
+    Five folds, drawn once for all encoders; embeddings are standardized; at least 0.
+    """
+    order = np.random.default_rng(0).permutation(len(z))
+    spread = z.std(axis=0)
+    x = (z - z.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
+    predicted = np.empty(len(z))
+    for fold in np.array_split(order, _FOLDS):
+        rest = np.setdiff1d(order, fold)
+        at, mean = x[rest].mean(axis=0), factor[rest].mean()
+        centered, penalty = x[rest] - at, _RIDGE * len(rest)
+        if z.shape[1] < len(rest):
+            gram = centered.T @ centered + penalty * np.eye(z.shape[1])
+            weights = np.linalg.solve(gram, centered.T @ (factor[rest] - mean))
+        else:  # the same, by the smaller matrix
+            gram = centered @ centered.T + penalty * np.eye(len(rest))
+            weights = centered.T @ np.linalg.solve(gram, factor[rest] - mean)
+        predicted[fold] = mean + (x[fold] - at) @ weights
+    return _explained(factor, predicted)
+
+
+def nearest_readout(distances: np.ndarray, factor: np.ndarray) -> float:
+    """Return the share of a factor's variance that its mean over the five nearest other states explains; at least 0."""
+    others = distances + np.where(np.eye(len(distances), dtype=bool), np.inf, 0.0)
+    nearest = np.argsort(others, axis=1, kind="stable")[:, :_NEIGHBORS]
+    return _explained(factor, factor[nearest].mean(axis=1))
+
+
+def _explained(factor: np.ndarray, predicted: np.ndarray) -> float:
+    left = np.square(factor - predicted).sum() / np.square(factor - factor.mean()).sum()
+    return float(max(0.0, 1.0 - left))
+
+
+def control(distances: np.ndarray, process: FidelityProcess) -> float:
+    """Return what acting by the geometry of states is worth: 1 is optimal, 0 as uniformly random actions, at least -1.
+
+    States are merged by average linkage of the distances into a quarter as many groups, which are one state each (its
+    members count the same). The optimal values of these then stand for those of their members: an agent looks one step
+    ahead and takes the action after which they are best, any of equally good ones. Its value is compared, from all
+    states on average.
+    """
+    count = len(distances)
+    square = np.minimum(distances, distances.T).astype(np.float64)
+    np.fill_diagonal(square, 0.0)
+    tree = linkage(squareform(square, checks=False), "average")
+    group = fcluster(tree, max(1, round(_SHARE * count)), "maxclust") - 1
+    uniform = np.full(process.rewards.shape, 1 / process.rewards.shape[1])
+    policies = (
+        _greedy(process, optimal_values(process, group)[group]),
+        uniform,
+        _greedy(process, optimal_values(process)),
+    )
+    ours, random, top = (policy_values(process, policy).mean() for policy in policies)
+    return float(max(-1.0, (ours - random) / (top - random)))
+
+
+def optimal_values(process: FidelityProcess, group: np.ndarray | None = None) -> np.ndarray:
+    """Return the optimal values of the groups ``int64[N]`` of states, ``float64[G]``; None: of the states."""
+    group = np.arange(len(process.next_rows)) if group is None else group
+    groups = int(group.max()) + 1
+    members = np.bincount(group, minlength=groups)[:, None]
+    after = np.where(process.next_rows < 0, groups, group[process.next_rows])
+    rewards = np.stack([np.bincount(group, column, groups) for column in process.rewards.T], axis=1) / members
+    values, moved = np.zeros(groups + 1), np.inf
+    while moved > 1e-9 * max(1.0, np.abs(values).max()):
+        ahead = np.stack([np.bincount(group, values[column], groups) for column in after.T], axis=1) / members
+        new = (rewards + DISCOUNT * ahead).max(axis=1)
+        moved = np.abs(new - values[:-1]).max()
+        values[:-1] = new
+    return values[:-1]
+
+
+def _greedy(process: FidelityProcess, values: np.ndarray) -> np.ndarray:
+    """Return the policy ``float64[N, A]`` that takes any action of the best reward and next value, alike."""
+    returns = process.rewards + DISCOUNT * np.append(values, 0.0)[process.next_rows]
+    best = returns >= returns.max(axis=1, keepdims=True) - 1e-6 * max(1.0, np.abs(values).max())
+    return best / best.sum(axis=1, keepdims=True)
+
+
+def policy_values(process: FidelityProcess, policy: np.ndarray) -> np.ndarray:
+    """Return the discounted values of a policy ``float[N, A]`` in a process, ``float64[N]``."""
+    matrix = np.eye(len(policy))
+    for action, after in enumerate(process.next_rows.T):
+        rows = np.flatnonzero(after >= 0)
+        np.subtract.at(matrix, (rows, after[rows]), DISCOUNT * policy[rows, action])
+    return np.linalg.solve(matrix, (policy * process.rewards).sum(axis=1))
+
+
+def imagination(
+    z: np.ndarray,
+    process: FidelityProcess,
+    distance: Distance,
+    predict: Callable[[np.ndarray, np.ndarray], Any],
+    steps: Sequence[int],
+) -> dict[int, float]:
+    """Return how far imagined futures are from the true ones, by steps ahead.
+
+    Of 256 futures under random actions, those that the process ends before count no further. An imagined embedding
+    stands for the nearest true state; the error is the exact distance of that from the state that comes, over the mean
+    of all pairs.
+
+    Raises:
+        ValueError: for steps below 1, or predictions of another shape or not finite.
+    """
+    if not steps or min(steps) < 1:
+        raise ValueError(f"steps must be numbers of at least 1, got {list(steps)}")
+    exact = process.distances[REFERENCE]
+    chance = exact[np.triu_indices(len(exact), 1)].mean()
+    rng = np.random.default_rng(0)
+    state = rng.integers(len(z), size=_FUTURES)
+    imagined, found = z[state], {}
+    for step in range(1, max(steps) + 1):
+        actions = rng.integers(process.next_rows.shape[1], size=len(state))
+        output = predict(imagined, actions)
+        output = output.detach().cpu().double().numpy() if hasattr(output, "detach") else np.asarray(output)
+        if output.shape != imagined.shape or not np.isfinite(output).all():
+            raise ValueError(f"predict must return finite numbers of shape {imagined.shape}, got {output.shape}")
+        state = process.next_rows[state, actions]
+        goes_on = state >= 0
+        state, imagined = state[goes_on], output[goes_on]
+        if step in steps and len(state):
+            apart = distances_between(distance, imagined, z)
+            found[step] = float(exact[apart.argmin(axis=1), state].mean() / chance)
+    return found

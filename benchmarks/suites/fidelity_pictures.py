@@ -1,0 +1,85 @@
+"""Pictures of an encoder's distances beside exact ones: all pairs, nearest neighbors as images, and one state's map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, REFERENCE, Distance, distance_of
+from bisimgym.benchmarks.measures.metric_fidelity import distance_matrix, embeddings
+from bisimgym.benchmarks.measures.processes import FidelityProcess, fidelity_process
+from bisimgym.benchmarks.suites.figures import new_figure
+
+FILES = ("1_pairs", "2_neighbors", "3_map")
+_QUERIES, _NEIGHBORS = 3, 5
+
+
+def figures_of(encode: Any, task: str, distance: Distance | None = None) -> dict[str, Figure]:
+    """Return the pictures of an encoder by the names of their files.
+
+    Args and errors: those of :func:`~bisimgym.benchmarks.measures.encoder_score.score_encoder`.
+    """
+    process = fidelity_process(task, [REFERENCE], DISCOUNT)
+    z = embeddings(encode, process.observations, len(process.observations))
+    learned = distance_matrix(distance_of(encode, distance), z)
+    exact = process.distances[REFERENCE]
+    drawn = (_pairs(learned, exact), _neighbors(learned, exact, process), _map(learned, exact, process))
+    return dict(zip(FILES, drawn, strict=True))
+
+
+def _pairs(learned: np.ndarray, exact: np.ndarray) -> Figure:
+    figure = new_figure("Learned against exact distances, all pairs of states")
+    ax = figure.subplots()
+    pairs = np.triu_indices(len(exact), 1)
+    cells = ax.hexbin(exact[pairs], learned[pairs], gridsize=45, bins="log", mincnt=1, cmap="viridis", linewidths=0)
+    figure.colorbar(cells, ax=ax, label="pairs of states")
+    ax.set(xlabel="exact: on-policy bisimulation of random actions", ylabel="learned", ylim=(0, None))
+    return figure
+
+
+def _neighbors(learned: np.ndarray, exact: np.ndarray, process: FidelityProcess) -> Figure:
+    figure = new_figure("States and their nearest: learned above, exact below", (9.0, 1.75 * 2 * _QUERIES))
+    axes = figure.subplots(2 * _QUERIES, 1 + _NEIGHBORS)
+    queries = np.linspace(0, len(exact) - 1, _QUERIES + 2).round().astype(int)[1:-1]
+    for i, query in enumerate(queries):
+        for j, (name, distances) in enumerate((("learned", learned), ("exact", exact))):
+            row = axes[2 * i + j]
+            others = distances[query] + np.where(np.arange(len(exact)) == query, np.inf, 0.0)
+            nearest = np.argsort(others, kind="stable")[:_NEIGHBORS]
+            for ax, state in zip(row, [query, *nearest], strict=True):
+                ax.imshow(_colors(process.observations[state]), interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                if state != query:
+                    ax.set_xlabel(f"exact {exact[query, state]:.3g}", fontsize=7)
+            row[0].set_ylabel(name, fontsize=9)
+    return figure
+
+
+def _map(learned: np.ndarray, exact: np.ndarray, process: FidelityProcess) -> Figure:
+    names = list(process.factors)
+    across, down = (("column", "row") if "column" in names else (names[0], names[1]))[:2]
+    x, y = process.factors[across], process.factors[down]
+    state = len(exact) // 2
+    figure = new_figure("Distance of every state from one of them", (9.6, 4.2))
+    for ax, (name, distances) in zip(figure.subplots(1, 2), (("learned", learned), ("exact", exact)), strict=True):
+        points = ax.scatter(x, y, c=distances[state], cmap="viridis", marker="s", s=_area(x))
+        ax.plot(x[state], y[state], "o", markersize=7, markerfacecolor="none", markeredgecolor="#b3303a")
+        figure.colorbar(points, ax=ax)
+        ax.set(title=name, xlabel=across, ylabel=down)
+        if down == "row":
+            ax.set_aspect("equal")
+            ax.invert_yaxis()
+    return figure
+
+
+def _area(x: np.ndarray) -> float:
+    """Return the area of markers, in square points, with which as many columns of cells touch."""
+    return (200 / (np.ptp(x) + 1)) ** 2
+
+
+def _colors(image: np.ndarray) -> np.ndarray:
+    """Return an image of one to three channels as ``uint8[H, W, 3]``."""
+    missing = 3 - image.shape[2]
+    return np.concatenate([image, np.zeros((*image.shape[:2], missing), np.uint8)], axis=2) if missing > 0 else image
