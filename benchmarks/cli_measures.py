@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.errors import UserError, unknown
 
 Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining"])
 
@@ -65,11 +65,14 @@ def fidelity(
     from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.agents import agent_code, import_factory
     from bisimgym.benchmarks.measures.encoder_score import exact_score, random_projections, score_encoder
+    from bisimgym.benchmarks.measures.processes import PROCESSES
     from bisimgym.benchmarks.report.tables import FigureTable
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.fidelity_pictures import FILES, figures_of
     from bisimgym.benchmarks.suites.figures import write_figures
 
+    if task not in PROCESSES:
+        raise unknown("task", task, PROCESSES)
     if out is not None:
         for name in FILES:  # before anything is computed
             replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
