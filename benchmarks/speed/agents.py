@@ -224,7 +224,7 @@ def suite(
     ``None`` is an episode, whose end and reset count with it.
     """
     make_env = functools.partial(noisy_states.make_env, SUITE_TASK, 1)
-    with closing(DummyVecEnv([make_env] * noisy_states.NUM_ENVS)) as env:
+    with closing(DummyVecEnv([make_env] * noisy_states.PROTOCOL.num_envs)) as env:
         count = vector_steps or noisy_states.steps_per_episode(SUITE_TASK)
         steps = count * env.num_envs
         actions = [np.stack([env.action_space.sample() for _ in range(env.num_envs)]) for _ in range(count)]
@@ -241,7 +241,7 @@ def suite(
             times = turns(list(runs.values()), seconds)
     rate = {name: steps * len(row) / sum(row) for name, row in zip(runs, times, strict=True)}
     for name, steps_per_second in rate.items():
-        updates = None if name == "physics alone" else 2 * steps_per_second / noisy_states.NUM_ENVS
+        updates = None if name == "physics alone" else 2 * steps_per_second / noisy_states.PROTOCOL.num_envs
         yield {
             "method": name,
             "threads": threads,
@@ -304,7 +304,7 @@ def tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:
         marker="memory of replays",
     )
     yield table(
-        f"{SUITE_TASK}, {noisy_states.NUM_ENVS} environments, threads: {suite[0]['threads']}",
+        f"{SUITE_TASK}, {noisy_states.PROTOCOL.num_envs} environments, threads: {suite[0]['threads']}",
         "method | steps/s | updates/s | of sac",
         "{method} | {steps_per_second:,.0f} | {updates_per_second:.0f} | {times_sac:.2f}",
         suite,

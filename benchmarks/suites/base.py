@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -185,6 +187,18 @@ class Suite:
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
     further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
+
+    def under(self, protocol: Any) -> Suite:
+        """Return this suite with other sizes than those of its module's ``Protocol``, for a quicker look.
+
+        Scores are not comparable with the suite's. Functions that depend on sizes have an argument ``protocol``.
+        """
+        bound: dict[str, Any] = {
+            of.name: functools.partial(function, protocol=protocol)
+            for of in fields(self)
+            if callable(function := getattr(self, of.name)) and "protocol" in inspect.signature(function).parameters
+        }
+        return replace(self, **bound)
 
 
 @dataclass(frozen=True)

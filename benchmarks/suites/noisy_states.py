@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -31,16 +32,32 @@ from bisimgym.benchmarks.suites.base import (
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 
-NUM_ENVS = 10
 EPISODE_STEPS = 1000  # control steps
-EVALUATION_EPISODES = 10
 NOISE_DIMENSIONS = 32
 #: What all methods have in place of the learners' defaults; ``--set`` changes it.
 _FIXED = {"buffer_size": 1_000_000, "train_freq": 1, "gradient_steps": 2}
 #: Out of distribution, the noise has this mean instead of 0.
 SHIFTED_MEAN = 1.0
-#: Observations that the denoising factor is measured at.
-ANCHORS = 250
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Sizes that all runs share.
+
+    Attributes:
+        num_envs: environments that an agent learns from.
+        evaluation_episodes: in distribution, and as many under shifted noise.
+        anchors: observations that the denoising factor is measured at.
+        episode_steps: control steps of an episode, at most dm_control's 1000.
+    """
+
+    num_envs: int = 10
+    evaluation_episodes: int = 10
+    anchors: int = 250
+    episode_steps: int = EPISODE_STEPS
+
+
+PROTOCOL = Protocol()
 
 _DOMAINS = {
     "cartpole-swingup": ("cartpole", "swingup", "Swing a pole up and balance it"),
@@ -137,45 +154,58 @@ MEASURES = {
 }
 
 
-def env_arguments(task: str, seed: int) -> dict[str, Any]:
+def env_arguments(task: str, seed: int, protocol: Protocol = PROTOCOL) -> dict[str, Any]:
     """Return the keyword arguments of ``bisimgym/DistractingControl-v0`` for a task of the suite."""
     name, _, noise = task.rpartition("-")
     domain, dmc_task, _ = _DOMAINS[name]
-    return {"domain": domain, "task": dmc_task, "observation": "state", "projection_seed": seed, **_NOISES[noise][1]}
+    shorter = protocol.episode_steps < EPISODE_STEPS
+    limit = {"max_episode_steps": steps_per_episode(task, protocol)} if shorter else {}
+    return {
+        "domain": domain,
+        "task": dmc_task,
+        "observation": "state",
+        "projection_seed": seed,
+        **_NOISES[noise][1],
+        **limit,
+    }
 
 
-def make_env(task: str, seed: int, **arguments: Any) -> gym.Env:
+def make_env(task: str, seed: int, protocol: Protocol = PROTOCOL, **arguments: Any) -> gym.Env:
     """Return one environment of a task. Environments of one seed share the random projection."""
-    return gym.make("bisimgym/DistractingControl-v0", **env_arguments(task, seed), **arguments)
+    return gym.make("bisimgym/DistractingControl-v0", **env_arguments(task, seed, protocol), **arguments)
 
 
-def training_envs(task: str, seed: int) -> Any:
+def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
     """Return the ten environments that agents learn from."""
-    return gym.make_vec("bisimgym/DistractingControl-v0", num_envs=NUM_ENVS, **env_arguments(task, seed))
+    arguments = env_arguments(task, seed, protocol)
+    return gym.make_vec("bisimgym/DistractingControl-v0", num_envs=protocol.num_envs, **arguments)
 
 
 @functools.cache
-def steps_per_episode(task: str) -> int:
+def steps_per_episode(task: str, protocol: Protocol = PROTOCOL) -> int:
     """Return how many actions an episode takes."""
     from bisimgym.envs.distracting_control.env import default_action_repeat
 
     domain, dmc_task, _ = _DOMAINS[task.rpartition("-")[0]]
-    return -(-EPISODE_STEPS // default_action_repeat(domain, dmc_task))
+    return -(-protocol.episode_steps // default_action_repeat(domain, dmc_task))
 
 
-def episode_returns(agent: Any, task: str, seed: int, start: int, **arguments: Any) -> np.ndarray:
+def episode_returns(
+    agent: Any, task: str, seed: int, start: int, protocol: Protocol = PROTOCOL, **arguments: Any
+) -> np.ndarray:
     """Return ``float64[10]``: what the deterministic agent earns in ten episodes, whose seeds count from ``start``.
 
     The agent acts in ten environments at once; further arguments are theirs, to change the noise.
     """
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-    make = functools.partial(make_env, task, seed, **arguments)
-    envs = SyncVectorEnv([make] * EVALUATION_EPISODES, autoreset_mode=AutoresetMode.DISABLED)
-    observation, _ = envs.reset(seed=[start + i for i in range(EVALUATION_EPISODES)])
-    total, state = np.zeros(EVALUATION_EPISODES), None
-    episode_start = np.ones(EVALUATION_EPISODES, dtype=bool)
-    for _ in range(steps_per_episode(task)):
+    episodes = protocol.evaluation_episodes
+    make = functools.partial(make_env, task, seed, protocol, **arguments)
+    envs = SyncVectorEnv([make] * episodes, autoreset_mode=AutoresetMode.DISABLED)
+    observation, _ = envs.reset(seed=[start + i for i in range(episodes)])
+    total, state = np.zeros(episodes), None
+    episode_start = np.ones(episodes, dtype=bool)
+    for _ in range(steps_per_episode(task, protocol)):
         action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
         action = np.asarray(action, dtype=np.float32)
         if action.shape != envs.action_space.shape:
@@ -191,12 +221,12 @@ def episode_returns(agent: Any, task: str, seed: int, start: int, **arguments: A
     return total
 
 
-def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) -> Outcome:
     """Score an agent: ten episodes in distribution, and ten under shifted noise where there is noise."""
     first = 1_000_000 + 1000 * seed
-    outcomes = {"return": episode_returns(agent, task, seed, first).tolist()}
+    outcomes = {"return": episode_returns(agent, task, seed, first, protocol).tolist()}
     if not task.endswith("-clean"):
-        shifted = episode_returns(agent, task, seed, first, noise_mean=SHIFTED_MEAN)
+        shifted = episode_returns(agent, task, seed, first, protocol, noise_mean=SHIFTED_MEAN)
         outcomes["shifted_return"] = shifted.tolist()
     return Outcome.of(_scores(outcomes), outcomes)
 
@@ -208,25 +238,26 @@ def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
     return scores
 
 
-def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protocol = PROTOCOL) -> dict[str, float]:
     """Return the scores that follow from stored outcomes.
 
     Raises:
         ValueError: if the outcomes are not those of this task.
     """
     columns = {"return"} if task.endswith("-clean") else {"return", "shifted_return"}
-    check_columns(task, outcomes, columns, EVALUATION_EPISODES)
+    check_columns(task, outcomes, columns, protocol.evaluation_episodes)
     return _scores(outcomes)
 
 
-def make_learner(spec: Spec, device: str, env: Any) -> Any:
+def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCOL) -> Any:
     """Return the untrained agent of a run, in ten environments of the task, as SB3 takes them."""
     from bisimgym.baselines.learners import SAC_LEARNERS
 
     settings = {**_FIXED, **spec.settings}
     episodes = settings.pop("episodes")
     del settings["evaluate_every"]
-    settings["buffer_size"] = min(settings["buffer_size"], episodes * NUM_ENVS * steps_per_episode(spec.task))
+    transitions = episodes * protocol.num_envs * steps_per_episode(spec.task, protocol)
+    settings["buffer_size"] = min(settings["buffer_size"], transitions)
     return SAC_LEARNERS[settings.pop("learner")]("MlpPolicy", env, seed=spec.seed, device=device, **settings)
 
 
@@ -238,7 +269,7 @@ def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
     return further_settings(SAC_LEARNERS[settings["learner"]], get_type_hints(SACSettings), fixed=_FIXED)
 
 
-def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train one agent, from its checkpoint if there is one, and score it.
 
     Training goes in rounds of one episode in each environment, which all end together. Each round has a seed of its
@@ -250,8 +281,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from bisimgym.baselines.learners import SAC_LEARNERS
     from bisimgym.benchmarks.measures.denoising import denoising_factor
 
-    env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed)] * NUM_ENVS)
-    per_round = NUM_ENVS * steps_per_episode(spec.task)
+    env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed, protocol)] * protocol.num_envs)
+    per_round = protocol.num_envs * steps_per_episode(spec.task, protocol)
     total = spec.settings["episodes"] * per_round
     checkpoint = Path(monitor.checkpoint)
     recover_checkpoint(checkpoint)
@@ -260,23 +291,23 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         monitor,
         checkpoint,
         lambda folder: load_checkpoint(algorithm, folder, device, env=env),
-        lambda: make_learner(spec, device, env),
+        lambda: make_learner(spec, device, env, protocol),
     )
 
     def rounds(reached: Reached) -> None:
         while model.num_timesteps < total:
-            env.seed(10_000_000 * (spec.seed + 1) + NUM_ENVS * (model.num_timesteps // per_round))
+            env.seed(10_000_000 * (spec.seed + 1) + protocol.num_envs * (model.num_timesteps // per_round))
             model._last_obs = None  # start a new episode everywhere
             model.learn(per_round, reset_num_timesteps=False, log_interval=None)
             reached(model.num_timesteps)
 
     def complete(_: Sequence[float]) -> Outcome:
-        outcome = evaluate(model, spec.task, spec.seed)
+        outcome = evaluate(model, spec.task, spec.seed, protocol)
         if spec.task.endswith("-clean"):
             return outcome
-        single = make_env(spec.task, spec.seed)
+        single = make_env(spec.task, spec.seed, protocol)
         factor = denoising_factor(
-            model.embed, single, policy=model, episodes=2, max_anchors=ANCHORS, seed=2_000_000 + spec.seed
+            model.embed, single, policy=model, episodes=2, max_anchors=protocol.anchors, seed=2_000_000 + spec.seed
         )
         single.close()
         return Outcome(outcome.score, {**outcome.scores, "denoising": float(factor.value)}, outcome.outcomes)
@@ -288,7 +319,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         total=total,
         every=spec.settings["evaluate_every"] * per_round,
         train=rounds,
-        evaluate=lambda: evaluate(model, spec.task, spec.seed),
+        evaluate=lambda: evaluate(model, spec.task, spec.seed, protocol),
         complete=complete,
         save=lambda: save_checkpoint(model, checkpoint, with_env=False),
         columns=lambda: {"updates": model._n_updates},

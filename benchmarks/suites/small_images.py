@@ -9,6 +9,7 @@ the loss that is added.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -35,9 +36,16 @@ from bisimgym.benchmarks.suites.further_settings import Further, further_setting
 from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
-NUM_ENVS = 8
-#: Held-out layouts of Nav2D that agents are scored on.
-LAYOUTS = 200
+
+@dataclass(frozen=True)
+class Protocol:
+    """Sizes that all runs share: environments that an agent learns from, held-out layouts of Nav2D that it plays."""
+
+    num_envs: int = 8
+    layouts: int = 200
+
+
+PROTOCOL = Protocol()
 
 _LAYOUTS: dict[str, dict[str, Any]] = {
     "nav2d-8x8": {"size": 8, "num_obstacles": 5, "obstacle_size": 1, "min_goal_distance": 4, "max_episode_steps": 30},
@@ -170,37 +178,33 @@ MEASURES = {
 }
 
 
-def make_envs(task: str, num_envs: int) -> Any:
-    """Return native environments of a task; those of the jumping task draw from its training tasks, and skip the air.
+def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
+    """Return the eight environments that agents learn from.
 
-    In the air actions do nothing, and values would have to come back through all of its 32 steps.
+    Those of the jumping task draw from its training tasks, and skip the air: actions do nothing there, and values would
+    have to come back through all of its 32 steps.
     """
     if task in _GRIDS:
-        return gym.make_vec(
-            "bisimgym/JumpingTask-v0", num_envs=num_envs, grid=_GRIDS[task], split="train", skip_air=True
-        )
-    return gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=num_envs, **_LAYOUTS[task])
+        grid: dict[str, Any] = {"grid": _GRIDS[task], "split": "train", "skip_air": True}
+        return gym.make_vec("bisimgym/JumpingTask-v0", num_envs=protocol.num_envs, **grid)
+    return gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=protocol.num_envs, **_LAYOUTS[task])
 
 
-def training_envs(task: str, seed: int) -> Any:
-    """Return the eight environments that agents learn from."""
-    return make_envs(task, NUM_ENVS)
-
-
-def solved_layouts(agent: Any, layout: Mapping[str, Any]) -> np.ndarray:
-    """Return in which of 200 layouts, always the same, an agent reaches the goal in time, ``bool[200]``.
+def solved_layouts(agent: Any, layout: Mapping[str, Any], count: int = PROTOCOL.layouts) -> np.ndarray:
+    """Return in which of the first layouts, always the same, an agent reaches the goal in time, ``bool[count]``.
 
     Args:
         agent: follows the agent protocol; sees what ``Nav2DGoal`` shows.
         layout: arguments of the environment.
+        count: of layouts.
     """
-    envs: Any = gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=LAYOUTS, **layout)
-    observation, _ = envs.reset(seed=[1_000_000 + i for i in range(LAYOUTS)])
-    playing, solved = np.ones(LAYOUTS, dtype=bool), np.zeros(LAYOUTS, dtype=bool)
-    state, episode_start = None, np.ones(LAYOUTS, dtype=bool)
+    envs: Any = gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=count, **layout)
+    observation, _ = envs.reset(seed=[1_000_000 + i for i in range(count)])
+    playing, solved = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
+    state, episode_start = None, np.ones(count, dtype=bool)
     while playing.any():  # environments that are done start over, and no longer count
         action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
-        action = discrete_actions(action, LAYOUTS, int(envs.single_action_space.n))
+        action = discrete_actions(action, count, int(envs.single_action_space.n))
         observation, _, terminated, truncated, _ = envs.step(action)
         solved |= playing & terminated
         playing &= ~(terminated | truncated)
@@ -208,15 +212,15 @@ def solved_layouts(agent: Any, layout: Mapping[str, Any]) -> np.ndarray:
     return solved
 
 
-def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) -> Outcome:
     """Score an agent on layouts, or on tasks of the grid, that it has not seen."""
     if task in _GRIDS:
         return jumping.evaluate(agent, _GRIDS[task], seed)
-    solved = solved_layouts(agent, _LAYOUTS[task])
+    solved = solved_layouts(agent, _LAYOUTS[task], protocol.layouts)
     return Outcome(float(solved.mean()), {}, {"solved": solved.tolist()})
 
 
-def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protocol = PROTOCOL) -> dict[str, float]:
     """Return the scores that follow from stored outcomes.
 
     Raises:
@@ -224,7 +228,7 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     """
     if task in _GRIDS:
         return dict(jumping.rescore(_GRIDS[task], seed, outcomes))
-    check_columns(task, outcomes, ["solved"], LAYOUTS)
+    check_columns(task, outcomes, ["solved"], protocol.layouts)
     return {"score": float(np.mean(outcomes["solved"]))}
 
 
@@ -232,22 +236,22 @@ def _in_exit_bonuses(reward: np.ndarray) -> np.ndarray:
     return reward / EXIT_BONUS
 
 
-def _fixed() -> dict[str, Any]:
+def _fixed(protocol: Protocol) -> dict[str, Any]:
     """Return what all methods have in place of the learners' defaults; ``--set`` changes it.
 
     The target moves after every step of all environments: its interval counts transitions.
     """
-    return {"train_freq": 1, "target_update_interval": NUM_ENVS}
+    return {"train_freq": 1, "target_update_interval": protocol.num_envs}
 
 
-def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+def more_settings(settings: Mapping[str, Any], protocol: Protocol = PROTOCOL) -> dict[str, Further]:
     """Return what the learner of these settings takes beside them."""
     from bisimgym.baselines.core.settings import DQNSettings
     from bisimgym.baselines.learners import DQN_LEARNERS
 
     learner = DQN_LEARNERS[settings["learner"]]
     named_otherwise = ("gamma", "gradient_steps")
-    return further_settings(learner, get_type_hints(DQNSettings), fixed=_fixed(), without=named_otherwise)
+    return further_settings(learner, get_type_hints(DQNSettings), fixed=_fixed(protocol), without=named_otherwise)
 
 
 def area(scores: Sequence[float]) -> dict[str, float]:
@@ -255,14 +259,14 @@ def area(scores: Sequence[float]) -> dict[str, float]:
     return {"area": float(np.mean(scores))}
 
 
-def make_learner(spec: Spec, device: str) -> Any:
+def make_learner(spec: Spec, device: str, protocol: Protocol = PROTOCOL) -> Any:
     """Return the untrained agent of a run, with its environments."""
     from bisimgym.baselines.core.extractors import GoalPlaneExtractor, ImageExtractor
     from bisimgym.baselines.core.frame_replay import HerFrameReplayBuffer
     from bisimgym.baselines.learners import DQN_LEARNERS
     from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
-    settings = {**_fixed(), **spec.settings}
+    settings = {**_fixed(protocol), **spec.settings}
     transitions = settings.pop("transitions")
     del settings["evaluations"]
     architecture, discount = settings.pop("architecture"), settings.pop("discount")
@@ -275,7 +279,7 @@ def make_learner(spec: Spec, device: str) -> Any:
             "recompute_dones": True,
         }
     goal_conditioned = spec.task not in _GRIDS
-    envs = training_envs(spec.task, spec.seed)
+    envs = training_envs(spec.task, spec.seed, protocol)
     if not goal_conditioned:
         envs = TransformReward(envs, _in_exit_bonuses)
     return DQN_LEARNERS[settings.pop("learner")](
@@ -283,7 +287,7 @@ def make_learner(spec: Spec, device: str) -> Any:
         SB3VecEnv(envs),
         buffer_size=min(settings.pop("buffer_size"), transitions),
         gamma=discount,
-        gradient_steps=round(NUM_ENVS * settings.pop("updates_per_transition")),
+        gradient_steps=round(protocol.num_envs * settings.pop("updates_per_transition")),
         policy_kwargs={
             "net_arch": [256],
             "features_extractor_class": GoalPlaneExtractor if goal_conditioned else ImageExtractor,
@@ -295,7 +299,7 @@ def make_learner(spec: Spec, device: str) -> Any:
     )
 
 
-def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train one agent, from its checkpoint if there is one, and score it.
 
     A run that is cut off goes on from its last checkpoint as the unbroken run did: environments and replay are kept.
@@ -312,7 +316,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         monitor,
         checkpoint,
         lambda folder: load_checkpoint(algorithm, folder, device),
-        lambda: make_learner(spec, device),
+        lambda: make_learner(spec, device, protocol),
     )
     done, total = model.num_timesteps, spec.settings["transitions"]
 
@@ -328,7 +332,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
             model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
 
     def complete(scores: Sequence[float]) -> Outcome:
-        outcome = evaluate(model, spec.task, spec.seed)
+        outcome = evaluate(model, spec.task, spec.seed, protocol)
         return Outcome(outcome.score, {**outcome.scores, **area([*scores, outcome.score])}, outcome.outcomes)
 
     return train_with_evaluations(
@@ -336,22 +340,22 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         "transitions",
         done=done,
         total=total,
-        every=max(total // spec.settings["evaluations"], NUM_ENVS),
+        every=max(total // spec.settings["evaluations"], protocol.num_envs),
         train=train_between,
-        evaluate=lambda: evaluate(model, spec.task, spec.seed),
+        evaluate=lambda: evaluate(model, spec.task, spec.seed, protocol),
         complete=complete,
         save=lambda: save_checkpoint(model, checkpoint, compress=True),
         columns=lambda: {"updates": model._n_updates},
     )
 
 
-def check(spec: Spec) -> None:
+def check(spec: Spec, protocol: Protocol = PROTOCOL) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
     check_least(settings, transitions=1, evaluations=1, batch_size=1, features_dim=1, learning_starts=1, buffer_size=1)
-    if round(NUM_ENVS * settings["updates_per_transition"]) < 1:
+    if round(protocol.num_envs * settings["updates_per_transition"]) < 1:
         raise ValueError(
-            f"updates_per_transition must be at least {1 / NUM_ENVS}, one for a step of all environments, got "
+            f"updates_per_transition must be at least {1 / protocol.num_envs}, one for a step of all environments, got "
             f"{settings['updates_per_transition']}"
         )
     if settings["learner"] not in {method.settings["learner"] for method in METHODS.values()}:
@@ -359,7 +363,7 @@ def check(spec: Spec) -> None:
     if settings["hindsight_goals"] and spec.task in _GRIDS:
         raise ValueError("hindsight_goals must be 0 on the jumping task, which has no goals to put in place of others")
     if spec.variant:  # the suite's own settings are sound, and making networks takes time
-        make_learner(spec, "cpu")
+        make_learner(spec, "cpu", protocol)
 
 
 SUITE = Suite(

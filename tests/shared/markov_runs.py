@@ -3,7 +3,7 @@
 from bisimgym.benchmarks.running.run_folder import RunFolder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
-from bisimgym.benchmarks.suites.markov.suite import TEST_SEQUENCES
+from bisimgym.benchmarks.suites.markov.settings import PROTOCOL
 
 SUITE = load_suite("markov")
 
@@ -26,5 +26,5 @@ def write_runs(out, *runs):
         folder = RunFolder(out, own)
         folder.path.mkdir(parents=True)
         folder.start({})
-        folder.finish(Outcome(accuracy, measures, {"accuracy": [accuracy] * TEST_SEQUENCES}), False, {})
+        folder.finish(Outcome(accuracy, measures, {"accuracy": [accuracy] * PROTOCOL.test_sequences}), False, {})
     return out

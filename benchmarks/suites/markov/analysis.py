@@ -23,18 +23,12 @@ from bisimgym.baselines.langevin.occupancy import (
 from bisimgym.baselines.langevin.refit import refit, refit_underdamped
 from bisimgym.baselines.langevin.segmentation import best_permutation
 from bisimgym.benchmarks.suites.markov.comparators import KMeansStates
-from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, PAPER_ESTIMATES, STATES
+from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, PAPER_ESTIMATES, PROTOCOL, STATES, Protocol
 from bisimgym.envs.markov_signal import signal_law
 
-#: Sequences of the training data that wells are found in and named by.
-NAMING_SEQUENCES = 200
-#: Simulated chains: how many, how many frames, how many of these are left out, and how far apart the counted ones are.
-CHAINS, CHAIN_LENGTH, CHAIN_WARM_UP, CHAIN_STRIDE = 2000, 1000, 200, 20
 #: How often an encoded frame counts as a draw from the law at rest in the second refit: once in ten frames, about the
 #: time in which the chains forget (13 frames).
 STATIONARITY = 0.1
-#: The sampler of exp(-beta E), and cells of the quadrature along each axis.
-SAMPLER, CELLS = {"num_chains": 1000, "warm_up": 500, "num_steps": 2000}, 300
 
 
 class Regions(NamedTuple):
@@ -69,7 +63,13 @@ def find_regions(model: Any, encoded: np.ndarray, seed: int) -> Regions:
 
 
 def occupancy(
-    model: Any, regions: Regions, matching: np.ndarray, signals: np.ndarray, task: str, seed: int
+    model: Any,
+    regions: Regions,
+    matching: np.ndarray,
+    signals: np.ndarray,
+    task: str,
+    seed: int,
+    protocol: Protocol = PROTOCOL,
 ) -> dict[str, float]:
     """Return the l1 errors of all estimates of how much time is spent in each state, but that of encoded signals.
 
@@ -79,22 +79,28 @@ def occupancy(
     were found on the first of them.
     """
     stationary = signal_law(task).stationary
-    encoded = model.encode(signals[:NAMING_SEQUENCES]).positions.reshape(-1, model.latent_dim)
+    encoded = model.encode(signals[: protocol.naming_sequences]).positions.reshape(-1, model.latent_dim)
 
     def chain(of: Any, cut: Regions) -> np.ndarray:
-        paths = of.sample(CHAINS, CHAIN_LENGTH, seed=seed).positions[:, CHAIN_WARM_UP::CHAIN_STRIDE]
-        return empirical_weights(cut.labels(paths), len(cut.centers))
+        paths = of.sample(protocol.chains, protocol.chain_length, seed=seed).positions
+        counted = paths[:, protocol.chain_warm_up :: protocol.chain_stride]
+        return empirical_weights(cut.labels(counted), len(cut.centers))
 
     if len(regions.centers) == 0:
         return {}
     weights = {"chain": chain(model, regions)}
     wells = regions.wells
     if wells is not None:
+        sampler = {
+            "num_chains": protocol.sampler_chains,
+            "warm_up": protocol.sampler_warm_up,
+            "num_steps": protocol.sampler_steps,
+        }
         weights |= {
             "order0": laplace_weights(wells, model.beta, order=0),
             "order2": laplace_weights(wells, model.beta),
-            "quadrature": quadrature_weights(model.energy, model.beta, wells, CELLS).weights,
-            "sampling": sampled_weights(model.energy, model.beta, wells, encoded, seed, **SAMPLER).weights,
+            "quadrature": quadrature_weights(model.energy, model.beta, wells, protocol.cells).weights,
+            "sampling": sampled_weights(model.energy, model.beta, wells, encoded, seed, **sampler).weights,
         }
     errors = {f"l1_{name}": matched_l1(w, stationary, matching) for name, w in weights.items()}
     for name in PAPER_ESTIMATES if wells is not None else ():
@@ -119,7 +125,7 @@ def occupancy(
         rematching = np.where(matching >= 0, np.append(rematching, -1)[matching], -1)
         found = {
             "order2": laplace_weights(recut.wells, refitted.beta),
-            "quadrature": quadrature_weights(refitted.energy, refitted.beta, recut.wells, CELLS).weights,
+            "quadrature": quadrature_weights(refitted.energy, refitted.beta, recut.wells, protocol.cells).weights,
             "chain": chain(refitted, recut),
         }
         errors |= {f"l1_{kind}_{name}": matched_l1(w, stationary, rematching) for name, w in found.items()}

@@ -17,12 +17,10 @@ from bisimgym.baselines.langevin.rates import MinimumEnergyPath, minimum_energy_
 from bisimgym.baselines.langevin.segmentation import best_permutation, matched_states
 from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.suites.markov.analysis import find_regions
-from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, TASKS, TEST_LENGTH, TEST_SEED
+from bisimgym.benchmarks.suites.markov.settings import DETAIL, NUM_STATES, TASKS, TEST_SEED, Detail
 from bisimgym.envs.markov_signal import sample_signals, signal_law
 from bisimgym.envs.markov_signal.filters import filter_states
 
-#: Test signals that are encoded. With the default seed they are the first ones of the suite's.
-SEQUENCES = 100
 #: Share of the window that is added on each side.
 _MARGIN = 0.15
 #: Okabe and Ito's blue, vermilion and green; gray is for what belongs to no state.
@@ -77,6 +75,7 @@ class ModelView:
         paths: minimum-energy paths of neighboring wells (i, j), i < j.
         floor: the lowest energy of minima and encoded frames, in units of E; nan without an energy.
         plane: what pictures in two dimensions show.
+        detail: how many points they have.
     """
 
     model: NeuralLangevinDynamics
@@ -92,6 +91,7 @@ class ModelView:
     paths: Mapping[tuple[int, int], MinimumEnergyPath]
     floor: float
     plane: Chart
+    detail: Detail
 
     @property
     def colors(self) -> list[str]:
@@ -105,7 +105,7 @@ class ModelView:
         return beta * (_energies(self.model, points) - self.floor)
 
 
-def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> ModelView:
+def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED, detail: Detail = DETAIL) -> ModelView:
     """Encode test signals of a task, and find wells and the paths between them.
 
     Raises:
@@ -125,7 +125,7 @@ def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) 
         )
     if model.latent_dim < 2:
         raise ValueError(f"pictures are for a latent_dim of 2 or more, this model has {model.latent_dim}")
-    signals, states = sample_signals(law, SEQUENCES, TEST_LENGTH, seed)
+    signals, states = sample_signals(law, detail.sequences, detail.length, seed)
     encoded = model.encode(signals).positions.astype(np.float64)
     flat = encoded.reshape(-1, model.latent_dim)
     regions = find_regions(model, encoded, seed=0)
@@ -149,6 +149,7 @@ def view_model(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) 
         paths={} if wells is None else _direct_paths(model, wells),
         floor=np.nan if wells is None else float(_energies(model, np.concatenate([centers, flat])).min()),
         plane=plane_through(centers, shares, names, model.latent_dim),
+        detail=detail,
     )
 
 

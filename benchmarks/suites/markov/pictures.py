@@ -38,12 +38,10 @@ from bisimgym.benchmarks.suites.markov.model_view import (
     view_model,
     window,
 )
-from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, TASKS, TEST_SEED
+from bisimgym.benchmarks.suites.markov.settings import DETAIL, NUM_STATES, TASKS, TEST_SEED, Detail
 
 #: beta E above the lowest minimum at which landscapes are clipped.
 _CLIP = 6.0
-#: Points along each axis: of landscapes, of flows, and of arrows in two and three dimensions.
-_FINE, _FLOW, _ARROWS, _ARROWS_3D = 161, 101, 25, 8
 #: Frames of a path, and of a cloud, that are shown.
 _SHOWN, _CLOUD = 200, 2000
 #: Of lines on white and of what lies under a path: without the ends that would be too pale or too dark.
@@ -75,7 +73,9 @@ def load_model(path: Path) -> NeuralLangevinDynamics:
 FILES = ("1_drift", "2_stream", "3_surface", "4_contour", "5_plane", "7_segmentation", "8_path")
 
 
-def figures(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> dict[str, Figure]:
+def figures(
+    model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED, detail: Detail = DETAIL
+) -> dict[str, Figure]:
     """Return the pictures of a model by the names of their files, in order.
 
     =================== ==============================================================================
@@ -92,7 +92,7 @@ def figures(model: NeuralLangevinDynamics, task: str, seed: int = TEST_SEED) -> 
 
     Args and errors: those of :func:`view_model`.
     """
-    view = view_model(model, task, seed)
+    view = view_model(model, task, seed, detail)
     pictures: dict[str, Callable[[ModelView], Figure]] = {"1_drift": _drift, "2_stream": _stream}
     if view.wells is not None:
         pictures |= {"3_surface": _surface, "4_contour": _contour}
@@ -168,7 +168,7 @@ def _drift(view: ModelView) -> Figure:
     if view.model.latent_dim == 3:
         return _drift_in_space(view)
     figure, ax = _flat(view, f"Drift of the prior, {_drift_is(view)}")
-    axes, drift, speed = drift_on(view, view.plane, _ARROWS)
+    axes, drift, speed = drift_on(view, view.plane, view.detail.arrows)
     direction = np.moveaxis(drift / np.maximum(speed, 1e-12)[..., None], -1, 0)
     arrows = ax.quiver(
         *np.meshgrid(*axes, indexing="ij"), *direction, speed, cmap=_SPEED, pivot="mid", scale=30, width=0.0035
@@ -184,7 +184,7 @@ def _drift_in_space(view: ModelView) -> Figure:
     chart = space_of(view)
     figure = new_figure(f"Drift of the prior, {_drift_is(view)}")
     ax = _space(figure, chart, *window(view, chart))
-    axes, drift, speed = drift_on(view, chart, _ARROWS_3D)
+    axes, drift, speed = drift_on(view, chart, view.detail.arrows_in_space)
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     spacing = min(axis[1] - axis[0] for axis in axes)
     half = 0.4 * spacing * drift / np.maximum(speed, 1e-12)[..., None]
@@ -202,7 +202,7 @@ def _drift_in_space(view: ModelView) -> Figure:
 
 def _stream(view: ModelView) -> Figure:
     figure, ax = _flat(view, f"Stream lines of the drift of the prior, {_drift_is(view)}")
-    axes, drift, speed = drift_on(view, view.plane, _FLOW)
+    axes, drift, speed = drift_on(view, view.plane, view.detail.flow)
     norm = Normalize(0, np.quantile(speed, 0.95))
     lines = ax.streamplot(
         *axes, *drift.T, color=speed.T, cmap=_SPEED, norm=norm, density=1.5, linewidth=1.1, arrowsize=0.9
@@ -215,13 +215,14 @@ def _stream(view: ModelView) -> Figure:
 
 def _surface(view: ModelView) -> Figure:
     figure = new_figure(f"Energy {_HEIGHT}" + _on_plane(view))
-    axes, points = grid(view, view.plane, _FINE)
+    count = view.detail.landscape
+    axes, points = grid(view, view.plane, count)
     heights = view.heights(points)
     shown = np.where(heights <= _CLIP, heights, np.nan)
     ax: Any = figure.add_subplot(projection="3d", computed_zorder=False)
     x, y = np.meshgrid(*axes, indexing="ij")
     surface = ax.plot_surface(
-        x, y, shown, cmap="viridis", vmin=0, vmax=_CLIP, rcount=_FINE, ccount=_FINE, linewidth=0, antialiased=False
+        x, y, shown, cmap="viridis", vmin=0, vmax=_CLIP, rcount=count, ccount=count, linewidth=0, antialiased=False
     )
     ends = np.concatenate([view.plane.coordinates(view.centers), view.heights(view.centers)[:, None]], axis=1)
     tops = ends + [0, 0, 1.2]
@@ -236,7 +237,7 @@ def _surface(view: ModelView) -> Figure:
 
 
 def _contours(view: ModelView, ax: Any, cmap: str | ListedColormap, lines: str) -> None:
-    axes, points = grid(view, view.plane, _FINE)
+    axes, points = grid(view, view.plane, view.detail.landscape)
     heights = view.heights(points).T
     filled = ax.contourf(*axes, heights, levels=np.linspace(0, _CLIP, 25), cmap=cmap, extend="max")
     ax.contour(*axes, heights, levels=np.arange(1, _CLIP + 1), colors=lines, linewidths=0.5, alpha=0.7)

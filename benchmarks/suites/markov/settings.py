@@ -2,17 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bisimgym.benchmarks.suites.base import Measure, Method, Preset, Published, Task
 
 PAPER = "Koop et al. (2022)"
 NUM_STATES = 3
-#: Agents are tested on so many sequences of so many frames, the same for all runs.
-TEST_SEQUENCES, TEST_LENGTH, TEST_SEED = 500, 500, 1_000_000
+#: Of the signals that agents are tested on, the same for all runs.
+TEST_SEED = 1_000_000
 #: Frames of the signals that are learned from, and of those that the paper tests its second experiment on.
 TRAINING_LENGTH = SHORT_LENGTH = 200
 #: Letters of the states in names of scores, and the paper's estimates of how often each is visited.
 STATES = "abc"
 PAPER_ESTIMATES = ("sampling", "order0", "order2")
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much pictures of a model show.
+
+    Attributes:
+        sequences: test signals that are encoded. With the default seed they are the first ones of the suite's.
+        length: frames of each.
+        landscape: points along each axis of landscapes.
+        flow: the same of stream lines.
+        arrows: the same of arrows in two dimensions.
+        arrows_in_space: the same of arrows in three.
+    """
+
+    sequences: int = 100
+    length: int = 500
+    landscape: int = 161
+    flow: int = 101
+    arrows: int = 25
+    arrows_in_space: int = 8
+
+
+DETAIL = Detail()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Sizes that all runs share.
+
+    Attributes:
+        test_sequences: signals that agents are tested on.
+        test_length: frames of each.
+        naming_sequences: sequences of the training data that wells are found in and named by.
+        comparator_sequences: sequences that comparators learn from.
+        chains: simulated paths of the prior.
+        chain_length: frames of each.
+        chain_warm_up: frames at the start of each that do not count.
+        chain_stride: how far apart frames are that count.
+        sampler_chains: chains of the sampler of exp(-beta E).
+        sampler_warm_up: steps of each that do not count.
+        sampler_steps: steps of each that count.
+        cells: cells of the quadrature along each axis.
+        pictures: what pictures show; None: none are drawn.
+    """
+
+    test_sequences: int = 500
+    test_length: int = 500
+    naming_sequences: int = 200
+    comparator_sequences: int = 1000
+    chains: int = 2000
+    chain_length: int = 1000
+    chain_warm_up: int = 200
+    chain_stride: int = 20
+    sampler_chains: int = 1000
+    sampler_warm_up: int = 500
+    sampler_steps: int = 2000
+    cells: int = 300
+    pictures: Detail | None = DETAIL
+
+
+PROTOCOL = Protocol()
 
 TASKS = {
     "uniform": Task(
@@ -159,7 +223,7 @@ MEASURES = {
         for state in STATES
     },
     "lag": Measure(
-        "lag", "Frames by which guesses come late: where their accuracy peaks", False, False, (0, TEST_LENGTH)
+        "lag", "Frames by which guesses come late: where their accuracy peaks", False, False, (0, PROTOCOL.test_length)
     ),
     "beta": Measure("beta", "Learned inverse temperature", False, False, (0, 1e9)),
     "refit_beta": Measure("refitted beta", "Inverse temperature after the refit", False, False, (0, 1e9)),

@@ -21,7 +21,7 @@ import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least, discrete_actions
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.markov import settings
-from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, TEST_SEQUENCES
+from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, PROTOCOL, Detail, Protocol
 from bisimgym.benchmarks.suites.training import (
     Reached,
     from_checkpoint,
@@ -34,9 +34,9 @@ from bisimgym.envs.markov_signal.filters import filter_states, frame_states, smo
 
 
 @functools.cache
-def test_signals(task: str) -> tuple[np.ndarray, np.ndarray]:
+def held_out_signals(task: str, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
     """Return ``float32[500, 500, 15]`` signals and ``int64[500, 500]`` hidden states, the same for all runs."""
-    return sample_signals(signal_law(task), TEST_SEQUENCES, settings.TEST_LENGTH, settings.TEST_SEED)
+    return sample_signals(signal_law(task), protocol.test_sequences, protocol.test_length, settings.TEST_SEED)
 
 
 def training_signals(task: str, seed: int, sequences: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,9 +64,9 @@ def online_guesses(agent: Any, signals: np.ndarray, num_states: int) -> np.ndarr
     return guesses
 
 
-def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) -> Outcome:
     """Score an agent's guesses, which are numbers of hidden states."""
-    signals, states = test_signals(task)
+    signals, states = held_out_signals(task, protocol)
     return _outcome(task, online_guesses(agent, signals, signal_law(task).num_states), states)
 
 
@@ -101,14 +101,14 @@ def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
     return scores
 
 
-def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protocol = PROTOCOL) -> dict[str, float]:
     """Return the scores that follow from stored outcomes.
 
     Raises:
         ValueError: if the outcomes are not those of this suite.
     """
     columns = {"accuracy", *(set(outcomes) & set(_MEANS))}
-    check_columns(task, outcomes, columns, TEST_SEQUENCES)
+    check_columns(task, outcomes, columns, protocol.test_sequences)
     return _scores(outcomes)
 
 
@@ -118,16 +118,16 @@ def ceilings(task: str) -> dict[str, float]:
 
     It is the best on average. Where it is unsure, others can be luckier, by less than 0.001 of all frames.
     """
-    signals, states = test_signals(task)
+    signals, states = held_out_signals(task, PROTOCOL)
     right = smooth_states(signal_law(task), signals) == states
     most, of_200 = float(right.mean()) + 0.001, float(right[:, : settings.SHORT_LENGTH].mean()) + 0.0025
     return {"score": most, "sampled": most, "score_200": of_200, "sampled_200": of_200}
 
 
-def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train one model, from its checkpoint if there is one, and score it; or compute a reference."""
     if "model" not in spec.settings:
-        return without_training(monitor, "updates", lambda: _reference(spec))
+        return without_training(monitor, "updates", lambda: _reference(spec, protocol))
     import torch as th
 
     from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
@@ -160,15 +160,15 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
             pending.replace(checkpoint)
 
     def evaluate_so_far() -> Outcome:
-        outcome = _scored(model, spec, seen, truth, complete=False)
+        outcome = _scored(model, spec, seen, truth, protocol, complete=False)
         shown = {name: last[name] for name in ("loss", "kl", "beta") if np.isfinite(last[name])}
         return Outcome(outcome.score, {**outcome.scores, **shown}, outcome.outcomes)
 
     def complete(_: Sequence[float]) -> Outcome:
         if not diverged:
-            return _scored(model, spec, seen, truth, complete=True)
+            return _scored(model, spec, seen, truth, protocol, complete=True)
         # A failed seed counts, with what one knows without a model.
-        states = test_signals(spec.task)[1]
+        states = held_out_signals(spec.task, protocol)[1]
         outcome = _outcome(spec.task, np.full_like(states, signal_law(spec.task).stationary.argmax()), states)
         return Outcome(outcome.score, {**outcome.scores, "failed": 1.0}, outcome.outcomes)
 
@@ -192,7 +192,8 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     pending.unlink(missing_ok=True)
     if not diverged:
         model.save(checkpoint.with_name("model.pt"))
-        _draw(model, spec.task, monitor.pictures)
+        if protocol.pictures is not None:
+            _draw(model, spec.task, monitor.pictures, protocol.pictures)
     return outcome
 
 
@@ -201,12 +202,12 @@ def _fitting(spec: Spec) -> dict[str, Any]:
     return {**spec.settings["fit"], **{key: spec.settings[key] for key in ("path_weight",) if key in spec.settings}}
 
 
-def _draw(model: Any, task: str, folder: Path) -> None:
+def _draw(model: Any, task: str, folder: Path, detail: Detail) -> None:
     from bisimgym.benchmarks.suites.figures import write_figures
     from bisimgym.benchmarks.suites.markov import pictures
 
     try:
-        figures = pictures.figures(model, task)
+        figures = pictures.figures(model, task, detail=detail)
     except ValueError as error:  # a model can have too few wells to show; its scores are no worse known for that
         warnings.warn(f"{folder} has no pictures: {error}", RuntimeWarning, stacklevel=2)
     else:
@@ -214,19 +215,19 @@ def _draw(model: Any, task: str, folder: Path) -> None:
         list(write_figures(figures, folder))
 
 
-def _reference(spec: Spec) -> Outcome:
+def _reference(spec: Spec, protocol: Protocol) -> Outcome:
     from bisimgym.baselines.langevin.segmentation import best_permutation, matched_states
     from bisimgym.benchmarks.suites.markov.comparators import KMeansStates, fitted_law
 
     law = signal_law(spec.task)
-    signals, states = test_signals(spec.task)
+    signals, states = held_out_signals(spec.task, protocol)
     true_law = {"exact-filter": filter_states, "smoother": smooth_states, "frame-map": frame_states}
     if spec.method in true_law:
         return _outcome(spec.task, true_law[spec.method](law, signals), states)
     if spec.method == "always-uniform":
         guesses = np.random.default_rng(spec.seed).integers(NUM_STATES, size=states.shape)
         return _outcome(spec.task, guesses, states)
-    seen, truth = training_signals(spec.task, spec.seed, 1000)
+    seen, truth = training_signals(spec.task, spec.seed, protocol.comparator_sequences)
     if spec.method == "k-means":
         clusters = KMeansStates(seen, NUM_STATES, spec.seed).states
     else:
@@ -235,15 +236,15 @@ def _reference(spec: Spec) -> Outcome:
     return _outcome(spec.task, matched_states(clusters(signals), matching), states)
 
 
-def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complete: bool) -> Outcome:
+def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, protocol: Protocol, complete: bool) -> Outcome:
     """Return the scores of a model: all of them, or only the accuracy without noise."""
     from bisimgym.baselines.langevin.segmentation import accuracy_by_lag, best_permutation, matched_states
     from bisimgym.benchmarks.suites.markov import analysis
 
-    signals, states = test_signals(spec.task)
-    encoded = model.encode(seen[: analysis.NAMING_SEQUENCES]).positions
+    signals, states = held_out_signals(spec.task, protocol)
+    encoded = model.encode(seen[: protocol.naming_sequences]).positions
     regions = analysis.find_regions(model, encoded, spec.seed)
-    wells, named = len(regions.centers), truth[: analysis.NAMING_SEQUENCES]
+    wells, named = len(regions.centers), truth[: protocol.naming_sequences]
     matching = best_permutation(regions.labels(encoded), named, wells, NUM_STATES)
     labels = regions.labels(model.encode(signals).positions)
     if not complete:
@@ -256,7 +257,7 @@ def _scored(model: Any, spec: Spec, seen: np.ndarray, truth: np.ndarray, complet
         "wells": float(wells),
         "failed": float(wells != NUM_STATES),
         "lag": float(accuracy_by_lag(labels, states, matching).argmax()),
-        **analysis.occupancy(model, regions, matching, seen, spec.task, spec.seed),
+        **analysis.occupancy(model, regions, matching, seen, spec.task, spec.seed, protocol),
     }
     if model.beta is not None:
         scores["beta"] = model.beta

@@ -27,7 +27,7 @@ from bisimgym.benchmarks.suites.base import (
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.nav2d.settings import EPSILONS, MEASURES, METHODS, POINTS, PRESETS, RECENT, TASKS
-from bisimgym.benchmarks.suites.small_images import LAYOUTS, solved_layouts
+from bisimgym.benchmarks.suites.small_images import PROTOCOL, solved_layouts
 from bisimgym.benchmarks.suites.training import (
     Reached,
     from_checkpoint,
@@ -290,7 +290,7 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     Raises:
         ValueError: if they are not those of this suite.
     """
-    check_columns(task, outcomes, ["solved"], LAYOUTS)
+    check_columns(task, outcomes, ["solved"], PROTOCOL.layouts)
     return {"score": float(np.mean(outcomes["solved"]))}
 
 

@@ -34,47 +34,35 @@ def comparable(path):
 
 
 class TestRuns:
-    def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(self, tmp_path, smoke):
-        command = [sys.executable, "-m", "bisimgym.benchmarks", *smoke, "--method", "pse"]
-        command += ["--set", "epochs=8", "--set", "evaluations=8"]
+    def test_workers_end_with_a_killed_parent_and_their_runs_go_on_to_the_numbers_of_unbroken_ones(
+        self, tmp_path, smoke
+    ):
+        # Cut off and in two processes here, in one piece and one after the other there.
+        arguments = [
+            *smoke,
+            "--method",
+            "dropout-l2",
+            "--method",
+            "pse",
+            "--set",
+            "epochs=16",
+            "--set",
+            "evaluations=16",
+        ]
         broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
-        process = subprocess.Popen([*command, "--out", str(broken)], stderr=subprocess.DEVNULL)
-        checkpoint = None
-        for _ in range(2400):
-            checkpoint = next(broken.rglob("model.zip"), None)
-            if checkpoint and len((checkpoint.parents[1] / "curve.jsonl").read_text().splitlines()) >= 3:
+        parallel = [*arguments, "--jobs", "2", "--out", str(broken)]
+        process = subprocess.Popen([sys.executable, "-m", "bisimgym.benchmarks", *parallel], stderr=subprocess.DEVNULL)
+        for _ in range(6000):
+            folders = [path.parents[1] for path in broken.rglob("model.zip")]
+            if len(folders) == 2:
                 break
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.05)
+            assert process.poll() is None, "the runs ended before they could be killed"
+            time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        folder = checkpoint.parents[1]
-        assert not (folder / "result.json").exists()
-        # A row written just before the kill, and one cut in half: both lie beyond the checkpoint.
-        with (folder / "curve.jsonl").open("a") as file:
-            file.write('{"updates": 31, "score": 0.9, "trained": 1.0, "seconds": 9}\n{"updates": 32, "sc')
-        for out in (broken, unbroken):
-            subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
-        assert comparable(folder) == comparable(unbroken / folder.relative_to(broken))
-        assert [row["updates"] for row in comparable(folder)[1]] == [4, 8, 12, 16, 20, 24, 28, 32]
-
-    def test_workers_end_with_a_killed_parent_and_the_runs_go_on(self, tmp_path, smoke):
-        command = [sys.executable, "-m", "bisimgym.benchmarks", *smoke, "--jobs", "2"]
-        command += ["--method", "dropout-l2", "--method", "pse", "--out", str(tmp_path)]
-        endless = ["--set", "epochs=100000", "--set", "evaluations=20000"]
-        process = subprocess.Popen([*command, *endless], stderr=subprocess.DEVNULL)
-        for _ in range(2400):
-            if len(list(tmp_path.rglob("model.zip"))) == 2:
-                break
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
-        folders = [path.parents[1] for path in tmp_path.rglob("model.zip")]
-        assert len(folders) == 2
+        assert not list(broken.rglob("result.json"))
         for folder in folders:
-            spec = make_spec(SUITE, "wide", "pse", "smoke", 1)
-            own = RunFolder(tmp_path, spec)
+            own = RunFolder(tmp_path, make_spec(SUITE, "wide", "pse", "smoke", 1))
             own.path = folder
             for attempt in range(100):
                 try:
@@ -83,6 +71,14 @@ class TestRuns:
                 except UserError:
                     assert attempt < 99, "a worker outlived its parent and holds the run"
                     time.sleep(0.1)
+            # A row written just before the kill, and one cut in half: both lie beyond the checkpoint.
+            with (folder / "curve.jsonl").open("a") as file:
+                file.write('{"updates": 63, "score": 0.9, "trained": 1.0, "seconds": 9}\n{"updates": 64, "sc')
+        assert main(parallel) == 0
+        assert main([*arguments, "--jobs", "1", "--out", str(unbroken)]) == 0
+        for folder in folders:
+            assert comparable(folder) == comparable(unbroken / folder.relative_to(broken))
+            assert [row["updates"] for row in comparable(folder)[1]] == list(range(4, 65, 4))
 
     def test_a_run_cut_off_before_its_result_ends_the_same(self, tmp_path, smoke):
         arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
@@ -199,16 +195,6 @@ class TestRuns:
         assert (path.read_bytes(), path.stat().st_mtime_ns) == before
         assert "17.8 ± 2.2" in capsys.readouterr().out
 
-    def test_parallel_runs_equal_runs_one_by_one(self, tmp_path, smoke):
-        for name, jobs in (("parallel", "2"), ("serial", "1")):
-            arguments = [*smoke, "--method", "dropout-l2", "--method", "pse", "--jobs", jobs]
-            command = [sys.executable, "-m", "bisimgym.benchmarks", *arguments, "--out", str(tmp_path / name)]
-            subprocess.run(command, check=True, capture_output=True)
-        parallel = sorted((tmp_path / "parallel").rglob("seed-1"))
-        assert len(parallel) == 2
-        for path in parallel:
-            assert comparable(path) == comparable(tmp_path / "serial" / path.relative_to(tmp_path / "parallel"))
-
     def test_runs_on_a_ray_cluster_equal_runs_here(self, tmp_path, smoke):
         pytest.importorskip("ray")
         arguments = [*smoke, "--method", "dropout-l2"]
@@ -230,9 +216,7 @@ class TestRuns:
         assert read_run(folder).spec.settings["alignment"]["weighted"] is False
         assert "weighted=false" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
 
-    def test_a_setting_at_its_standard_value_is_no_variant(
-        self,
-    ):
+    def test_a_setting_at_its_standard_value_is_no_variant(self):
         assert make_spec(SUITE, "wide", "pse", "smoke", 1, {"alignment.weighted": True}).method_folder == "pse"
 
     def test_two_processes_do_not_share_a_run(self, tmp_path):

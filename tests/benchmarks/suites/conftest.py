@@ -3,7 +3,6 @@
 import pytest
 
 from bisimgym.benchmarks.running.run_folder import RunFolder
-from bisimgym.benchmarks.suites import load_suite
 
 
 class Killed(Exception):
@@ -36,7 +35,7 @@ def rows_of():
 def train_until(monkeypatch):
     """Return a function that trains until a progress is reported, and is killed there."""
 
-    def train(spec, folder, at):
+    def train(suite, spec, folder, at):
         def kill(done, total):
             if done == at:
                 raise Killed
@@ -44,7 +43,7 @@ def train_until(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(folder, "progress", kill)
             with pytest.raises(Killed):
-                load_suite(spec.suite).train(spec, folder, "cpu")
+                suite.train(spec, folder, "cpu")
 
     return train
 
@@ -53,12 +52,11 @@ def train_until(monkeypatch):
 def check_resumed(folder_of, rows_of, train_until):
     """Return a function that checks that a killed run goes on to the same numbers, and gives the rows of its curve."""
 
-    def check(spec, at):
-        suite = load_suite(spec.suite)
+    def check(suite, spec, at):
         whole, parted = folder_of(spec, "whole"), folder_of(spec, "parted")
         expected = suite.train(spec, whole, "cpu")
         rows = rows_of(whole)
-        train_until(spec, parted, at)
+        train_until(suite, spec, parted, at)
         assert rows_of(parted) == [row for row in rows if row[suite.x_name] <= at]
         # A row of an evaluation whose checkpoint was not written lies beyond it.
         parted.log({suite.x_name: rows[-1][suite.x_name], "score": 0.0, "seconds": 1.0})

@@ -91,13 +91,13 @@ def test_methods_start_from_the_untrained_encoder(folder_of, rows_of):
 
 @pytest.mark.parametrize("method", ["rss", "simsr"])  # which draw random numbers in their losses, too
 def test_a_killed_run_goes_on_to_the_same_numbers(method, check_resumed):
-    rows = check_resumed(spec_of(method, updates=9, evaluations=3), at=6)
+    rows = check_resumed(SUITE, spec_of(method, updates=9, evaluations=3), at=6)
     assert [row["updates"] for row in rows] == [0, 3, 6, 9]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(folder_of, rows_of, train_until):
     folder = folder_of(spec := spec_of())
-    train_until(spec, folder, 0)
+    train_until(SUITE, spec, folder, 0)
     SUITE.train(spec, folder, "cpu")
     assert [row["updates"] for row in rows_of(folder)] == [0, 2, 4]
 

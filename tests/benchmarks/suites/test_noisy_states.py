@@ -9,23 +9,13 @@ from bisimgym.benchmarks.suites import load_suite, noisy_states
 from bisimgym.benchmarks.suites.base import make_spec
 
 SUITE = load_suite("noisy-states")
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Two environments, two evaluation episodes of 20 actions."""
-    monkeypatch.setattr(noisy_states, "NUM_ENVS", 2)
-    monkeypatch.setattr(noisy_states, "EVALUATION_EPISODES", 2)
-    monkeypatch.setattr(noisy_states, "ANCHORS", 10)
-    arguments = noisy_states.env_arguments
-    monkeypatch.setattr(
-        noisy_states, "env_arguments", lambda task, seed: {**arguments(task, seed), "action_repeat": 50}
-    )
-    monkeypatch.setattr(noisy_states, "steps_per_episode", lambda task: 20)
+#: Two environments, and episodes of ten actions.
+SMALL = noisy_states.Protocol(num_envs=2, evaluation_episodes=2, anchors=10, episode_steps=80)
+QUICK = SUITE.under(SMALL)
 
 
 def spec_of(method="mico", task="cartpole-swingup-noise", **variant):
-    settings = {"episodes": 3, "evaluate_every": 1, "batch_size": 8, "learning_starts": 20, **variant}
+    settings = {"episodes": 3, "evaluate_every": 1, "batch_size": 8, "learning_starts": 10, **variant}
     return make_spec(SUITE, task, method, "smoke", 1, settings)
 
 
@@ -48,28 +38,28 @@ def test_environments_of_a_run_share_the_projection_and_not_their_start():
     assert (one._noise.projection != other._noise.projection).any()
 
 
-def test_every_method_trains_and_is_scored(small, folder_of, rows_of):
+def test_every_method_trains_and_is_scored(folder_of, rows_of):
     for method in SUITE.methods:
-        spec = spec_of(method, episodes=2)
+        spec = spec_of(method, episodes=2, evaluate_every=2)
         folder = folder_of(spec)
-        outcome = SUITE.train(spec, folder, "cpu")
+        outcome = QUICK.train(spec, folder, "cpu")
         assert set(outcome.scores) == {"shifted", "denoising"}
         assert outcome.score == np.mean(outcome.outcomes["return"])
-        assert SUITE.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
-        assert [row["transitions"] for row in rows_of(folder)] == [40, 80]
+        assert QUICK.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
+        assert [row["transitions"] for row in rows_of(folder)] == [40]
 
 
-def test_a_killed_run_goes_on_to_the_same_numbers(small, check_resumed):
-    check_resumed(spec_of("self-prediction", learning_rate=1e-2), at=80)
+def test_a_killed_run_goes_on_to_the_same_numbers(check_resumed):
+    check_resumed(QUICK, spec_of("self-prediction", episodes=2, learning_rate=1e-2), at=20)
 
 
-def test_a_damaged_checkpoint_is_named(small, folder_of):
+def test_a_damaged_checkpoint_is_named(folder_of):
     spec = spec_of()
     folder = folder_of(spec)
     folder.checkpoint.mkdir()
     (folder.checkpoint / "model.zip").write_bytes(b"nothing")
     with pytest.raises(UserError, match="is damaged"):
-        SUITE.train(spec, folder, "cpu")
+        QUICK.train(spec, folder, "cpu")
 
 
 def test_outcomes_of_another_task_are_refused():
@@ -77,15 +67,15 @@ def test_outcomes_of_another_task_are_refused():
         SUITE.rescore("cartpole-swingup-noise", 1, {"return": [1.0] * 10})
 
 
-def test_outside_agents_are_scored(small):
+def test_outside_agents_are_scored():
     class Zero:
         def predict(self, observation, state=None, episode_start=None, deterministic=True):
             return np.zeros((len(observation), 1), dtype=np.float32), None
 
-    outcome = SUITE.evaluate(Zero(), "cartpole-swingup-noise", 1)
+    outcome = QUICK.evaluate(Zero(), "cartpole-swingup-noise", 1)
     assert outcome.scores["shifted"] == outcome.score  # it does not look
     with pytest.raises(ValueError, match=r"actions of shape \(2, 1\)"):
-        SUITE.evaluate(
+        QUICK.evaluate(
             type("Bad", (Zero,), {"predict": lambda *a, **k: (np.zeros(2), None)})(), "cartpole-swingup-clean", 1
         )
 
@@ -102,38 +92,38 @@ class Listener:
         return np.clip(mean, -1, 1)[:, None].astype(np.float32), None
 
 
-def test_the_noise_is_shifted_in_the_second_half_of_an_evaluation(small):
+def test_the_noise_is_shifted_in_the_second_half_of_an_evaluation():
     agent = Listener()
-    outcome = SUITE.evaluate(agent, "cartpole-swingup-noise", 1)
-    assert np.mean(agent.means[:20]) == pytest.approx(0, abs=0.15)
-    assert np.mean(agent.means[20:]) == pytest.approx(noisy_states.SHIFTED_MEAN, abs=0.15)
+    outcome = QUICK.evaluate(agent, "cartpole-swingup-noise", 1)
+    assert np.mean(agent.means[:10]) == pytest.approx(0, abs=0.15)
+    assert np.mean(agent.means[10:]) == pytest.approx(noisy_states.SHIFTED_MEAN, abs=0.15)
     assert outcome.scores["shifted"] == np.mean(outcome.outcomes["shifted_return"])
     assert outcome.score == np.mean(outcome.outcomes["return"]) != outcome.scores["shifted"]
 
 
-def test_rounds_have_seeds_of_their_own_and_updates_are_two_per_step(small, folder_of, rows_of, monkeypatch):
+def test_rounds_have_seeds_of_their_own_and_updates_are_two_per_step(folder_of, rows_of, monkeypatch):
     trained, scored = [], []
     seed, returns = DummyVecEnv.seed, noisy_states.episode_returns
     monkeypatch.setattr(DummyVecEnv, "seed", lambda envs, value: trained.append(value) or seed(envs, value))
 
-    def recorded(agent, task, run, start, **arguments):
+    def recorded(agent, task, run, start, *sizes, **arguments):
         scored.append(start)
-        return returns(agent, task, run, start, **arguments)
+        return returns(agent, task, run, start, *sizes, **arguments)
 
     monkeypatch.setattr(noisy_states, "episode_returns", recorded)
     spec = spec_of("sac", "cartpole-swingup-clean", learning_starts=1)
     folder = folder_of(spec)
-    SUITE.train(spec, folder, "cpu")
+    QUICK.train(spec, folder, "cpu")
     rounds = [value for value in trained if value >= 1_000_000]  # others are SB3's own
     assert len(set(rounds)) == len(rounds) == 3
-    used = {value + i for value in rounds for i in range(noisy_states.NUM_ENVS)}
+    used = {value + i for value in rounds for i in range(SMALL.num_envs)}
     assert len(used) == 6
-    assert not used & {start + i for start in scored for i in range(noisy_states.EVALUATION_EPISODES)}
+    assert not used & {start + i for start in scored for i in range(SMALL.evaluation_episodes)}
     updates = [row["updates"] for row in rows_of(folder)]
-    assert np.diff(updates).tolist() == [40, 40]  # 20 steps of all environments each
+    assert np.diff(updates).tolist() == [20, 20]  # 10 steps of all environments each
 
 
-def test_learners_are_what_their_methods_say(small):
+def test_learners_are_what_their_methods_say():
     env = DummyVecEnv([lambda: noisy_states.make_env("cartpole-swingup-noise", 1)] * 2)
     weights = []
     for name, method in SUITE.methods.items():
