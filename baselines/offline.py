@@ -45,7 +45,8 @@ from bisimgym.baselines.core.replacing import replaceable_archive
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
-from bisimgym.baselines.transitions import Transitions, check_data, count_of, global_stream_of, moved
+from bisimgym.baselines.transitions import Transitions, check_data, count_of, epoch_order, global_stream_of, moved
+from bisimgym.envs.checks import integer
 from bisimgym.wrappers.offline import OfflineData
 
 
@@ -101,6 +102,8 @@ class OfflineRepresentation:
         >>> sorted(isolated.fit(agent.replay_buffer, updates=10))
         ['metric_loss']
     """
+
+    _PARTS = ("encoders", "representation", "optimizer")
 
     def __init__(
         self,
@@ -159,8 +162,7 @@ class OfflineRepresentation:
             raise ValueError(f"encoder_tau must be in (0, 1], got {encoder_tau!r}")
         if not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
+        self.seed = integer("seed", seed, 0)
         self.device = get_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.discount, self.encoder_tau = discount, encoder_tau
@@ -170,7 +172,7 @@ class OfflineRepresentation:
         kwargs = {**encoder_settings(norm, features_dim, discount, made), **(extractor_kwargs or {})}
         with th.random.fork_rng(devices=[]):
             # Not th.manual_seed: it would seed the generators of other devices for good.
-            th.default_generator.manual_seed(int(seed))
+            th.default_generator.manual_seed(self.seed)
             self.encoders = EncoderPair(space, action_space, extractor_class or extractor_for(space), kwargs)
             self.representation = Representation(
                 self.encoders.encoder.features_dim,
@@ -183,19 +185,17 @@ class OfflineRepresentation:
                 reward_prediction=reward_prediction,
                 reward_from=reward_from,
                 model_kind=model_kind,
-                seed=int(seed),
+                seed=self.seed,
             )
         self.encoders.to(self.device)
         self.representation.to(self.device)
         #: Untrained: there is no critic here.
         self.critic_input = nn.Identity() if made is None else made.critic_input().to(self.device)
-        self.tandem, self.seed = tandem, int(seed)
+        self.tandem = tandem
         self.optimizer = th.optim.Adam(self._groups(learning_rate, model_weight_decay), lr=learning_rate, fused=True)
         #: Of samples. A Mersenne twister, because SB3's replays draw from the global one, which takes its state.
-        self.rng = np.random.Generator(np.random.MT19937(int(seed)))
+        self.rng = np.random.Generator(np.random.MT19937(self.seed))
         self.num_updates = 0
-        #: The order of rows in the current epoch of a data set.
-        self._epoch: tuple[tuple[int, int], np.ndarray] = ((-1, 0), np.empty(0, np.int64))
 
     def _groups(self, learning_rate: float, model_weight_decay: float) -> list[dict[str, Any]]:
         """Return the optimizer's groups: the encoder, models, and what a metric wants another rate for."""
@@ -239,9 +239,7 @@ class OfflineRepresentation:
                 trains the encoder.
             DivergedError: if a loss is not finite. Losses are looked at every 100 updates and at the end.
         """
-        for name, value, least in (("updates", updates, 1), ("batch_size", batch_size, 2)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        updates, batch_size = integer("updates", updates, 1), integer("batch_size", batch_size, 2)
         representation = self.representation
         shaped = representation.metric is not None and representation.metric_weight > 0
         if not shaped and representation.self_prediction == representation.reward_prediction == 0:
@@ -296,7 +294,7 @@ class OfflineRepresentation:
         save_to_zip_file(
             os.fspath(replaceable_archive(path)),
             data=self.settings,
-            params={name: getattr(self, name).state_dict() for name in _PARTS},
+            params={name: getattr(self, name).state_dict() for name in self._PARTS},
             pytorch_variables={
                 "num_updates": self.num_updates,
                 "key": th.from_numpy(twister["key"].astype(np.int64)),
@@ -315,7 +313,7 @@ class OfflineRepresentation:
         contents: Any = load_from_zip_file(os.fspath(path), device=device)
         settings, parts, variables = contents
         loaded = cls(**settings, device=device)
-        for name in _PARTS:
+        for name in cls._PARTS:
             getattr(loaded, name).load_state_dict(parts[name])
         loaded.num_updates = variables["num_updates"]
         key = variables["key"].cpu().numpy().astype(np.uint32)
@@ -361,15 +359,10 @@ class OfflineRepresentation:
     def _batch_of_data_set(self, data: OfflineData, batch_size: int) -> LatentBatch:
         """Return the batch of the next update: which one it is follows from the number of updates alone."""
         epoch, place = divmod(self.num_updates, -(-len(data) // batch_size))
-        if self._epoch[0] != (epoch, len(data)):
-            order = np.random.default_rng([self.seed, 2, epoch]).permutation(len(data))
-            self._epoch = ((epoch, len(data)), order)
-        rows = self._epoch[1][place * batch_size : (place + 1) * batch_size]
+        rows = epoch_order(self.seed, epoch, len(data))[place * batch_size : (place + 1) * batch_size]
         batch = data.sample(rows)
-        return self._batch_of_rows(
-            Transitions(batch.observations, batch.actions, batch.rewards, batch.next_observations, batch.terminated),
-            slice(None),
-        )
+        columns = batch.observations, batch.actions, batch.rewards, batch.next_observations, batch.terminated
+        return self._batch_of_rows(Transitions(*columns), slice(None))
 
     def _batch_of_rows(self, data: Transitions, rows: np.ndarray | slice) -> LatentBatch:
         def tensor(observations: Any) -> PyTorchObs:
@@ -404,6 +397,3 @@ class OfflineRepresentation:
             critic_input=self.critic_input,
             trains_next=self.representation.trains_next,
         )
-
-
-_PARTS = ("encoders", "representation", "optimizer")

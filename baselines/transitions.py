@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -89,6 +90,14 @@ def check_data(
             f"the {kind} holds {given} and {data.action_space}, but this encoder is for {observation_space} and "
             f"{action_space}: make it with the spaces of the environment that the data are of"
         )
+
+
+@functools.lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return the permutation ``int64[count]`` in which a learner of a seed goes through a data set in an epoch."""
+    order = np.random.default_rng([seed, 2, epoch]).permutation(count)
+    order.flags.writeable = False  # it is shared
+    return order
 
 
 def moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:

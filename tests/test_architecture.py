@@ -86,3 +86,8 @@ def test_making_and_metrics_need_no_torch():
         "print([m for m in ('torch', 'stable_baselines3', 'pygame') if m in sys.modules])"
     )
     assert in_fresh_python(code).strip() == "[]"
+
+
+def test_no_file_is_longer_than_one_can_read_in_a_sitting():
+    lines = {path: path.read_text().count("\n") for path in [*SOURCES, *(ROOT / "tests").rglob("*.py")]}
+    assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 400} == {}

@@ -27,7 +27,7 @@ from bisimgym.envs import IDS
 
 _MOST_FRAMES, _WIDEST, _COLORS = 64, 420, 160
 #: Of environments that are simulated one by one: pictures of the world take more bytes than drawings.
-_SWAYING_FRAMES, _SWAYING_WIDTH, _SWAYING_COLORS, _SWAYING_PRESET = 40, 160, 96, "dcs-medium-dynamic"
+_SWAYING_WIDTH, _SWAYING_COLORS, _SWAYING_PRESET = 160, 96, "dcs-medium-dynamic"
 _NATIVE_ENVS, _WORKER_ENVS = 1024, 8
 #: Random actions in between show what the oracle does about them. One wrong jump would end its episode.
 _MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.25}
@@ -108,13 +108,13 @@ def index() -> str:
     return "\n".join(lines) + f"\n\n{_MADE}\n"
 
 
-def animation(env_id: str, path: Path, seed: int = 3) -> None:
-    """Write an animation as a GIF: an episode of the oracle with some random actions, or swaying actions."""
+def animation(env_id: str, path: Path, seed: int = 3, preset: str = _SWAYING_PRESET, steps: int = 40) -> None:
+    """Write an animation as a GIF: an episode of the oracle with some random actions, or a preset's first steps."""
     if _has_oracle(gym.make(env_id).unwrapped):
         _save(_oracle_frames(env_id, seed), path, _WIDEST, _COLORS, 90)
     else:
         # Videos of their own for each, rather than the same one everywhere.
-        frames, milliseconds = _swaying_frames(env_id, seed + IDS.index(env_id))
+        frames, milliseconds = _swaying_frames(env_id, seed + IDS.index(env_id), preset, steps)
         _save(frames, path, _SWAYING_WIDTH, _SWAYING_COLORS, milliseconds)
 
 
@@ -136,12 +136,12 @@ def _oracle_frames(env_id: str, seed: int) -> list[np.ndarray]:
     return [frames[i] for i in chosen]
 
 
-def _swaying_frames(env_id: str, seed: int) -> tuple[list[np.ndarray], int]:
+def _swaying_frames(env_id: str, seed: int, preset: str, steps: int) -> tuple[list[np.ndarray], int]:
     """Return the first steps of an episode, and the milliseconds from one to the next."""
-    env = gym.make(env_id, preset=_SWAYING_PRESET, render_mode="rgb_array")
+    env = gym.make(env_id, preset=preset, render_mode="rgb_array")
     env.reset(seed=seed)
     frames = []
-    for action in smooth_actions(env.unwrapped, _SWAYING_FRAMES, seed):
+    for action in smooth_actions(env.unwrapped, steps, seed):
         env.step(action)
         frames.append(env.render())
     return frames, round(1000 / env.unwrapped.metadata["render_fps"])

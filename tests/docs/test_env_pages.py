@@ -40,10 +40,8 @@ def test_an_id_with_arguments_links_to_the_page_of_the_other():
     ("name", "frames", "size", "milliseconds"),
     [("Nav2DCorridor-v0", None, None, 90), ("DistractingReacherEasy-v0", 3, (160, 160), 80)],
 )
-def test_animations(name, frames, size, milliseconds, tmp_path, monkeypatch):
-    monkeypatch.setattr(env_pages, "_SWAYING_FRAMES", 3)
-    monkeypatch.setattr(env_pages, "_SWAYING_PRESET", "color-easy")
-    env_pages.animation(f"bisimgym/{name}", tmp_path / "env.gif")
+def test_animations(name, frames, size, milliseconds, tmp_path):
+    env_pages.animation(f"bisimgym/{name}", tmp_path / "env.gif", preset="color-easy", steps=3)
     with Image.open(tmp_path / "env.gif") as image:
         assert image.info["duration"] == milliseconds
         assert image.n_frames == frames if frames else image.n_frames > 3

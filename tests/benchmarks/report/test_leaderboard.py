@@ -1,87 +1,26 @@
-"""The leaderboard site: what its files hold, and how a browser shows them."""
+"""The leaderboard site: what its files hold."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from leaderboard_runs import FORMULA, SUITE, pick, write_run
 from markupsafe import escape
 from PIL import Image
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.leaderboard import build_site, charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
-from bisimgym.benchmarks.report.summary import Row, number, published_text, summarize
-from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs, sealed, write_json
-from bisimgym.benchmarks.suites import jumping, load_suite
-from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
-
-SUITE = load_suite("jumping")
-HOSTILE = '<img src=x onerror="window.hacked=1">'
-FORMULA = "=HYPERLINK(0)"
-MACHINE = {"device": "cpu", "precision": "bfloat16", "threads": 2}
-
-
-def write_run(out: Path, spec: Spec, solves: float, **run: object) -> None:
-    """Write a finished run that solves about a fraction of the tasks."""
-    count = 286 * (2 if spec.task == "colors" else 1)
-    solved = np.random.default_rng([spec.seed, count]).random(count) < solves
-    columns = jumping.columns(spec.task, spec.seed, solved)
-    if spec.method == "randconv-pse":
-        columns["paper_rule_solved"] = (4 * solved + 1).tolist()
-    scores = jumping.scores(columns)
-    score = scores.pop("score")
-    folder = RunFolder(out, spec)
-    folder.path.mkdir(parents=True)
-    folder.start({"versions": {"python": "3.11.0"}, **run})
-    if spec.preset != EXTERNAL:
-        for part in (1, 2, 3):
-            folder.log({"updates": 500 * part, "score": score * part / 3, "seconds": 1.5 * part})
-    folder.finish(
-        Outcome(score, scores, columns), False, {"train_seconds": 75.0, "finished": "2025-01-02T03:04:05+00:00"}
-    )
-
-
-def outside(task: str, name: str) -> Spec:
-    return Spec("jumping", SUITE.version, task, name, EXTERNAL, 1, {}, {"budget": 0})
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunResult]:
-    out = tmp_path_factory.mktemp("runs")
-    for seed, solves in ((1, 0.2), (2, 0.9), (3, 0.7)):
-        write_run(out, make_spec(SUITE, "wide", "randconv-pse", "paper", seed), solves, machine=MACHINE)
-    for seed in (1, 2):
-        write_run(out, make_spec(SUITE, "wide", "pse", "paper", seed), 0.3, machine=MACHINE)
-        write_run(out, make_spec(SUITE, "random", "randconv-pse", "paper", seed), 0.8)
-        write_run(out, make_spec(SUITE, "colors", "pse", "paper", seed), 0.4)
-    write_run(out, make_spec(SUITE, "wide", "dropout-l2", "paper", 1), 0.1)
-    write_run(out, make_spec(SUITE, "wide", "pse", "smoke", 1), 0.95)
-    write_run(out, make_spec(SUITE, "wide", "pse", "paper", 1, {"alignment.weight": 7.0}), 0.5)
-    write_run(out, outside("wide", "hostile"), 0.4, description=f"<script>window.hacked=2</script>{HOSTILE}")
-    write_run(out, outside("wide", "other"), 0.3)
-    write_run(out, outside("wide", "randconv-psm-l2"), 0.2)  # takes the name of a method
-    return find_runs([out])
-
-
-@pytest.fixture(scope="module")
-def site(runs: list[RunResult], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_site(runs, tmp_path_factory.mktemp("built") / "site").parent
-
-
-def pick(runs: list[RunResult], task: str, method: str, preset: str = "paper") -> Row:
-    rows = [row for row in summarize(runs) if (row.task, row.method, row.preset) == (task, method, preset)]
-    assert len(rows) == 1
-    return rows[0]
+from bisimgym.benchmarks.report.summary import number, published_text, summarize
+from bisimgym.benchmarks.running.run_folder import find_runs, sealed, write_json
+from bisimgym.benchmarks.suites.base import EXTERNAL, make_spec
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -105,9 +44,6 @@ class Page(HTMLParser):
         self.attributes |= set(values)
         self.links += [values[name] or "" for name in ("href", "src") if name in values]
         self.ids += [values["id"] or ""] if "id" in values else []
-
-
-# The files
 
 
 def test_every_address_is_relative_and_leads_somewhere(site):
@@ -312,9 +248,6 @@ def test_reproduce_names_task_seeds_and_variant(runs):
     ]
 
 
-# Pure functions
-
-
 def test_slugs_are_safe_and_never_collide():
     names = ["pse", "PSE", "Pse", "a/b", "a b", "..", "", "index", "x" * 300, "é", "\ud800", "a-"]
     names.append(slugs(["a b"])["a b"])  # the very slug of another name
@@ -376,150 +309,3 @@ def test_grids_show_the_median_seed_and_the_mean(runs):
     assert [grid.part for grid in colors.main] == ["red", "red", "green", "green"]
     (random,) = grids.grid_cards(SUITE, [pick(runs, "random", "randconv-pse")])
     assert {cell.trained for cell in random.main[1].cells} - {1.0} == {0.0, 0.5}
-
-
-# The browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver_path = shutil.which("chromedriver")
-    if not (chromium and driver_path):
-        if "CI" in os.environ:
-            pytest.fail("CI must have chromium and chromedriver on its path")
-        pytest.skip("no chromium with chromedriver on the path")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = (
-        "headless=new no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update "
-        "disable-sync disable-dev-shm-usage window-size=1280,900"
-    )
-    for flag in flags.split():
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(driver_path))
-    yield driver
-    driver.quit()
-
-
-def show(browser, path: Path) -> None:
-    browser.get(path.as_uri())
-
-
-def methods_shown(browser, preset: str = "paper") -> list[str]:
-    rows = browser.find_elements("css selector", f"table.sortable[data-preset={preset}] tbody tr")
-    return [row.get_attribute("data-method") for row in rows]
-
-
-def test_tables_sort_by_click_and_by_keyboard(browser, runs, site):
-    show(browser, site / "index.html")
-    wide = {row.method: row.mean for row in summarize(runs) if row.task == "wide" and row.preset != "smoke"}
-    best_first = sorted(wide, key=lambda method: -wide[method])
-    assert methods_shown(browser) == best_first  # before any click
-    heads = browser.find_elements("css selector", "table.sortable[data-preset=paper] thead th")
-    button = heads[1].find_element("tag name", "button")
-    assert button.text == "Wide grid"
-    assert heads[1].get_attribute("aria-sort") == "descending"
-    button.click()
-    assert methods_shown(browser) == best_first[::-1]
-    assert heads[1].get_attribute("aria-sort") == "ascending"
-    button.send_keys("\ue007")  # Enter
-    assert methods_shown(browser) == best_first
-    assert heads[1].get_attribute("aria-sort") == "descending"
-
-    heads[0].find_element("tag name", "button").send_keys(" ")
-    assert methods_shown(browser) == sorted(wide)
-    assert heads[1].get_attribute("aria-sort") is None
-    for _ in range(2):  # missing values stay last
-        heads[2].find_element("tag name", "button").click()
-        assert methods_shown(browser)[0] == "randconv-pse"
-
-
-def test_links_lead_from_overview_to_raw_files(browser, site):
-    show(browser, site / "index.html")
-    browser.find_element("link text", "curves and details").click()
-    assert browser.find_element("tag name", "h1").text == "Wide grid"
-    browser.find_element("css selector", "table").find_element("link text", "randconv-pse").click()
-    assert browser.find_element("tag name", "h1").text == "randconv-pse"
-    assert "bfloat16, 2 threads" in browser.find_element("css selector", "table.runs").text
-    browser.find_element("link text", "result").click()
-    assert json.loads(browser.find_element("tag name", "body").text)["method"] == "randconv-pse"
-
-
-CELLS = """
-const card = [...document.querySelectorAll("article.card")].find((card) => card.dataset.method === arguments[0]);
-const grid = card.querySelectorAll("svg.grid")[arguments[1]];
-return [...grid.querySelectorAll("[data-x]")].map((cell) => {
-  const place = cell.getBBox();
-  return [cell.dataset.x, cell.dataset.y, cell.dataset.solved, cell.dataset.trained, place.x, place.y,
-          getComputedStyle(cell).fillOpacity].map(Number);
-});
-"""
-
-
-def test_the_grid_shows_the_outcomes(browser, runs, site):
-    row = pick(runs, "wide", "randconv-pse")
-    show(browser, site / "tasks/jumping/wide.html")
-    columns = ("obstacle_position", "floor_height", "solved", "trained")
-    for at, shown in ((0, [row.runs[2]]), (1, row.runs), (2, [row.runs[0]])):  # median, mean, first seed
-        cells = browser.execute_script(CELLS, "randconv-pse", at)
-        expected: dict[tuple[int, int], list] = {}
-        for run in shown:
-            for p, f, solved, trained in zip(*(run.outcomes[name] for name in columns), strict=True):
-                expected.setdefault((p, f), []).append((solved, trained))
-        assert len(cells) == len(expected) == 286
-        for p, f, solved, trained, x, y, opacity in cells:
-            pairs = np.array(expected[p, f], dtype=float)
-            assert [solved, trained] == pytest.approx(pairs.mean(axis=0), abs=1e-3)
-            assert opacity == pytest.approx(solved, abs=5e-3)
-            assert (x, y) == (p - 20, 20 - f)
-    show(browser, site / "tasks/jumping/colors.html")
-    assert len(browser.find_elements("css selector", "figure[data-part=green]")) == 2 + 2
-
-
-def test_a_hostile_agent_runs_nothing(browser, site):
-    method = next((site / "methods" / "jumping").glob("hostile.html"))
-    for path in (site / "index.html", method):
-        show(browser, path)
-        assert HOSTILE in browser.find_element("tag name", "main").text
-        assert browser.execute_script("return window.hacked") is None
-    assert "<script>window.hacked=2</script>" in browser.find_element("css selector", ".lead").text
-
-
-def test_pages_ask_for_nothing_and_complain_of_nothing(browser, site):
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)  # forget earlier tests
-    for path in sorted(site.rglob("*.html")):
-        show(browser, path)
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    addresses = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    assert addresses
-    assert {address for address in addresses if not address.startswith(site.as_uri())} == set()
-
-
-def test_pages_fit_a_narrow_screen(browser, site):
-    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    for path in sorted(site.rglob("*.html")):
-        show(browser, path)
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, path
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_pages_read_without_javascript(browser, site):
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    try:
-        show(browser, site / "index.html")
-        assert browser.find_elements("css selector", "thead button") == []
-        assert len(browser.find_elements("css selector", "table.overview")) == 2
-        assert "Wide grid" in browser.find_element("css selector", "thead").text
-        show(browser, site / "tasks/jumping/wide.html")
-        assert len(browser.find_elements("css selector", "svg.curves polyline")) == 5
-    finally:
-        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -8,16 +8,12 @@ import pytest
 
 mujoco = pytest.importorskip("mujoco")
 suite = pytest.importorskip("dm_control.suite")
-
 from bisimgym.envs.distractions.camera import CameraWalk, is_overhead, look_at  # noqa: E402
 from bisimgym.envs.rendering.look import (  # noqa: E402
     CameraPose,
     Look,
     SceneLister,
     camera_pose,
-    resize_area,
-    sky_faces,
-    texture_pixels,
 )
 from bisimgym.envs.rendering.probe import probe  # noqa: E402
 from bisimgym.envs.rendering.raycast import RaycastRenderer  # noqa: E402
@@ -31,10 +27,18 @@ TASKS = {
     "reacher": "easy",
     "walker": "walk",
 }
+
+
 #: Mean absolute differences to OpenGL, of 255, that were measured over states and poses, and a tenth more.
 MOST_DIFFERENCE = {"ball_in_cup": 2.9, "cartpole": 4.3, "cheetah": 3.9, "finger": 3.7, "reacher": 5.1, "walker": 8.6}
+
+
 SIX = list(MOST_DIFFERENCE)
+
+
 needs_opengl = pytest.mark.skipif(probe().backend is None, reason=f"compares with OpenGL: {probe().explain()}")
+
+
 #: Lights that add up to 1 everywhere.
 BRIGHT = '<visual><headlight ambient="1 1 1" diffuse="0 0 0" specular="0 0 0"/></visual>'
 
@@ -383,29 +387,3 @@ print(digest.hexdigest())
     one, two = (process.communicate(timeout=120)[0] for process in running)
     assert len(one) == 65
     assert one == two
-
-
-class TestImages:
-    def test_shrinking_keeps_the_mean_and_squares(self):
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
-        small = resize_area(images, 4)
-        blocks = images.reshape(2, 4, 3, 4, 3, 3).mean(axis=(2, 4))
-        np.testing.assert_array_equal(small, np.rint(blocks).astype(np.uint8))
-        np.testing.assert_array_equal(resize_area(images, 12), images)
-
-    def test_a_sky_of_one_face_is_on_all_sides(self):
-        model, _ = compiled(
-            """<mujoco><asset><texture type="skybox" builtin="flat" rgb1="1 0 0" width="8" height="8"/></asset>
-            </mujoco>"""
-        )
-        assert sky_faces(model).shape == (6, 8, 8, 3)
-        assert sky_faces(compiled("<mujoco/>")[0]) is None
-
-    def test_other_channels_are_refused(self):
-        model, _ = compiled(
-            """<mujoco><asset><texture name="four" type="2d" builtin="flat" width="8" height="8"/></asset></mujoco>"""
-        )
-        model.tex_nchannel[0] = 4
-        with pytest.raises(ValueError, match="'four' has 4 channels; only RGB"):
-            texture_pixels(model, 0)
