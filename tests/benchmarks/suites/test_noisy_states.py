@@ -40,13 +40,13 @@ def test_environments_of_a_run_share_the_projection_and_not_their_start():
 
 def test_every_method_trains_and_is_scored(folder_of, rows_of):
     for method in SUITE.methods:
-        spec = spec_of(method, episodes=2, evaluate_every=2)
+        spec = spec_of(method, episodes=1)
         folder = folder_of(spec)
         outcome = QUICK.train(spec, folder, "cpu")
         assert set(outcome.scores) == {"shifted", "denoising"}
         assert outcome.score == np.mean(outcome.outcomes["return"])
         assert QUICK.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
-        assert [row["transitions"] for row in rows_of(folder)] == [40]
+        assert [row["transitions"] for row in rows_of(folder)] == [20]
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(check_resumed):
