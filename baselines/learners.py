@@ -12,6 +12,7 @@ class Method(NamedTuple):
 
     Attributes:
         metric_loss: the loss of a metric; ``""`` for methods without one.
+        task: a loss that shapes an embedding and names no metric, for offline learning and as ``metric`` of learners.
         sac, dqn: the learners; ``""`` where there is none.
     """
 
@@ -19,6 +20,7 @@ class Method(NamedTuple):
     metric_loss: str = ""
     sac: str = ""
     dqn: str = ""
+    task: str = ""
 
 
 #: Methods by the names that suites and tables give them, the parents first.
@@ -34,6 +36,12 @@ METHODS: Mapping[str, Method] = {
     "ambs": Method("ambs", "AMBS", "AMBSSAC"),
     "simsr": Method("simsr", "SimSR", "SimSRSAC"),
     "rss": Method("recursive_similarity", "RecursiveSimilarity", dqn="RSSDQN"),
+    "inverse-dynamics": Method("auxiliary_tasks", task="InverseDynamics"),
+    "interaction": Method("auxiliary_tasks", task="Interaction"),
+    "reconstruction": Method("auxiliary_tasks", task="Reconstruction"),
+    "temporal-contrast": Method("auxiliary_tasks", task="TemporalContrast"),
+    "joint-embedding": Method("auxiliary_tasks", task="JointEmbedding"),
+    "value": Method("auxiliary_tasks", task="ValueRegression"),
 }
 
 
@@ -64,3 +72,9 @@ class Column(Mapping[str, type]):
 SAC_LEARNERS = Column("sac")
 DQN_LEARNERS = Column("dqn")
 METRIC_LOSSES = Column("metric_loss")
+AUXILIARY_TASKS = Column("task")
+
+
+def loss_class(name: str) -> type | None:
+    """Return the class of a metric's loss or of an auxiliary task by name, or ``None``."""
+    return METRIC_LOSSES.get(name) or AUXILIARY_TASKS.get(name)

@@ -68,7 +68,7 @@ def fidelity(
     from bisimgym.benchmarks.measures.processes import PROCESSES
     from bisimgym.benchmarks.report.tables import FigureTable
     from bisimgym.benchmarks.running.run_folder import make_folder
-    from bisimgym.benchmarks.suites.fidelity_pictures import FILES, figures_of
+    from bisimgym.benchmarks.suites.fidelity.pictures import FILES, figures_of
     from bisimgym.benchmarks.suites.figures import write_figures
 
     if task not in PROCESSES:

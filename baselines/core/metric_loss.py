@@ -9,7 +9,7 @@ import torch as th
 from torch import nn
 
 from bisimgym.baselines.core.latents import LatentBatch
-from bisimgym.baselines.losses.distances import PairLoss
+from bisimgym.baselines.losses.distances import PairLoss, l2_distance
 from bisimgym.baselines.losses.models import TransitionModel
 
 ModelKind = Literal["gaussian", "deterministic", "ensemble"]
@@ -50,8 +50,10 @@ class MetricLoss(nn.Module):
 
     def forward(
         self, batch: LatentBatch, permutation: th.Tensor, model: TransitionModel, generator: th.Generator
-    ) -> tuple[PairLoss, Mapping[str, th.Tensor]]:
+    ) -> tuple[PairLoss | th.Tensor, Mapping[str, th.Tensor]]:
         """Return the metric's loss, and by name and weighted those of networks that only the metric has.
+
+        A loss that compares no pairs is returned as a tensor.
 
         Args:
             batch: with its embeddings; ``batch.predicted(model)`` are the next ones that the model predicts.
@@ -84,3 +86,10 @@ class MetricLoss(nn.Module):
             ValueError: for a metric that does not say.
         """
         raise ValueError(f"the distance of {type(self).__name__} is not known: define its distance(x, y)")
+
+
+class AuxiliaryTask(MetricLoss):
+    """A loss that shapes an embedding and names no metric: embeddings are compared by their Euclidean distance."""
+
+    def distance(self, x: th.Tensor, y: th.Tensor) -> th.Tensor:
+        return l2_distance(x, y)

@@ -117,16 +117,18 @@ class Representation(nn.Module):
         if self.shaping is not None:
             permutation = th.randperm(len(batch.z), generator=generator, device=batch.z.device)
             returned = self.shaping(batch, permutation, model, generator)
-            if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], PairLoss)):
+            kinds = PairLoss | th.Tensor
+            if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], kinds)):
                 raise TypeError(
                     f"forward of {type(self.shaping).__name__} must return a PairLoss of "
-                    "bisimgym.baselines.losses.distances and a dictionary of the losses of its own networks, which may "
-                    f"be empty; got {type(returned).__name__}"
+                    "bisimgym.baselines.losses.distances (or a tensor, where no pairs are compared) and a dictionary "
+                    f"of the losses of its own networks, which may be empty; got {type(returned).__name__}"
                 )
-            pairs, own_losses = returned
-            losses["metric_loss"] = self.metric_weight * pairs.loss
+            found, own_losses = returned
+            if isinstance(found, PairLoss):  # without its graph, which has no copies
+                self.last = PairLoss.of(found.loss.detach(), found.distance, found.target)
+            losses["metric_loss"] = self.metric_weight * (found.loss if isinstance(found, PairLoss) else found)
             losses |= own_losses
-            self.last = PairLoss.of(pairs.loss.detach(), pairs.distance, pairs.target)  # no graph, which has no copies
         if model is not None and members is not None:
             likelihood = model.negative_log_likelihood(members, modeled(batch.next_z, model))
             losses["transition_loss"] = (self.self_prediction or 1.0) * likelihood

@@ -16,10 +16,11 @@ from torch import nn
 
 from bisimgym.baselines.core.auxiliary import Augmentation
 from bisimgym.baselines.core.metric_loss import MetricLoss
-from bisimgym.baselines.learners import METRIC_LOSSES
+from bisimgym.baselines.learners import AUXILIARY_TASKS, METRIC_LOSSES, loss_class
 from bisimgym.baselines.losses.norms import norm_radius
 
-#: What ``metric`` may be: a name of :data:`~bisimgym.baselines.learners.METRIC_LOSSES`, a class, an object of it.
+#: What ``metric`` may be: a name of :data:`~bisimgym.baselines.learners.METRIC_LOSSES` or ``AUXILIARY_TASKS``, a class,
+#: an object of it.
 MetricChoice = str | type[MetricLoss] | MetricLoss | None
 
 
@@ -37,10 +38,12 @@ def make_metric(metric: MetricChoice, settings: Mapping[str, Any] | None = None)
         raise ValueError(f"metric_settings are for a metric given by name or class, got {dict(settings)} with {metric}")
     if metric is None or isinstance(metric, MetricLoss):
         return copy.deepcopy(metric)
-    made = METRIC_LOSSES.get(metric) if isinstance(metric, str) else metric
+    made = loss_class(metric) if isinstance(metric, str) else metric
     if not isinstance(made, type) or not issubclass(made, MetricLoss):
-        raise ValueError(f"metric must be None, one of {list(METRIC_LOSSES)} or a MetricLoss, got {metric!r}")
-    known = list(inspect.signature(made).parameters)
+        names = [*METRIC_LOSSES, *AUXILIARY_TASKS]
+        raise ValueError(f"metric must be None, one of {names} or a MetricLoss, got {metric!r}")
+    parameters = inspect.signature(made).parameters.values()
+    known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # of nn.Module's own
     unknown = [key for key in settings or {} if key not in known]
     if unknown:
         raise ValueError(f"metric_settings of {made.__name__} are {known}, got {unknown}")

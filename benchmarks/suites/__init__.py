@@ -15,7 +15,7 @@ SUITES = {
     "noisy-states": "bisimgym.benchmarks.suites.noisy_states",
     "nav2d": "bisimgym.benchmarks.suites.nav2d.suite",
     "small-images": "bisimgym.benchmarks.suites.small_images",
-    "fidelity": "bisimgym.benchmarks.suites.fidelity",
+    "fidelity": "bisimgym.benchmarks.suites.fidelity.suite",
 }
 
 

@@ -61,9 +61,9 @@ def further_settings(
 
 def metric_class(metric: Any) -> type | None:
     """Return the class of a metric that is given by name or class."""
-    from bisimgym.baselines.learners import METRIC_LOSSES
+    from bisimgym.baselines.learners import loss_class
 
-    return METRIC_LOSSES[metric] if isinstance(metric, str) else metric
+    return loss_class(metric) if isinstance(metric, str) else metric
 
 
 def _of_arguments(

@@ -1,7 +1,7 @@
 import pytest
 
 from bisimgym.benchmarks.cli import main
-from bisimgym.benchmarks.suites.fidelity_pictures import FILES
+from bisimgym.benchmarks.suites.fidelity.pictures import FILES
 
 ENCODER = """
 import numpy as np

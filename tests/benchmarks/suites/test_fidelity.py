@@ -11,10 +11,10 @@ from bisimgym.benchmarks.measures.metric_fidelity import fidelity
 from bisimgym.benchmarks.measures.processes import fidelity_metrics, fidelity_process
 from bisimgym.benchmarks.running.run_folder import read_run
 from bisimgym.benchmarks.running.runner import evaluate_agent
-from bisimgym.benchmarks.suites import fidelity as suite_module
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
-from bisimgym.benchmarks.suites.fidelity_pictures import FILES
+from bisimgym.benchmarks.suites.fidelity import suite as suite_module
+from bisimgym.benchmarks.suites.fidelity.pictures import FILES
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 SUITE = load_suite("fidelity")
@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "fidelity.md"
 
 
 def spec_of(method="mico", task="nav2d-8x8", **variant):
-    if method != "random":
+    if SUITE.methods[method].trains:
         variant = {"updates": 4, "evaluations": 2, "batch_size": 16, **variant}
     return make_spec(SUITE, task, method, "smoke", 1, variant)
 

@@ -20,7 +20,7 @@ between those that rewards never distinguish, which MICo's is not. What a loss s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -29,156 +29,21 @@ import numpy as np
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures import processes
 from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, OPTIMAL_VALUE, REFERENCE, score_encoder
-from bisimgym.benchmarks.measures.processes import FIDELITY_METRICS, fidelity_envs
-from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task, check_least
+from bisimgym.benchmarks.measures.processes import fidelity_envs
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_least
+from bisimgym.benchmarks.suites.fidelity.settings import CLAIMS, MEASURES, METHODS, OF_IMAGES, PRESETS, TASKS
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
+from bisimgym.benchmarks.suites.training import (
+    Reached,
+    from_checkpoint,
+    save_whole,
+    train_with_evaluations,
+    without_training,
+)
 
-#: The exact metric that a metric's loss says it learns.
-CLAIMS = {
-    "mico": "mico-random",
-    "dbc": "bisimulation-random",
-    "robust-dbc": "bisimulation-random",
-    "rap": "mico-random",
-    "ambs": "bisimulation-random",
-    "simsr": "mico-random",
-    "recursive-similarity": "recursive-similarity",
-}
 NUM_ENVS = 8
 #: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
-
-#: Of the largest process: more dimensions embeddings cannot fill.
-MOST_STATES = 1339
-
-TASKS = {
-    "nav2d-8x8": Task("Nav2D, 8 x 8", "A layout with five obstacles: 48 states, four actions"),
-    "nav2d-20x20": Task("Nav2D, 20 x 20", "A layout as registered: 350 states, four actions"),
-    "jumping-25": Task("Jumping task", "The obstacle at 25: 421 images, two actions"),
-    "jumping-25-45": Task(
-        "Two jumping tasks", "Obstacles at 25 and 45: 1339 images, two actions. Which states of both behave alike?"
-    ),
-}
-
-
-def _method(description: str, metric: str | None = None, **settings: Any) -> Method:
-    shared: dict[str, Any] = {
-        "metric": metric,
-        "metric_settings": {},
-        "metric_weight": 0.5,
-        "self_prediction": 0.0,
-        "reward_prediction": 0.0,
-        "reward_from": "embedding",
-        "encoder": "mlp",
-        "norm": "layer",
-        "features_dim": 50,
-        "learning_rate": 1e-3,
-        "batch_size": 128,
-    }
-    return Method(description, {**shared, **settings})
-
-
-METHODS = {
-    "mico": _method(
-        "MICo: sampled differences of rewards, next embeddings of a target", "mico", metric_settings={"beta": 0.1}
-    ),
-    "dbc": _method("DBC in the form of Luo et al.", "dbc", metric_settings={"form": "study"}),
-    "robust-dbc": _method(
-        "DBC with a bounded norm and inverse dynamics", "robust-dbc", metric_settings={"norm": "huber"}, norm="cap"
-    ),
-    "rap": _method(
-        "RAP: expected next embeddings and the variance of rewards",
-        "rap",
-        metric_settings={"beta": 1e-5},
-        features_dim=100,
-        learning_rate=5e-4,
-    ),
-    "ambs": _method(
-        "AMBS: learned distances of rewards and of dynamics, which count the same",
-        "ambs",
-        metric_weight=1.0,
-        features_dim=100,
-        learning_rate=5e-4,
-    ),
-    "simsr": _method(
-        "SimSR: cosine distances of embeddings of unit length",
-        "simsr",
-        metric_settings={"reward_weight": 1.0},
-        metric_weight=1.0,
-        norm="l2",
-    ),
-    "rss": _method(
-        "Recursive state similarity: what actions do, and no rewards",
-        "recursive-similarity",
-        metric_settings={"reduction": "mean"},
-        metric_weight=1.0,
-        norm="none",
-        features_dim=128,
-    ),
-    "self-prediction": _method("No metric: the next embedding is predicted", self_prediction=1.0),
-    "deepmdp": _method(
-        "No metric: the next embedding and the reward are predicted", self_prediction=1.0, reward_prediction=1.0
-    ),
-    "random": Method(
-        "An encoder that was never trained: the floor",
-        {"metric": None, "encoder": "mlp", "norm": "layer", "features_dim": 50},
-        trains=False,
-        precision="float32",
-    ),
-}
-
-PRESETS = {
-    "smoke": Preset(
-        "Seconds: shows that everything runs, scores mean nothing",
-        {"updates": 20, "evaluations": 2, "precision": "float32"},
-    ),
-    "short": Preset(
-        "3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6, "precision": "bfloat16"}
-    ),
-    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "bfloat16"}),
-}
-
-_SHARE = (0.0, 1.0)
-
-MEASURES = {
-    "own_metric": Measure("own metric", "Rank correlation with the metric that the method's loss says it learns"),
-    "distortion": Measure(
-        "distortion",
-        "Sum of |c d - exact| over the sum of exact distances, for the best factor c: 0 is best, 1 is that of c = 0",
-        bounds=(0.0, 1.0),
-    ),
-    "neighbour_recall": Measure(
-        "neighbor recall",
-        "Share of a state's five nearest by the exact metric that are among its five nearest",
-        bounds=(0.0, 1.0),
-    ),
-    "effective_rank": Measure(
-        "effective rank",
-        "Dimensions that the embeddings fill: 1 is a line, a collapse",
-        False,
-        bounds=(0.0, MOST_STATES),
-    ),
-    "control": Measure(
-        "control",
-        "Value of looking one step ahead at the values of states merged by the distances: 1 is optimal, 0 as random",
-        bounds=(-1.0, 1.0),
-    ),
-    "value_linear": Measure(
-        "value, linear",
-        "Share of the variance of optimal values that a linear readout explains",
-        False,
-        False,
-        (0.0, 1.0),
-    ),
-    "value_nearest": Measure(
-        "value, nearest", "Share of it that the mean over the five nearest states explains", False, False, _SHARE
-    ),
-    **{
-        f"rank_{metric}": Measure(f"with {metric}", f"Rank correlation with {metric}", False)
-        for metric in FIDELITY_METRICS
-        if metric != REFERENCE
-    },
-}
 
 
 def training_envs(task: str, seed: int) -> Any:
@@ -264,6 +129,20 @@ def _make(spec: Spec, device: str) -> Any:
     )
 
 
+def _of_images(spec: Spec) -> Callable[[np.ndarray], np.ndarray]:
+    """Return an encoder that needs no training: the images, or their principal components."""
+    images = processes.fidelity_process(spec.task, []).observations
+    mean = images.reshape(len(images), -1).mean(axis=0) / 255
+
+    def flat(batch: np.ndarray) -> np.ndarray:
+        return batch.reshape(len(batch), -1) / 255 - mean
+
+    if spec.settings["encoder"] == "pixels":
+        return flat
+    components = np.linalg.svd(flat(images), full_matrices=False)[2][: spec.settings["features_dim"]]
+    return lambda batch: flat(batch) @ components.T
+
+
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """Train one encoder, from its checkpoint if there is one, and score it.
 
@@ -271,9 +150,17 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     depend on the unit. A run that is cut off goes on from its last checkpoint as the unbroken run did.
     """
     from bisimgym.baselines.offline import OfflineRepresentation
-    from bisimgym.benchmarks.suites.fidelity_pictures import figures_of
+    from bisimgym.benchmarks.suites.fidelity.pictures import figures_of
     from bisimgym.benchmarks.suites.figures import write_figures
 
+    def drawn(encoder: Any) -> None:
+        monitor.pictures.mkdir(exist_ok=True)
+        list(write_figures(figures_of(encoder, spec.task), monitor.pictures))
+
+    if spec.settings["encoder"] in OF_IMAGES:
+        encoder = _of_images(spec)
+        drawn(encoder)
+        return without_training(monitor, "updates", lambda: _scored(encoder, spec.task, None))
     checkpoint = Path(monitor.checkpoint, "model.zip")
     model = from_checkpoint(monitor, checkpoint, lambda file: OfflineRepresentation.load(file, device)) or _make(
         spec, device
@@ -293,8 +180,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         return _scored(model, spec.task, CLAIMS.get(spec.settings.get("metric", "")))
 
     def complete(_: Sequence[float]) -> Outcome:
-        monitor.pictures.mkdir(exist_ok=True)
-        list(write_figures(figures_of(model, spec.task), monitor.pictures))
+        drawn(model)
         return scored()
 
     return train_with_evaluations(
@@ -325,9 +211,12 @@ def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
     check_least(settings, updates=1, evaluations=1, batch_size=2, features_dim=1)
-    if settings["encoder"] not in ("mlp", "convolutions"):
+    kinds = OF_IMAGES if settings["encoder"] in OF_IMAGES else ("mlp", "convolutions")
+    if METHODS[spec.method].settings["encoder"] not in kinds or settings["encoder"] not in kinds:
         raise ValueError(f"encoder must be one of ['mlp', 'convolutions'], got {settings['encoder']!r}")
-    if spec.variant:  # the suite's own settings are sound, and making networks takes time
+    if (
+        spec.variant and settings["encoder"] not in OF_IMAGES
+    ):  # the suite's own settings are sound, and making networks takes time
         _make(spec, "cpu")
 
 

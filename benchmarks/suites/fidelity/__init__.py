@@ -1,0 +1,1 @@
+"""The fidelity suite and its pictures."""
