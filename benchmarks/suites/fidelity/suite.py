@@ -21,6 +21,7 @@ between those that rewards never distinguish, which MICo's is not. What a loss s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -42,6 +43,20 @@ from bisimgym.benchmarks.suites.training import (
 )
 
 NUM_ENVS = 8
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What runs do beside training.
+
+    Attributes:
+        pictures: whether they draw.
+    """
+
+    pictures: bool = True
+
+
+PROTOCOL = Protocol()
 #: What is stored of each exact metric: fields of :class:`~bisimgym.benchmarks.measures.metric_fidelity.Fidelity`.
 _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 
@@ -143,7 +158,7 @@ def _of_images(spec: Spec) -> Callable[[np.ndarray], np.ndarray]:
     return lambda batch: flat(batch) @ components.T
 
 
-def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train one encoder, from its checkpoint if there is one, and score it.
 
     Rewards are divided by the largest of the process: losses assume rewards of about 1, and the scores do not
@@ -154,8 +169,9 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     from bisimgym.benchmarks.suites.figures import write_figures
 
     def drawn(encoder: Any) -> None:
-        monitor.pictures.mkdir(exist_ok=True)
-        list(write_figures(figures_of(encoder, spec.task), monitor.pictures))
+        if protocol.pictures:
+            monitor.pictures.mkdir(exist_ok=True)
+            list(write_figures(figures_of(encoder, spec.task), monitor.pictures))
 
     if spec.settings["encoder"] in OF_IMAGES:
         encoder = _of_images(spec)

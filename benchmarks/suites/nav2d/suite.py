@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -27,7 +28,7 @@ from bisimgym.benchmarks.suites.base import (
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.nav2d.settings import EPSILONS, MEASURES, METHODS, POINTS, PRESETS, RECENT, TASKS
-from bisimgym.benchmarks.suites.small_images import PROTOCOL, solved_layouts
+from bisimgym.benchmarks.suites.small_images import solved_layouts
 from bisimgym.benchmarks.suites.training import (
     Reached,
     from_checkpoint,
@@ -38,6 +39,24 @@ from bisimgym.benchmarks.suites.training import (
 
 #: Settings that are arguments of the environment.
 _LAYOUT = ("size", "num_obstacles", "min_goal_distance", "max_episode_steps")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What scores are computed from.
+
+    Attributes:
+        layouts: that no run learns from, which agents are scored on.
+        probed: those of them in which encoders are compared with exact metrics; as many draws of the corridor, twice.
+        pictures: whether runs draw.
+    """
+
+    layouts: int = 200
+    probed: int = 5
+    pictures: bool = True
+
+
+PROTOCOL = Protocol()
 
 
 class DecayingExploration:
@@ -123,7 +142,7 @@ def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
     return learner
 
 
-def encoder_scores(learner: Any, spec: Spec, pictures: Path) -> dict[str, float]:
+def encoder_scores(learner: Any, spec: Spec, pictures: Path, protocol: Protocol = PROTOCOL) -> dict[str, float]:
     """Return the measures of a trained encoder, before online learning changes it, and draw its pictures."""
     from bisimgym.baselines.core.latents import embeddings_of
     from bisimgym.baselines.pretrained import pretrained_encoder
@@ -137,10 +156,11 @@ def encoder_scores(learner: Any, spec: Spec, pictures: Path) -> dict[str, float]
         return embeddings_of(learner.encoders, encoder, images)
 
     rules = probes.rules_of(spec.settings)
-    changes = probes.corridor_probes(embed, rules)
-    pictures.mkdir(exist_ok=True)
-    list(write_figures(figures_of(embed, rules, changes), pictures))
-    return {**probes.held_out_fidelity(embed, rules), **probes.corridor_scores(changes)}
+    changes = probes.corridor_probes(embed, rules, 2 * protocol.probed)
+    if protocol.pictures:
+        pictures.mkdir(exist_ok=True)
+        list(write_figures(figures_of(embed, rules, changes), pictures))
+    return {**probes.held_out_fidelity(embed, rules, protocol.probed), **probes.corridor_scores(changes)}
 
 
 def make_learner(spec: Spec, device: str) -> Any:
@@ -181,7 +201,7 @@ def make_learner(spec: Spec, device: str) -> Any:
     return model
 
 
-def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train an encoder and an agent with it, from their checkpoints if there are any, and score the agent."""
     from stable_baselines3.common.callbacks import BaseCallback
 
@@ -221,12 +241,12 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
             model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
 
     def evaluate_now() -> Outcome:
-        outcome = _scored(solved_layouts(model, layout_of(settings)))
+        outcome = _scored(solved_layouts(model, layout_of(settings), protocol.layouts))
         return Outcome(outcome.score, success_rates(model.episodes, model.num_timesteps), outcome.outcomes)
 
     def complete(_: Sequence[float]) -> Outcome:
         outcome = evaluate_now()
-        of_encoder = encoder_scores(pretrain(spec, monitor, device), spec, monitor.pictures)
+        of_encoder = encoder_scores(pretrain(spec, monitor, device), spec, monitor.pictures, protocol)
         return Outcome(outcome.score, {**outcome.scores, **of_encoder}, outcome.outcomes)
 
     class Shifted:
@@ -274,9 +294,9 @@ def _scored(solved: np.ndarray) -> Outcome:
     return Outcome(float(solved.mean()), {}, {"solved": solved.tolist()})
 
 
-def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) -> Outcome:
     """Score an agent on layouts of ``Nav2DGoal`` as registered, without exploring."""
-    return _scored(solved_layouts(agent, {}))
+    return _scored(solved_layouts(agent, {}, protocol.layouts))
 
 
 def training_envs(task: str, seed: int) -> Any:
@@ -284,13 +304,13 @@ def training_envs(task: str, seed: int) -> Any:
     return gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=1)
 
 
-def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protocol = PROTOCOL) -> dict[str, float]:
     """Return the score that follows from stored outcomes.
 
     Raises:
         ValueError: if they are not those of this suite.
     """
-    check_columns(task, outcomes, ["solved"], PROTOCOL.layouts)
+    check_columns(task, outcomes, ["solved"], protocol.layouts)
     return {"score": float(np.mean(outcomes["solved"]))}
 
 
