@@ -212,6 +212,6 @@ class ValueRegression(AuxiliaryTask):
 
     def forward(self, batch, permutation, model, generator):
         with th.no_grad():
-            goes_on = (1 - batch.dones) * th.as_tensor(batch.discounts, device=batch.dones.device).reshape(-1)
-            target = batch.rewards + goes_on * self.head(batch.next_target_z)[:, 0]
+            ahead = (batch.discounts * self.head(batch.next_target_z))[:, 0]
+            target = batch.rewards + (1 - batch.dones) * ahead
         return 0.5 * F.mse_loss(self.head(batch.z)[:, 0], target), {}

@@ -28,7 +28,7 @@ from bisimgym.baselines.core.env_checks import (
 )
 from bisimgym.baselines.core.latents import LatentBatch
 from bisimgym.baselines.core.loss_log import DivergedError, LossLog
-from bisimgym.baselines.core.precision import autocast, resolve_precision
+from bisimgym.baselines.core.precision import autocast, resolve_precision, unchecked_distributions
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.core.replacing import replaceable_archive
 
@@ -234,7 +234,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             self.record_statistics = number % STATISTICS_EVERY == 0
             try:
-                losses = self.update(data, number)
+                with unchecked_distributions(self.device):
+                    losses = self.update(data, number)
             except ValueError as error:
                 # PyTorch's distributions refuse parameters that are not finite: say which loss was the first.
                 self._flush(error)

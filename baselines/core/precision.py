@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import torch as th
+from torch.distributions import Distribution
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -37,3 +39,18 @@ def autocast(precision: str, device: th.device) -> contextlib.AbstractContextMan
     if precision == "float32":
         return contextlib.nullcontext()
     return th.autocast(device.type, th.bfloat16)
+
+
+@contextlib.contextmanager
+def unchecked_distributions(device: th.device) -> Iterator[None]:
+    """Leave out PyTorch's checks of distributions' parameters inside the block, on devices that the host waits for.
+
+    On a GPU each check waits for all that was computed before it. A divergence is seen where losses are looked at.
+    """
+    before = Distribution._validate_args
+    if device.type != "cpu":
+        Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
