@@ -23,7 +23,7 @@ from bisimgym.baselines.metrics.bisimulation import (
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
 from bisimgym.baselines.metrics.mico import mico, mico_operator
 from bisimgym.baselines.metrics.operators import Operator
-from bisimgym.baselines.metrics.partition import equivalence_classes
+from bisimgym.baselines.metrics.partition import equivalence_classes, quotient
 from bisimgym.baselines.metrics.psm import policy_similarity, policy_similarity_operator
 from bisimgym.baselines.metrics.rap import rap, rap_operator
 from bisimgym.baselines.metrics.recursive_similarity import recursive_similarity, recursive_similarity_operator
@@ -56,6 +56,7 @@ __all__ = [
     "policy_cost",
     "policy_similarity",
     "policy_similarity_operator",
+    "quotient",
     "rap",
     "rap_operator",
     "recursive_similarity",

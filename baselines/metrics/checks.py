@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 
-from bisimgym.envs.checks import first_bad, probabilities
+from bisimgym.baselines.metrics.distributions import Distributions
+from bisimgym.envs.checks import SUM_TOLERANCE, first_bad, probabilities
 
 
 def discount_factor(discount: Any) -> float:
@@ -18,29 +20,88 @@ def discount_factor(discount: Any) -> float:
     return float(discount)
 
 
-def next_states_or_distributions(transition: ArrayLike, name: str = "transition") -> np.ndarray:
-    """Return ``int64[S, A]`` next states if the process is deterministic, else ``float64[S, A, S]``.
+def next_states_or_distributions(transition: Any, name: str = "transition") -> np.ndarray | Distributions:
+    """Return ``int64[S, A]`` next states if the process is deterministic, else its distributions.
 
     Probabilities that are all 0 or 1 count as deterministic.
+
+    Args:
+        transition: ``float[S, A, S]``, ``int[S, A]``, ``scipy.sparse`` probabilities (one ``[S, S]`` per action, or
+            stacked: ``[S * A, S]`` with row ``s * A + a`` for state s and action a), or what this function returned.
     """
-    transition = np.asarray(transition)
-    if np.issubdtype(transition.dtype, np.integer) and transition.ndim == 2:
-        states = len(transition)
-        if 0 in transition.shape:
-            raise ValueError(f"{name} must have states and actions, got shape {transition.shape}")
-        if transition.min() < 0 or transition.max() >= states:
-            bad = int(transition.min() if transition.min() < 0 else transition.max())
-            raise ValueError(f"{name}: next states must be from 0 to {states - 1}, got {bad}")
-        return transition.astype(np.int64)
-    if transition.ndim != 3 or transition.shape[0] != transition.shape[2] or 0 in transition.shape:
+    if isinstance(transition, Distributions):
+        return transition
+    if sparse.issparse(transition) or _is_sparse_sequence(transition):
+        distributions = _sparse_distributions(transition, name)
+    else:
+        transition = np.asarray(transition)
+        if np.issubdtype(transition.dtype, np.integer) and transition.ndim == 2:
+            return _next_states(transition, name)
+        if transition.ndim != 3 or transition.shape[0] != transition.shape[2] or 0 in transition.shape:
+            raise ValueError(
+                f"{name} must be float[S, A, S] probabilities, int[S, A] next states, or scipy.sparse probabilities "
+                f"([S, S] per action, or stacked [S * A, S]), got {transition.dtype} of shape {transition.shape}"
+            )
+        states, actions = transition.shape[:2]
+        rows = probabilities(name, transition).reshape(states * actions, states)
+        distributions = Distributions.of_matrix(sparse.csr_array(rows), actions)
+    next_states = distributions.next_states()
+    return distributions if next_states is None else next_states
+
+
+def _next_states(transition: np.ndarray, name: str) -> np.ndarray:
+    states = len(transition)
+    if 0 in transition.shape:
+        raise ValueError(f"{name} must have states and actions, got shape {transition.shape}")
+    if transition.min() < 0 or transition.max() >= states:
+        bad = int(transition.min() if transition.min() < 0 else transition.max())
+        raise ValueError(f"{name}: next states must be from 0 to {states - 1}, got {bad}")
+    return transition.astype(np.int64)
+
+
+def _is_sparse_sequence(transition: Any) -> bool:
+    return isinstance(transition, (list, tuple)) and len(transition) > 0 and all(sparse.issparse(m) for m in transition)
+
+
+def _sparse_distributions(transition: Any, name: str) -> Distributions:
+    if not isinstance(transition, (list, tuple)):
+        rows, states = transition.shape if transition.ndim == 2 else (0, 0)
+        if not states or not rows or rows % states:
+            raise ValueError(
+                f"{name}: stacked sparse probabilities must be [S * A, S], row s * A + a for state s and action a, got "
+                f"shape {transition.shape}"
+            )
+        stacked, actions = sparse.csr_array(transition, dtype=np.float64, copy=True), rows // states
+    else:
+        actions, states = len(transition), transition[0].shape[0]
+        for action, part in enumerate(transition):
+            if part.shape != (states, states) or not states:
+                raise ValueError(
+                    f"{name}: sparse probabilities must be [S, S] for each action, all of one S, got shape "
+                    f"{part.shape} for action {action}"
+                )
+        whole = sparse.vstack([sparse.csr_array(part, dtype=np.float64) for part in transition], format="csr")
+        stacked = whole[np.arange(states * actions).reshape(actions, states).T.ravel()]
+    stacked.sum_duplicates()
+    bad = ~(np.isfinite(stacked.data) & (stacked.data >= 0))
+    if bad.any():
+        entry = int(bad.argmax())
+        row = int(np.searchsorted(stacked.indptr, entry, side="right")) - 1
         raise ValueError(
-            f"{name} must be float[S, A, S] probabilities or int[S, A] next states, got {transition.dtype} of shape "
-            f"{transition.shape}"
+            f"{name} must be probabilities, got {stacked.data[entry]} at state {row // actions}, action "
+            f"{row % actions}, next state {stacked.indices[entry]}"
         )
-    distributions = probabilities(name, transition)
-    if ((distributions == 0) | (distributions == 1)).all():
-        return distributions.argmax(axis=2).astype(np.int64)
-    return distributions
+    total = stacked.sum(axis=1)
+    wrong = np.abs(total - 1) > SUM_TOLERANCE
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{name}: every row must sum to one within {SUM_TOLERANCE:g}, but state {row // actions} and action "
+            f"{row % actions} sum to {total[row]:.9g}: divide rows by their sums"
+        )
+    total = np.where(np.abs(total - 1) <= 4 * np.finfo(np.float64).eps, 1.0, total)
+    stacked.data /= np.repeat(total, np.diff(stacked.indptr))
+    return Distributions.of_matrix(stacked, actions)
 
 
 def action_probabilities(policy: ArrayLike, states: int, actions: int, name: str = "policy") -> np.ndarray:

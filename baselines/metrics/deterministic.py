@@ -21,7 +21,8 @@ def chain_distances(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarr
     The successor of a row is solved before the row, so that every shared suffix is worked out once; this is exact but
     for rounding. Only rows on cycles are infinite sums, cut where the rest is below ``tolerance``.
     """
-    rows_of, columns_to = operator.successors_x[:, 0], operator.successors_y[:, 0]
+    to_x, to_y = operator.next_states
+    rows_of, columns_to = to_x[:, 0], to_y[:, 0]
     distance = np.empty(operator.shape)
     cycles, levels = _cycles_and_levels(rows_of)
     bar.total = len(rows_of)
@@ -32,7 +33,7 @@ def chain_distances(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarr
     for level in levels:
         for start in range(0, len(level), size):
             rows = level[start : start + size]
-            block = next_distances(distance, operator.successors_x, operator.successors_y, 0, rows)
+            block = next_distances(distance, to_x, to_y, 0, rows)
             block *= operator.discount
             block += operator.cost(0, rows)
             distance[rows] = block
@@ -168,7 +169,7 @@ class _PackedPairs:
     def greedy(self, distance: np.ndarray, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
         """Return packed ``[size]``: the cost and the successor pair of the action that attains the maximum."""
         costs, successors = np.empty(self.size), np.empty(self.size, dtype=np.int64)
-        to_x, to_y = self.operator.successors_x, self.operator.successors_y
+        to_x, to_y = self.operator.next_states
         actions = self.operator.num_actions
         for block in self.blocks:
             place, first = self._place(block)
@@ -192,8 +193,9 @@ class _PackedPairs:
     def _terms(self, distance: np.ndarray, rows: np.ndarray, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield each action's term of the operator and its cost, for ``rows`` and the columns from ``first``."""
         operator = self.operator
+        to_x, to_y = operator.next_states
         for action in range(operator.num_actions):
-            value = distance[operator.successors_x[rows, action]].take(operator.successors_y[first:, action], axis=1)
+            value = distance[to_x[rows, action]].take(to_y[first:, action], axis=1)
             value *= operator.discount
             cost = operator.cost(action, rows, first)
             value += cost

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from bisimgym.baselines.metrics import deterministic, stochastic
+from bisimgym.baselines.metrics import deterministic, independent, stochastic
+from bisimgym.baselines.metrics.couplings import LARGEST_IN_STEP
 from bisimgym.baselines.metrics.memory import free_memory, in_units
-from bisimgym.baselines.metrics.operators import BLOCK_BYTES, Operator
+from bisimgym.baselines.metrics.operators import Operator
 
 
 class Solver(TypedDict, total=False):
@@ -21,7 +22,7 @@ class Solver(TypedDict, total=False):
         tolerance: the returned distances are at most this far from the metric, in the maximum norm (default 1e-6).
         rows: ``int[R]``, the states whose distances are wanted (default: all). Only what they reach is solved for.
         columns: ``int[C]``, the states that they are wanted to (default: all).
-        workers: processes that share optimal transport, -1 for all cores (default 1).
+        workers: threads that share optimal transport, -1 for all cores (default 1).
         progress: whether to show a bar on stderr for work of more than two seconds (default True).
         memory_limit: bytes that may be used (default: what the machine has free).
     """
@@ -66,7 +67,7 @@ def solve(
             "discount"
         )
     if not isinstance(workers, (int, np.integer)) or workers == 0 or workers < -1:
-        raise ValueError(f"workers must be a positive number of processes or -1 for all cores, got {workers!r}")
+        raise ValueError(f"workers must be a positive number of threads or -1 for all cores, got {workers!r}")
     wanted_x = _states(rows, operator.shape[0], "rows")
     wanted_y = _states(columns, operator.shape[1], "columns")
     small, at_x, at_y = operator.reduced(wanted_x, wanted_y)
@@ -85,7 +86,7 @@ def solve(
     if whole:
         return distance
     result = np.empty((len(at_x), len(at_y)))
-    size = max(1, BLOCK_BYTES // (8 * small.shape[1]))
+    size = max(1, small.block_bytes // (8 * small.shape[1]))
     for start in range(0, len(at_x), size):
         distance[at_x[start : start + size]].take(at_y, axis=1, out=result[start : start + size], mode="clip")
     return result
@@ -111,7 +112,7 @@ def _solve(operator: Operator, tolerance: float, workers: int, bar: tqdm) -> np.
             return deterministic.largest_over_actions(operator, tolerance, bar)
         return deterministic.weighted_over_actions(operator, tolerance, bar)
     if operator.independent:
-        return stochastic.independent_distances(operator, tolerance, bar)
+        return independent.independent_distances(operator, tolerance, bar)
     return stochastic.cheapest_coupling_distances(operator, tolerance, bar, workers)
 
 
@@ -121,14 +122,17 @@ def memory_needed(operator: Operator) -> int:
     if operator.deterministic:
         arrays = 2 if operator.num_actions == 1 else 8 if operator.weights is None else 16
         return 8 * pairs * arrays
+    x, y = operator.distributions
     if operator.independent:
         return 8 * (3 * pairs + 3 * operator.shape[0] ** 2 + 3 * operator.shape[1] ** 2)
     if operator.symmetric:
         pairs //= 2
-    entries = 0
+    entries = bases = 0.0
     for action in range(operator.num_actions):
-        x = (operator.successors_x[:, action] > 0).sum(axis=1)
-        y = (operator.successors_y[:, action] > 0).sum(axis=1)
-        entries += int((x[:, None] + y[None, :] - 1).mean() * pairs)
-    # A coupled mass stands in an entry (four numbers) and in a sparse matrix (two), and once more while summed.
-    return 8 * (8 * entries + (6 + 3 * operator.num_actions) * pairs)
+        size_x, size_y = x.support(action)[1], y.support(action)[1]
+        both = size_x[:, None] + size_y - 1
+        entries += both.mean() * pairs
+        in_step = (size_x[:, None] > 1) & (size_y > 1) & (both < LARGEST_IN_STEP)
+        bases += (np.square(both) * in_step).mean() * pairs
+    # A coupled mass has a place in the couplings (12 bytes), and in the matrix of the best actions.
+    return int(24 * entries + bases + 8 * (8 + 4 * operator.num_actions) * pairs)

@@ -16,7 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
-from bisimgym.baselines.metrics import partition, transport
+from bisimgym.baselines.metrics import partition
+from bisimgym.baselines.metrics.distributions import Distributions
+from bisimgym.baselines.metrics.processes import Transitions, as_distributions
 
 #: Work on blocks of rows of about this many bytes, which stay in the cache.
 BLOCK_BYTES = 2**18
@@ -115,21 +117,23 @@ class Operator:
     Attributes:
         name: the metric's, for messages.
         cost: local distances.
-        successors_x, successors_y: ``int64[S, A]`` next states (both) or ``float64[S, A, S]`` probabilities (both).
+        successors_x, successors_y: ``int64[S, A]`` next states (both) or distributions (both).
         discount: in [0, 1).
         weights: ``float64[A]`` that sum to one, or None for the maximum over actions.
         independent: whether next states are drawn independently; else by the cheapest coupling.
         symmetric: whether x and y are the same process, and the cost is symmetric and zero from a state to itself.
+        block_bytes: about how many bytes of a row block are worked on at a time.
     """
 
     name: str
     cost: Cost
-    successors_x: np.ndarray
-    successors_y: np.ndarray
+    successors_x: Transitions
+    successors_y: Transitions
     discount: float
     weights: np.ndarray | None
     independent: bool
     symmetric: bool
+    block_bytes: int = BLOCK_BYTES
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -141,7 +145,19 @@ class Operator:
 
     @property
     def deterministic(self) -> bool:
-        return self.successors_x.ndim == 2
+        return isinstance(self.successors_x, np.ndarray)
+
+    @property
+    def next_states(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next states of a deterministic process."""
+        if not isinstance(self.successors_x, np.ndarray) or not isinstance(self.successors_y, np.ndarray):
+            raise TypeError(f"{self.name} is between stochastic processes, which have no single next states")
+        return self.successors_x, self.successors_y
+
+    @property
+    def distributions(self) -> tuple[Distributions, Distributions]:
+        """Return the next states as distributions."""
+        return as_distributions(self.successors_x), as_distributions(self.successors_y)
 
     def largest_distance(self) -> float:
         """Return an upper bound of the metric."""
@@ -149,7 +165,7 @@ class Operator:
 
     def row_blocks(self) -> list[np.ndarray]:
         rows, columns = self.shape
-        size = max(1, BLOCK_BYTES // (8 * columns))
+        size = max(1, self.block_bytes // (8 * columns))
         return [np.arange(start, min(start + size, rows)) for start in range(0, rows, size)]
 
     def __call__(self, distance: np.ndarray) -> np.ndarray:
@@ -183,12 +199,16 @@ class Operator:
     def _expectation(self, distance: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
         """Return the expected distance of coupled next states, by action and rows."""
         if self.deterministic:
-            return lambda action, rows: next_distances(distance, self.successors_x, self.successors_y, action, rows)
+            to_x, to_y = self.next_states
+            return lambda action, rows: next_distances(distance, to_x, to_y, action, rows)
         if self.independent:
-            right = [distance @ self.successors_y[:, a].T for a in range(self.num_actions)]
-            return lambda action, rows: self.successors_x[rows, action] @ right[action]
-        once = self.symmetric and (distance == distance.T).all() and not distance.diagonal().any()
-        cheapest = transport.cheapest_couplings(distance, self.successors_x, self.successors_y, once)
+            x, y = self.distributions
+            left = [x.of_action(a) for a in range(self.num_actions)]
+            right = [np.ascontiguousarray((y.of_action(a) @ distance.T).T) for a in range(self.num_actions)]
+            return lambda action, rows: left[action][rows] @ right[action]
+        from bisimgym.baselines.metrics.stochastic import Pairs
+
+        cheapest = Pairs(self).transported(distance)
         return lambda action, rows: cheapest[action][rows]
 
     def error_bound(self, distance: np.ndarray) -> float:
@@ -217,17 +237,17 @@ class Operator:
             keep_x = keep_y = closure(self.successors_x, np.union1d(rows, columns))
         small = self._restricted(keep_x, keep_y)
         at_x, at_y = np.searchsorted(keep_x, rows), np.searchsorted(keep_y, columns)
-        if not (self.deterministic and isinstance(small.cost, FeatureCost)):
+        if not isinstance(small.cost, FeatureCost):
             return small, at_x, at_y
         classes_x, first_x = partition.refine(small.successors_x, small.cost.features_x)
         classes_y, first_y = classes_x, first_x
         if not self.symmetric:
             classes_y, first_y = partition.refine(small.successors_y, small.cost.features_y)
+        merged_x = partition.merged(small.successors_x, classes_x, first_x)
+        merged_y = merged_x if self.symmetric else partition.merged(small.successors_y, classes_y, first_y)
+        merged_x, merged_y = simplest(merged_x, merged_y)
         merged = replace(
-            small,
-            cost=small.cost.restricted(first_x, first_y),
-            successors_x=classes_x[small.successors_x[first_x]],
-            successors_y=classes_y[small.successors_y[first_y]],
+            small, cost=small.cost.restricted(first_x, first_y), successors_x=merged_x, successors_y=merged_y
         )
         return merged, classes_x[at_x], classes_y[at_y]
 
@@ -235,9 +255,8 @@ class Operator:
         if (len(keep_x), len(keep_y)) == self.shape:
             return self
         successors_x = _renumbered(self.successors_x, keep_x)
-        successors_y = _renumbered(self.successors_y, keep_y)
-        if successors_x.ndim == 3 and all(((s == 0) | (s == 1)).all() for s in (successors_x, successors_y)):
-            successors_x, successors_y = successors_x.argmax(axis=2), successors_y.argmax(axis=2)
+        successors_y = successors_x if self.symmetric else _renumbered(self.successors_y, keep_y)
+        successors_x, successors_y = simplest(successors_x, successors_y)
         return replace(
             self,
             cost=self.cost.restricted(keep_x, keep_y),
@@ -246,22 +265,33 @@ class Operator:
         )
 
 
-def closure(successors: np.ndarray, start: np.ndarray) -> np.ndarray:
+def closure(successors: Transitions, start: np.ndarray) -> np.ndarray:
     """Return ``int64[K]``, in order: the states that ``start`` reaches by any actions, itself included."""
     reached = np.zeros(len(successors), dtype=bool)
     frontier = np.unique(start)
     while len(frontier):
         reached[frontier] = True
-        reachable = successors[frontier]
-        next_states = reachable.ravel() if successors.ndim == 2 else (reachable > 0).any(axis=(0, 1)).nonzero()[0]
+        if isinstance(successors, np.ndarray):
+            next_states = successors[frontier].ravel()
+        else:
+            next_states = successors.successors(frontier)
         frontier = np.unique(next_states[~reached[next_states]])
     return reached.nonzero()[0]
 
 
-def _renumbered(successors: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    if successors.ndim == 2:
+def _renumbered(successors: Transitions, keep: np.ndarray) -> Transitions:
+    if isinstance(successors, np.ndarray):
         return np.searchsorted(keep, successors[keep])
-    return np.ascontiguousarray(successors[keep][:, :, keep])
+    return successors.restricted(keep)
+
+
+def simplest(x: Transitions, y: Transitions) -> tuple[Transitions, Transitions]:
+    """Return distributions as next states if all of both processes have one each."""
+    if isinstance(x, Distributions) and isinstance(y, Distributions):
+        next_x, next_y = x.next_states(), y.next_states()
+        if next_x is not None and next_y is not None:
+            return next_x, next_y
+    return x, y
 
 
 def next_distances(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks
+from bisimgym.baselines.metrics.distributions import Distributions, block_sums
+
+#: ``int64[S, A]`` next states, or distributions.
+Transitions = np.ndarray | Distributions
 
 
-def two_transitions(transition: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+def two_transitions(transition: Any, other: Any) -> tuple[Transitions, Transitions]:
     """Return the transitions of both processes (of the first twice, if there is no other) in the same form.
 
-    Both are ``int64[S, A]`` next states if both processes are deterministic, else ``float64[S, A, S]``.
+    Both are ``int64[S, A]`` next states if both processes are deterministic, else distributions.
 
     Raises:
         ValueError: for bad transitions, or different numbers of actions.
@@ -25,38 +31,37 @@ def two_transitions(transition: ArrayLike, other: ArrayLike | None) -> tuple[np.
     return same_form(x, y)
 
 
-def same_form(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if x.ndim == y.ndim:
+def same_form(x: Transitions, y: Transitions) -> tuple[Transitions, Transitions]:
+    if isinstance(x, Distributions) == isinstance(y, Distributions):
         return x, y
-    return (_dense(x), y) if x.ndim == 2 else (x, _dense(y))
+    return as_distributions(x), as_distributions(y)
 
 
-def _dense(next_states: np.ndarray) -> np.ndarray:
-    states, actions = next_states.shape
-    probabilities = np.zeros((states, actions, states))
-    np.put_along_axis(probabilities, next_states[:, :, None], 1.0, axis=2)
-    return probabilities
+def as_distributions(transition: Transitions) -> Distributions:
+    return transition if isinstance(transition, Distributions) else Distributions.of_next_states(transition)
 
 
-def under_policy(transition: np.ndarray, policy: np.ndarray) -> np.ndarray:
+def under_policy(transition: Transitions, policy: np.ndarray) -> Transitions:
     """Return the transitions that a policy ``float64[S, A]`` makes, with one action.
 
-    ``int64[S, 1]`` if each state has one successor, else ``float64[S, 1, S]``.
+    ``int64[S, 1]`` if each state has one successor, else distributions.
     """
-    if transition.ndim == 3:
-        return checks.next_states_or_distributions(np.einsum("sa,sat->st", policy, transition)[:, None])
-    chosen = policy.argmax(axis=1)
-    taken = policy > 0
-    rows = np.arange(len(policy))
-    if not (taken & (transition != transition[rows, chosen][:, None])).any():
-        return transition[rows, chosen][:, None]
-    probabilities = np.zeros((len(policy), 1, len(policy)))
-    for action in range(transition.shape[1]):
-        probabilities[rows, 0, transition[:, action]] += policy[:, action]
-    return probabilities
+    distributions = as_distributions(transition)
+    states, actions = distributions.shape
+    rows = np.repeat(np.repeat(np.arange(states), actions), np.diff(distributions.first))
+    share = np.repeat(policy.ravel(), np.diff(distributions.first))
+    taken = share > 0
+    at, to, mass = block_sums(rows[taken], distributions.states[taken], (share * distributions.mass)[taken])
+    total = np.bincount(at, mass, minlength=states)
+    first = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=states))])
+    mixed = Distributions(first, to, mass / total[at], 1)
+    next_states = mixed.next_states()
+    return mixed if next_states is None else next_states
 
 
-def policies(x: np.ndarray, y: np.ndarray, policy: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+def policies(
+    x: Transitions, y: Transitions, policy: ArrayLike, other: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the checked policies of both processes, whose transitions are ``x`` and ``y``."""
     policy_x = checks.action_probabilities(policy, len(x), x.shape[1])
     if other is None:
@@ -64,7 +69,9 @@ def policies(x: np.ndarray, y: np.ndarray, policy: ArrayLike, other: ArrayLike |
     return policy_x, checks.action_probabilities(other, len(y), y.shape[1], "the other policy")
 
 
-def rewards(x: np.ndarray, y: np.ndarray, reward: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+def rewards(
+    x: Transitions, y: Transitions, reward: ArrayLike, other: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the checked rewards of both processes, whose transitions are ``x`` and ``y``."""
     reward_x = checks.rewards(reward, len(x), x.shape[1])
     if other is None:

@@ -79,8 +79,8 @@ def expected_next_states(transition: ArrayLike, coordinates: ArrayLike | None, p
     Raises:
         ValueError: for bad transitions or coordinates, or if a stochastic process has no coordinates.
     """
-    transition = checks.next_states_or_distributions(transition, f"{prefix}transition")
-    states = len(transition)
+    moves = checks.next_states_or_distributions(transition, f"{prefix}transition")
+    states = len(moves)
     if coordinates is not None:
         coordinates = np.asarray(coordinates, dtype=np.float64)
         if (
@@ -90,17 +90,17 @@ def expected_next_states(transition: ArrayLike, coordinates: ArrayLike | None, p
             or not np.isfinite(coordinates).all()
         ):
             raise ValueError(f"{prefix}coordinates must be finite float[{states}, K], got shape {coordinates.shape}")
-    if transition.ndim == 2:
-        return transition
+    if isinstance(moves, np.ndarray):
+        return moves
     if coordinates is None:
         raise ValueError(
             f"{prefix}transition is stochastic, and RAP compares expected next states: give the coordinates of the "
             f"states, float[{states}, K], in which expectations are taken"
         )
-    means = (transition @ coordinates).reshape(-1, coordinates.shape[1])
+    means = moves.matrix() @ coordinates
     nearest = np.empty(len(means), dtype=np.int64)
     for i, mean in enumerate(means):
         away = np.square(coordinates - mean).sum(axis=1)
         # Rounding must not decide between states that are equally near.
         nearest[i] = (away <= away.min() + 1e-12 * (away.max() + 1)).argmax()
-    return nearest.reshape(transition.shape[:2])
+    return nearest.reshape(moves.shape)

@@ -1,43 +1,26 @@
-"""Metrics of processes whose next states are distributions."""
+"""Metrics of processes whose next states are distributions, with the cheapest couplings."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
 from tqdm import tqdm
 
-from bisimgym.baselines.metrics import transport
+from bisimgym.baselines.metrics.couplings import PIVOTS_PER_CELL, Couplings, Job
+from bisimgym.baselines.metrics.distributions import slices
 from bisimgym.baselines.metrics.operators import Operator
 
+#: Rounds of new couplings; each is a contraction by the discount at least, and few are needed.
 _MAX_ROUNDS = 1000
-#: Sweeps before the rest is solved for, and pairs up to which that is by elimination.
-_SWEEPS, _DENSE_PAIRS = 200, 600
-
-
-def independent_distances(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarray:
-    """Return the metric with independent next states and one action: ``d = C + discount P d Q'``.
-
-    Smith's doubling for this Stein equation: each round doubles the number of steps whose costs are summed. What
-    rounding does to the products is found by applying the operator, and iterated away.
-    """
-    distance = operator.cost(0, np.arange(operator.shape[0]))
-    left, right = operator.successors_x[:, 0], operator.successors_y[:, 0]
-    weight = operator.discount
-    while weight * operator.largest_distance() > tolerance / 4:
-        distance = distance + weight * (left @ distance @ right.T)
-        left, right = left @ left, right @ right
-        weight *= weight
-        bar.update()
-    for _ in range(_MAX_ROUNDS):
-        improved = operator(distance)
-        if operator.symmetric:
-            improved = (improved + improved.T) / 2
-        bound = operator.bound_of(float(np.abs(improved - distance).max()))
-        if bound <= tolerance:
-            return improved
-        distance = improved
-    raise ArithmeticError(f"{operator.name}: rounding leaves an error of {bound:.1e}, more than the tolerance")
+#: Rounds of new actions with given couplings. Values rise in each, so that none comes twice; few are needed.
+_MAX_CHOICES = 100
+#: Sweeps to start from, at most.
+_START_SWEEPS = 20
+#: Steps of a Krylov method, and pairs up to which a linear system is solved by elimination.
+_KRYLOV_STEPS, _DENSE_PAIRS = 200, 1500
 
 
 def cheapest_coupling_distances(operator: Operator, tolerance: float, bar: tqdm, workers: int) -> np.ndarray:
@@ -45,124 +28,226 @@ def cheapest_coupling_distances(operator: Operator, tolerance: float, bar: tqdm,
 
     With couplings held fixed the recursion needs no optimal transport and is solved by itself; new couplings are then
     found for its solution. Each round lowers the distances (Hoffman and Karp 1966: the couplings are the strategy of
-    the player who minimizes, the actions that of the one who maximizes), and few are needed. The end is certified by
-    one application of the whole operator.
+    the player who minimizes, the actions that of the one who maximizes), and few are needed. Where an upper bound shows
+    that an action is not the maximum of a pair, it is left out; it comes in when the bound no longer does, for good, so
+    that the argument holds for the actions that are in. The end is certified by one application of the whole operator.
     """
-    pairs = _Pairs(operator)
-    couplings = [
-        transport.Couplings(operator.successors_x[:, a], operator.successors_y[:, a], pairs.rows, pairs.columns)
-        for a in range(operator.num_actions)
-    ]
-    cost = np.stack([pairs.costs(a) for a in range(operator.num_actions)])
-    fixed = [pairs.matrix(c.fixed) for c in couplings]
-    values, note = cost.max(axis=0), ""
+    pairs = Pairs(operator)
+    values, note = pairs.drawn_independently(), ""
     for _ in range(_MAX_ROUNDS):
-        distance = pairs.square(values)
-        found = _solve_all(couplings, distance, workers, bar, note)
-        matrices = [f + pairs.matrix(e) for f, e in zip(fixed, found, strict=True)]
-        improved = pairs.apply(values, matrices, cost)
-        residual = float(np.abs(improved - values).max())
+        improved, slack = pairs.improve(values, workers, bar, note)
+        residual = float(np.abs(improved - values).max()) + operator.discount * slack
         bound = operator.bound_of(residual)
         note = f"error at most {bound:.1e}"
         if bound <= tolerance:
             return pairs.square(improved)
-        goal = max(residual / 100, tolerance * (1 - operator.discount) / 4)
-        values = pairs.solve(improved, matrices, cost, goal)
+        values = pairs.solve(improved, max(residual / 100, tolerance * (1 - operator.discount) / 4))
     raise ArithmeticError(f"{operator.name}: no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
 
 
-class _Pairs:
-    """The pairs that are solved for: i < j of one process, or all pairs of two."""
+class Pairs:
+    """The pairs that are solved for: i < j of one process and, for all i = j, one at distance 0; or all of two.
 
-    rows: np.ndarray
-    columns: np.ndarray
+    Attributes:
+        rows, columns: ``int64[P]``, the states of the pairs.
+        number: P, and one more where a pair stands for equal states, which is the last.
+        couplings: of each action.
+        cost: ``float64[A, number]``, local distances.
+    """
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, operator: Operator, pivots_per_cell: int = PIVOTS_PER_CELL) -> None:
         self.operator = operator
         shape = operator.shape
         self.half = operator.symmetric
-        self.rows, self.columns = np.triu_indices(shape[0], 1) if self.half else np.indices(shape).reshape(2, -1)
-        self.number = len(self.rows)
+        rows, columns = np.triu_indices(shape[0], 1) if self.half else np.indices(shape).reshape(2, -1)
+        self.rows, self.columns = rows, columns
+        self.number = len(rows) + self.half
+        x, y = operator.distributions
+        self.couplings = [
+            Couplings(x, y, action, rows, columns, self.number_of, self.number, pivots_per_cell)
+            for action in range(operator.num_actions)
+        ]
+        self.cost = np.stack([self._costs(action) for action in range(operator.num_actions)])
 
-    def costs(self, action: int) -> np.ndarray:
-        parts = [self.operator.cost(action, rows) for rows in self.operator.row_blocks()]
-        return np.concatenate(parts)[self.rows, self.columns]
+    def number_of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the numbers of pairs of states."""
+        if not self.half:
+            return x * self.operator.shape[1] + y
+        low, high = np.minimum(x, y), np.maximum(x, y)
+        number = low * self.operator.shape[0] - low * (low + 1) // 2 + high - low - 1
+        return np.where(low == high, self.number - 1, number)
 
     def square(self, values: np.ndarray) -> np.ndarray:
+        """Return ``float64[Sx, Sy]``: values of pairs as distances."""
         distance = np.zeros(self.operator.shape)
-        distance[self.rows, self.columns] = values
+        distance[self.rows, self.columns] = values[: len(self.rows)]
         return distance + distance.T if self.half else distance
 
-    def matrix(self, entries: transport.Entries) -> sparse.csr_array:
-        """Return coupled mass as a matrix from pairs to pairs; equal next states are at distance zero."""
-        x, y, pair, mass = entries.x, entries.y, entries.pair, entries.mass
-        if self.half:
-            different = x != y
-            low, high = np.minimum(x, y)[different], np.maximum(x, y)[different]
-            pair, mass = pair[different], mass[different]
-            column = low * self.operator.shape[0] - low * (low + 1) // 2 + high - low - 1
-        else:
-            column = x * self.operator.shape[1] + y
-        return sparse.csr_array((mass, (pair, column)), shape=(self.number, self.number))
+    def values(self, distance: np.ndarray) -> np.ndarray:
+        """Return the distances ``float64[Sx, Sy]`` of pairs, the inverse of :meth:`square`."""
+        values = distance[self.rows, self.columns]
+        return np.append(values, 0.0) if self.half else values
 
-    def apply(self, values: np.ndarray, matrices: list[sparse.csr_array], cost: np.ndarray) -> np.ndarray:
-        """Return one application of the recursion with given couplings."""
-        terms = cost + self.operator.discount * np.stack([m @ values for m in matrices])
-        return terms.max(axis=0) if self.operator.weights is None else self.operator.weights @ terms
+    def drawn_independently(self) -> np.ndarray:
+        """Return values near those with independent next states, to start from; they need no transport.
 
-    def solve(self, values: np.ndarray, matrices: list[sparse.csr_array], cost: np.ndarray, goal: float) -> np.ndarray:
-        """Iterate with given couplings until one application changes no value by more than ``goal``.
-
-        Near a discount of 1 that takes up to millions of sweeps. So what is left after some of them is solved for: the
-        values of the actions that are largest now, by policy iteration. Each time twice as many sweeps follow, so that
-        they come to an end by themselves where rounding spoils the solution.
+        Plain sweeps, each followed by the constant that the mean of its changes comes to in the end. They go on while
+        what is no constant shrinks.
         """
-        sweeps = _SWEEPS
-        while True:
+        values, before = self.cost.max(axis=0), np.inf
+        for _ in range(_START_SWEEPS):
+            change = self._reduced(self.cost + self.operator.discount * self._independent(values)) - values
+            mean = float(change[: len(self.rows)].mean()) if len(self.rows) else 0.0
+            spread = float(np.abs(change[: len(self.rows)] - mean).max(initial=0.0))
+            if spread > before / 2:
+                break
+            values = np.maximum(values + change + self.operator.discount / (1 - self.operator.discount) * mean, 0)
+            values[len(self.rows) :] = 0
+            before = spread
+        return values
+
+    def improve(self, values: np.ndarray, workers: int, bar: tqdm, note: str = "") -> tuple[np.ndarray, float]:
+        """Make couplings cheapest for ``values``; return one application of the recursion, and what it may miss.
+
+        What it misses, for rounding, is in the expectation of next states.
+        """
+        distance = self.square(values)
+        every = np.ones(len(self.rows), dtype=bool)
+        if self.operator.weights is not None or len(self.couplings) == 1:
+            slack = self._update(distance, [every] * len(self.couplings), workers, bar, note)
+            return self._reduced(self.terms(values)), slack
+        # The action with the largest upper bound first; of the others, those whose bounds are above what it comes to.
+        upper = self.terms(values)
+        unknown = ~np.stack([couplings.known for couplings in self.couplings])
+        if unknown.any():
+            independent = self.cost + self.operator.discount * self._independent(values)
+            upper[:, : len(self.rows)] = np.where(unknown, independent[:, : len(self.rows)], upper[:, : len(self.rows)])
+        upper = upper[:, : len(self.rows)]
+        likely = upper.argmax(axis=0) == np.arange(len(upper))[:, None]
+        slack = self._update(distance, likely, workers, bar, note)
+        terms = self.terms(values)[:, : len(self.rows)]
+        possible = ~likely & (upper > np.where(likely, terms, -np.inf).max(axis=0))
+        slack = max(slack, self._update(distance, possible, workers, bar, note))
+        improved = np.where(likely | possible, self.terms(values)[:, : len(self.rows)], -np.inf).max(axis=0)
+        return (np.append(improved, 0.0) if self.half else improved), slack
+
+    def _update(self, distance: np.ndarray, wanted: Sequence[np.ndarray], workers: int, bar: tqdm, note: str) -> float:
+        jobs = [job for c, pairs in zip(self.couplings, wanted, strict=True) for job in c.update(distance, pairs)]
+        return run(jobs, workers, bar, note)
+
+    def _independent(self, values: np.ndarray) -> np.ndarray:
+        """Return ``float64[A, number]``: the expected values of next states that are drawn independently."""
+        x, y = self.operator.distributions
+        distance = self.square(values)
+        expected = np.empty_like(self.cost)
+        for action in range(len(expected)):
+            right = np.ascontiguousarray((y.of_action(action) @ distance.T).T)
+            expected[action] = self.values(x.of_action(action) @ right)
+        return expected
+
+    def transported(self, distance: np.ndarray) -> np.ndarray:
+        """Return ``float64[A, Sx, Sy]``: the Wasserstein-1 distances of next states under any distances."""
+        every = np.ones(len(self.rows), dtype=bool)
+        self._update(distance, [every] * len(self.couplings), 1, tqdm(disable=True), "")
+        result = np.zeros((len(self.couplings), *self.operator.shape))
+        for square, couplings in zip(result, self.couplings, strict=True):
+            values = couplings.matrix() @ self.values(distance)
+            square[self.rows, self.columns] = values
+            if self.half:
+                square[self.columns, self.rows] = values
+        return result
+
+    def solve(self, values: np.ndarray, goal: float) -> np.ndarray:
+        """Return the fixed point with the couplings at hand: one application changes it by at most ``goal``.
+
+        Policy iteration (Howard 1960): actions are chosen for the values, and the values are those of the actions.
+        What rounding leaves, or a Krylov method, plain applications iterate away: more and more of them, so that they
+        come to an end by themselves.
+        """
+        sweeps, choice = 1, None
+        for _ in range(_MAX_CHOICES):
             for _ in range(sweeps):
-                improved = self.apply(values, matrices, cost)
+                terms = self.terms(values)
+                for term, couplings in zip(terms, self.couplings, strict=True):
+                    term[: len(self.rows)][~couplings.known] = -np.inf
+                improved = self._reduced(terms)
                 if np.abs(improved - values).max() <= goal:
                     return improved
                 values = improved
-            values = self.evaluated(values, matrices, cost)
-            sweeps *= 2
+            previous, choice = choice, terms.argmax(axis=0)
+            if previous is not None and np.array_equal(choice, previous):
+                sweeps *= 2
+            values = self._evaluated(values, choice)
+        return values
 
-    def evaluated(self, values: np.ndarray, matrices: list[sparse.csr_array], cost: np.ndarray) -> np.ndarray:
-        """Return the values of the actions that are largest for ``values``, or these if no solution is found."""
-        discount, weights = self.operator.discount, self.operator.weights
-        if weights is None:
-            best = (cost + discount * np.stack([m @ values for m in matrices])).argmax(axis=0)
-            shares = np.arange(len(matrices))[:, None] == best
+    def terms(self, values: np.ndarray) -> np.ndarray:
+        """Return ``float64[A, number]``: what each action comes to with the couplings at hand."""
+        terms = self.cost.copy()
+        for term, couplings in zip(terms, self.couplings, strict=True):
+            term[: len(self.rows)] += self.operator.discount * (couplings.matrix() @ values)
+        return terms
+
+    def _reduced(self, terms: np.ndarray) -> np.ndarray:
+        return terms.max(axis=0) if self.operator.weights is None else self.operator.weights @ terms
+
+    def _costs(self, action: int) -> np.ndarray:
+        blocks = [self.operator.cost(action, rows) for rows in self.operator.row_blocks()]
+        costs = np.concatenate(blocks)[self.rows, self.columns]
+        return np.append(costs, 0.0) if self.half else costs
+
+    def _evaluated(self, values: np.ndarray, choice: np.ndarray) -> np.ndarray:
+        """Return the values of chosen actions ``int64[number]``, near ``values`` if a Krylov method does not end."""
+        if self.operator.weights is None:
+            chosen, right = self._chosen(choice), self.cost[choice, np.arange(self.number)]
         else:
-            shares = np.broadcast_to(np.asarray(weights)[:, None], cost.shape)
-        chosen = sum(sparse.diags_array(share.astype(float)) @ m for share, m in zip(shares, matrices, strict=True))
-        system = sparse.eye_array(self.number, format="csr") - discount * chosen
-        right = (shares * cost).sum(axis=0)
+            weighted = zip(self.operator.weights, self.couplings, strict=True)
+            chosen, right = sum(weight * c.matrix() for weight, c in weighted), self.operator.weights @ self.cost
+            chosen.resize((self.number, self.number))
+        discount = self.operator.discount
         if self.number <= _DENSE_PAIRS:
-            return np.linalg.solve(system.toarray(), right)
-        solution, failed = linalg.bicgstab(system, right, x0=values, rtol=1e-12, atol=0.0, maxiter=_SWEEPS)
-        return values if failed or not np.isfinite(solution).all() else solution
+            return np.linalg.solve(np.eye(self.number) - discount * chosen.toarray(), right)
+        # Solving for the correction loses no digits to the size of the values.
+        missing = right + discount * (chosen @ values) - values
+        system = linalg.LinearOperator(chosen.shape, lambda v: v - discount * (chosen @ v), dtype=np.float64)
+        correction, _ = linalg.bicgstab(system, missing, rtol=1e-8, atol=0.0, maxiter=_KRYLOV_STEPS)
+        if not np.isfinite(correction).all():
+            return values
+        better = values + correction
+        left = right + discount * (chosen @ better) - better
+        return better if np.abs(left).max() < np.abs(missing).max() else values
+
+    def _chosen(self, choice: np.ndarray) -> sparse.csr_array:
+        """Return the couplings of one action per pair, as a matrix between pairs."""
+        choice = choice[: len(self.rows)]
+        size = np.empty(len(choice), dtype=np.int64)
+        for action, couplings in enumerate(self.couplings):
+            at = (choice == action).nonzero()[0]
+            size[at] = couplings.first[at + 1] - couplings.first[at]
+        first = np.concatenate([[0], np.cumsum(size)])
+        to, mass = np.empty(first[-1], dtype=self.couplings[0].to.dtype), np.empty(first[-1])
+        for action, couplings in enumerate(self.couplings):
+            at = (choice == action).nonzero()[0]
+            target, source = slices(first[at], size[at]), slices(couplings.first[at], size[at])
+            to[target], mass[target] = couplings.to[source], couplings.mass[source]
+        if self.half:
+            first = np.append(first, first[-1])
+        return sparse.csr_array((mass, to, first), shape=(self.number, self.number))
 
 
-def _solve_all(
-    couplings: list[transport.Couplings], distance: np.ndarray, workers: int, bar: tqdm, note: str
-) -> list[transport.Entries]:
-    """Return the cheapest couplings under ``distance``, per action, on several cores if asked."""
-    jobs = [(c, pairs) for c in couplings for pairs in c.jobs()]
-    bar.total = bar.n + sum(len(pairs) for _, pairs in jobs)
+def run(jobs: list[Job], workers: int, bar: tqdm, note: str = "") -> float:
+    """Do the jobs, in threads if asked, and return the largest of what they return."""
+    bar.total = bar.n + sum(len(job) for job in jobs)
     bar.set_postfix_str(note, refresh=False)
+    results: Iterable[float]
     if workers == 1 or len(jobs) == 1:
-        solved = (c.solve(distance, pairs) for c, pairs in jobs)
+        results = (job.run() for job in jobs)
     else:
         from joblib import Parallel, delayed
 
-        calls = (delayed(c.solve)(distance, pairs, True) for c, pairs in jobs)
-        solved = Parallel(n_jobs=workers, return_as="generator")(calls)
-    found: dict[int, list[transport.Entries]] = {id(c): [] for c in couplings}
-    nothing = np.zeros(0, dtype=np.int64)
-    for (c, pairs), entries in zip(jobs, solved, strict=True):
-        found[id(c)].append(entries)
-        bar.update(len(pairs))
-    return [
-        transport.joined(found[id(c)] or [transport.Entries(nothing, nothing, nothing, np.zeros(0))]) for c in couplings
-    ]
+        calls: list[tuple[Callable, tuple, dict]] = [delayed(job.run)() for job in jobs]
+        results = Parallel(n_jobs=workers, require="sharedmem", return_as="generator")(calls)
+    slack = 0.0
+    for job, missed in zip(jobs, results, strict=True):
+        slack = max(slack, missed)
+        bar.update(len(job))
+    return slack

@@ -44,7 +44,7 @@ class TestSolver:
                 super().__init__(n_jobs, **kwargs)
 
         monkeypatch.setattr(joblib, "Parallel", Watched)
-        mdp = garnet(70, 1, 2, rng)  # enough pairs for two jobs
+        mdp = garnet(100, 1, 2, rng)  # enough pairs for two jobs
         alone = metrics.bisimulation(mdp.transition, mdp.reward, G)
         assert asked == set()
         np.testing.assert_array_equal(metrics.bisimulation(mdp.transition, mdp.reward, G, workers=2), alone)
@@ -186,14 +186,14 @@ class TestBadInput:
                 metrics.transferred_policy(distance, policy, tolerance)
 
 
-@pytest.mark.parametrize("states", [12, 40])  # solved by elimination, and by iteration
+@pytest.mark.parametrize("states", [12, 60])  # solved by elimination, and by iteration
 @pytest.mark.parametrize("metric", ["bisimulation", "mean"])
 def test_discounts_near_one_take_no_more_sweeps(rng, monkeypatch, states, metric):
     """Plain sweeps would be in the hundred thousands: of a process that mostly stays where it is, almost for ever."""
     applied, solved = [], []
-    for name, calls in (("apply", applied), ("evaluated", solved)):
-        own = getattr(stochastic._Pairs, name)
-        monkeypatch.setattr(stochastic._Pairs, name, lambda *a, own=own, calls=calls: calls.append(1) or own(*a))
+    for name, calls in (("terms", applied), ("_evaluated", solved)):
+        own = getattr(stochastic.Pairs, name)
+        monkeypatch.setattr(stochastic.Pairs, name, lambda *a, own=own, calls=calls: calls.append(1) or own(*a))
     mdp = garnet(states, 2, 3, rng)
     transition = 0.99 * np.eye(states)[:, None] + 0.01 * mdp.transition
     if metric == "bisimulation":
@@ -206,7 +206,7 @@ def test_discounts_near_one_take_no_more_sweeps(rng, monkeypatch, states, metric
     assert recursion.error_bound(distance) <= 1e-2
     assert distance.max() > 1
     assert solved
-    assert len(applied) < 20_000
+    assert len(applied) < 500
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
