@@ -20,6 +20,8 @@ from bisimgym.baselines.metrics.bisimulation import (
     on_policy_bisimulation,
     on_policy_bisimulation_operator,
 )
+from bisimgym.baselines.metrics.certificates import Certificate, certify
+from bisimgym.baselines.metrics.checker import check_certificate, exact_reward_costs
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
 from bisimgym.baselines.metrics.mico import mico, mico_operator
 from bisimgym.baselines.metrics.operators import Operator
@@ -44,11 +46,15 @@ METRICS = (
 
 __all__ = [
     "METRICS",
+    "Certificate",
     "Operator",
     "Solver",
     "bisimulation",
     "bisimulation_operator",
+    "certify",
+    "check_certificate",
     "equivalence_classes",
+    "exact_reward_costs",
     "mico",
     "mico_operator",
     "on_policy_bisimulation",

@@ -57,6 +57,12 @@ class Distributions:
         rows = np.arange(action, len(self.first) - 1, self.num_actions)
         return self.first[rows], self.first[rows + 1] - self.first[rows]
 
+    def row(self, state: int, action: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next states and their masses."""
+        place = state * self.num_actions + action
+        part = slice(self.first[place], self.first[place + 1])
+        return self.states[part], self.mass[part]
+
     def successors(self, states: np.ndarray) -> np.ndarray:
         """Return the states that some states lead to, once for each way."""
         start = self.first[states * self.num_actions]

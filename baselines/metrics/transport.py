@@ -32,20 +32,23 @@ def wasserstein(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> float:
 
 def plan(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Return the cheapest coupling, ``float64[N, M]``, of positive masses: a vertex, with N + M - 1 entries at most."""
+    return solved(x, y, cost)[0]
+
+
+def solved(x: np.ndarray, y: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the cheapest coupling of positive masses, and potentials ``float64[N]`` and ``float64[M]``."""
     entry = _entry()
     if entry is not None:
         # What ot.emd does around its entry takes longer than a small problem itself.
-        return _checked(*entry(x, y * (x.sum() / y.sum()), cost)[::4])
-    import ot
+        coupling, _, u, v, code = entry(x, y * (x.sum() / y.sum()), cost)
+    else:
+        import ot
 
-    coupling, log = ot.emd(x, y, cost, numItermax=_MAX_PIVOTS, log=True, center_dual=False, check_marginals=False)
-    return _checked(coupling, log["result_code"])
-
-
-def _checked(coupling: np.ndarray, code: int) -> np.ndarray:
+        coupling, log = ot.emd(x, y, cost, numItermax=_MAX_PIVOTS, log=True, center_dual=False, check_marginals=False)
+        u, v, code = log["u"], log["v"], log["result_code"]
     if code != 1:
         raise ArithmeticError(f"optimal transport failed: POT's network simplex ended with code {code}")
-    return coupling
+    return coupling, u, v
 
 
 @functools.cache
