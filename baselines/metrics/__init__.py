@@ -23,6 +23,7 @@ from bisimgym.baselines.metrics.bisimulation import (
 from bisimgym.baselines.metrics.certificates import Certificate, certify
 from bisimgym.baselines.metrics.checker import check_certificate, exact_reward_costs
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
+from bisimgym.baselines.metrics.lax import lax_bisimulation, lax_bisimulation_operator
 from bisimgym.baselines.metrics.mico import mico, mico_operator
 from bisimgym.baselines.metrics.operators import Operator
 from bisimgym.baselines.metrics.partition import equivalence_classes, quotient
@@ -32,16 +33,19 @@ from bisimgym.baselines.metrics.recursive_similarity import recursive_similarity
 from bisimgym.baselines.metrics.trajectory import policy_cost, reward_cost, trajectory_similarity
 from bisimgym.baselines.metrics.transfer import transferred_policy
 from bisimgym.baselines.metrics.transport import wasserstein
+from bisimgym.baselines.metrics.value_difference import value_difference
 
 #: The metrics themselves, in the order in which they are listed.
 METRICS = (
     "bisimulation",
     "on_policy_bisimulation",
+    "lax_bisimulation",
     "policy_similarity",
     "mico",
     "rap",
     "recursive_similarity",
     "trajectory_similarity",
+    "value_difference",
 )
 
 __all__ = [
@@ -55,6 +59,8 @@ __all__ = [
     "check_certificate",
     "equivalence_classes",
     "exact_reward_costs",
+    "lax_bisimulation",
+    "lax_bisimulation_operator",
     "mico",
     "mico_operator",
     "on_policy_bisimulation",
@@ -71,5 +77,6 @@ __all__ = [
     "solve",
     "trajectory_similarity",
     "transferred_policy",
+    "value_difference",
     "wasserstein",
 ]

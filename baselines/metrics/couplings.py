@@ -25,11 +25,11 @@ PIVOTS_PER_CELL = 4
 
 
 class Couplings:
-    """The couplings of one action, for pairs of states.
+    """The couplings of the next states of pairs of states, under an action in each.
 
     Args:
         x, y: distributions of the next states in both processes.
-        action: which.
+        actions: that of x, and that of y.
         rows, columns: the pairs, ``int64[P]``.
         number_of: from next states x and y (arrays of one shape) to numbers of their pairs.
         num_pairs: how many numbers there are.
@@ -46,7 +46,7 @@ class Couplings:
         self,
         x: Distributions,
         y: Distributions,
-        action: int,
+        actions: tuple[int, int],
         rows: np.ndarray,
         columns: np.ndarray,
         number_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
@@ -54,7 +54,7 @@ class Couplings:
         pivots_per_cell: int = PIVOTS_PER_CELL,
     ) -> None:
         self.number_of, self.num_pairs, self.pivots_per_cell = number_of, num_pairs, pivots_per_cell
-        (first_x, size_x), (first_y, size_y) = x.support(action), y.support(action)
+        (first_x, size_x), (first_y, size_y) = x.support(actions[0]), y.support(actions[1])
         size_x, size_y = size_x[rows], size_y[columns]
         self.x, self.y, self.first_x, self.first_y = x, y, first_x[rows], first_y[columns]
         self.first = np.concatenate([[0], np.cumsum(size_x + size_y - 1)])

@@ -38,7 +38,17 @@ def chain_distances(operator: Operator, tolerance: float, bar: tqdm) -> np.ndarr
             block += operator.cost(0, rows)
             distance[rows] = block
         bar.update(len(level))
+    if operator.symmetric:
+        _make_symmetric(distance, operator.row_blocks())
     return distance
+
+
+def _make_symmetric(distance: np.ndarray, blocks: list[np.ndarray]) -> None:
+    """Replace distances by their means with the transposed ones, which rounding tells apart, in place."""
+    for rows in blocks:
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        mean = (distance[part, part.start :] + distance[part.start :, part].T) / 2
+        distance[part, part.start :], distance[part.start :, part] = mean, mean.T
 
 
 def _cycles_and_levels(successor: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

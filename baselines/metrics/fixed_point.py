@@ -105,7 +105,7 @@ def _states(wanted: ArrayLike | None, states: int, name: str) -> np.ndarray:
 
 
 def _solve(operator: Operator, tolerance: float, workers: int, bar: tqdm) -> np.ndarray:
-    if operator.deterministic:
+    if operator.deterministic and not operator.matches_actions:
         if operator.num_actions == 1:
             return deterministic.chain_distances(operator, tolerance, bar)
         if operator.weights is None:
@@ -119,7 +119,7 @@ def _solve(operator: Operator, tolerance: float, workers: int, bar: tqdm) -> np.
 def memory_needed(operator: Operator) -> int:
     """Return about how many bytes solving takes, the result included."""
     pairs = operator.shape[0] * operator.shape[1]
-    if operator.deterministic:
+    if operator.deterministic and not operator.matches_actions:
         arrays = 2 if operator.num_actions == 1 else 8 if operator.weights is None else 16
         return 8 * pairs * arrays
     x, y = operator.distributions
@@ -128,11 +128,11 @@ def memory_needed(operator: Operator) -> int:
     if operator.symmetric:
         pairs //= 2
     entries = bases = 0.0
-    for action in range(operator.num_actions):
-        size_x, size_y = x.support(action)[1], y.support(action)[1]
+    for action_x, action_y in operator.coupled_actions:
+        size_x, size_y = x.support(action_x)[1], y.support(action_y)[1]
         both = size_x[:, None] + size_y - 1
         entries += both.mean() * pairs
         in_step = (size_x[:, None] > 1) & (size_y > 1) & (both < LARGEST_IN_STEP)
         bases += (np.square(both) * in_step).mean() * pairs
     # A coupled mass has a place in the couplings (12 bytes), and in the matrix of the best actions.
-    return int(24 * entries + bases + 8 * (8 + 4 * operator.num_actions) * pairs)
+    return int(24 * entries + bases + 8 * (8 + 4 * len(operator.coupled_actions)) * pairs)

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
 from bisimgym.baselines.metrics import partition
 from bisimgym.baselines.metrics.distributions import Distributions
 from bisimgym.baselines.metrics.processes import Transitions, as_distributions
+
+if TYPE_CHECKING:
+    from bisimgym.baselines.metrics.stochastic import Pairs
 
 #: Work on blocks of rows of about this many bytes, which stay in the cache.
 BLOCK_BYTES = 2**18
@@ -135,6 +138,9 @@ class Operator:
     symmetric: bool
     block_bytes: int = BLOCK_BYTES
 
+    #: Whether pairs choose which actions to compare, so that states do not move to one pair each.
+    matches_actions: ClassVar[bool] = False
+
     @property
     def shape(self) -> tuple[int, int]:
         return len(self.successors_x), len(self.successors_y)
@@ -142,6 +148,11 @@ class Operator:
     @property
     def num_actions(self) -> int:
         return self.successors_x.shape[1]
+
+    @property
+    def coupled_actions(self) -> list[tuple[int, int]]:
+        """Return the actions of x and y whose next states are coupled; costs are numbered likewise."""
+        return [(action, action) for action in range(self.num_actions)]
 
     @property
     def deterministic(self) -> bool:
@@ -174,10 +185,15 @@ class Operator:
         Raises:
             ValueError: if ``distance`` has the wrong shape.
         """
+        distance = self.checked(distance)
+        return self._apply(distance, self._expectation(distance))
+
+    def checked(self, distance: np.ndarray) -> np.ndarray:
+        """Return distances as ``float64[Sx, Sy]``, or raise ``ValueError``."""
         distance = np.ascontiguousarray(distance, dtype=np.float64)
         if distance.shape != self.shape:
             raise ValueError(f"distance must be float{list(self.shape)}, got shape {distance.shape}")
-        return self._apply(distance, self._expectation(distance))
+        return distance
 
     def _apply(self, distance: np.ndarray, expectation: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
         result = np.empty(self.shape)
@@ -206,10 +222,19 @@ class Operator:
             left = [x.of_action(a) for a in range(self.num_actions)]
             right = [np.ascontiguousarray((y.of_action(a) @ distance.T).T) for a in range(self.num_actions)]
             return lambda action, rows: left[action][rows] @ right[action]
-        from bisimgym.baselines.metrics.stochastic import Pairs
-
-        cheapest = Pairs(self).transported(distance)
+        cheapest = self._transported(distance)
         return lambda action, rows: cheapest[action][rows]
+
+    def _transported(self, distance: np.ndarray) -> np.ndarray:
+        """Return ``float64[len(coupled_actions), Sx, Sy]``: the Wasserstein-1 distances of next states."""
+        once = self.symmetric and bool((distance == distance.T).all()) and not distance.diagonal().any()
+        return replace(self, symmetric=once).pairs().transported(distance)
+
+    def pairs(self) -> Pairs:
+        """Return the pairs of states with their couplings, as which the metric is solved."""
+        from bisimgym.baselines.metrics.stochastic import Pairs  # which needs this module
+
+        return Pairs(self)
 
     def error_bound(self, distance: np.ndarray) -> float:
         """Return how far any distances ``float64[Sx, Sy]`` can be from the metric, in the maximum norm.

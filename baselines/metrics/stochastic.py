@@ -32,7 +32,7 @@ def cheapest_coupling_distances(operator: Operator, tolerance: float, bar: tqdm,
     that an action is not the maximum of a pair, it is left out; it comes in when the bound no longer does, for good, so
     that the argument holds for the actions that are in. The end is certified by one application of the whole operator.
     """
-    pairs = Pairs(operator)
+    pairs = operator.pairs()
     values, note = pairs.drawn_independently(), ""
     for _ in range(_MAX_ROUNDS):
         improved, slack = pairs.improve(values, workers, bar, note)
@@ -51,8 +51,8 @@ class Pairs:
     Attributes:
         rows, columns: ``int64[P]``, the states of the pairs.
         number: P, and one more where a pair stands for equal states, which is the last.
-        couplings: of each action.
-        cost: ``float64[A, number]``, local distances.
+        couplings: of each action, or of each pair of actions: see ``Operator.coupled_actions``.
+        cost: ``float64[len(couplings), number]``, local distances.
     """
 
     def __init__(self, operator: Operator, pivots_per_cell: int = PIVOTS_PER_CELL) -> None:
@@ -64,10 +64,10 @@ class Pairs:
         self.number = len(rows) + self.half
         x, y = operator.distributions
         self.couplings = [
-            Couplings(x, y, action, rows, columns, self.number_of, self.number, pivots_per_cell)
-            for action in range(operator.num_actions)
+            Couplings(x, y, actions, rows, columns, self.number_of, self.number, pivots_per_cell)
+            for actions in operator.coupled_actions
         ]
-        self.cost = np.stack([self._costs(action) for action in range(operator.num_actions)])
+        self.cost = np.stack([self._costs(number) for number in range(len(self.couplings))])
 
     def number_of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the numbers of pairs of states."""
@@ -140,21 +140,22 @@ class Pairs:
         x, y = self.operator.distributions
         distance = self.square(values)
         expected = np.empty_like(self.cost)
-        for action in range(len(expected)):
-            right = np.ascontiguousarray((y.of_action(action) @ distance.T).T)
-            expected[action] = self.values(x.of_action(action) @ right)
+        for row, (action_x, action_y) in zip(expected, self.operator.coupled_actions, strict=True):
+            right = np.ascontiguousarray((y.of_action(action_y) @ distance.T).T)
+            row[:] = self.values(x.of_action(action_x) @ right)
         return expected
 
     def transported(self, distance: np.ndarray) -> np.ndarray:
         """Return ``float64[A, Sx, Sy]``: the Wasserstein-1 distances of next states under any distances."""
         every = np.ones(len(self.rows), dtype=bool)
         self._update(distance, [every] * len(self.couplings), 1, tqdm(disable=True), "")
-        result = np.zeros((len(self.couplings), *self.operator.shape))
-        for square, couplings in zip(result, self.couplings, strict=True):
+        actions = self.operator.coupled_actions
+        result = np.zeros((len(actions), *self.operator.shape))
+        for (action_x, action_y), square, couplings in zip(actions, result, self.couplings, strict=True):
             values = couplings.matrix() @ self.values(distance)
             square[self.rows, self.columns] = values
             if self.half:
-                square[self.columns, self.rows] = values
+                result[actions.index((action_y, action_x)), self.columns, self.rows] = values
         return result
 
     def solve(self, values: np.ndarray, goal: float) -> np.ndarray:
@@ -167,14 +168,12 @@ class Pairs:
         sweeps, choice = 1, None
         for _ in range(_MAX_CHOICES):
             for _ in range(sweeps):
-                terms = self.terms(values)
-                for term, couplings in zip(terms, self.couplings, strict=True):
-                    term[: len(self.rows)][~couplings.known] = -np.inf
-                improved = self._reduced(terms)
+                options = self._options(values)
+                improved = options.max(axis=0) if self.operator.weights is None else self.operator.weights @ options
                 if np.abs(improved - values).max() <= goal:
                     return improved
                 values = improved
-            previous, choice = choice, terms.argmax(axis=0)
+            previous, choice = choice, options.argmax(axis=0)
             if previous is not None and np.array_equal(choice, previous):
                 sweeps *= 2
             values = self._evaluated(values, choice)
@@ -187,17 +186,29 @@ class Pairs:
             term[: len(self.rows)] += self.operator.discount * (couplings.matrix() @ values)
         return terms
 
+    def _options(self, values: np.ndarray) -> np.ndarray:
+        """Return ``float64[A, number]``: what the player who maximizes chooses from, with the couplings at hand."""
+        terms = self.terms(values)
+        for term, couplings in zip(terms, self.couplings, strict=True):
+            term[: len(self.rows)][~couplings.known] = -np.inf
+        return terms
+
+    def _problems(self, choice: np.ndarray) -> np.ndarray:
+        """Return the numbers of the couplings that chosen options go by."""
+        return choice
+
     def _reduced(self, terms: np.ndarray) -> np.ndarray:
         return terms.max(axis=0) if self.operator.weights is None else self.operator.weights @ terms
 
-    def _costs(self, action: int) -> np.ndarray:
-        blocks = [self.operator.cost(action, rows) for rows in self.operator.row_blocks()]
+    def _costs(self, number: int) -> np.ndarray:
+        blocks = [self.operator.cost(number, rows) for rows in self.operator.row_blocks()]
         costs = np.concatenate(blocks)[self.rows, self.columns]
         return np.append(costs, 0.0) if self.half else costs
 
     def _evaluated(self, values: np.ndarray, choice: np.ndarray) -> np.ndarray:
         """Return the values of chosen actions ``int64[number]``, near ``values`` if a Krylov method does not end."""
         if self.operator.weights is None:
+            choice = self._problems(choice)
             chosen, right = self._chosen(choice), self.cost[choice, np.arange(self.number)]
         else:
             weighted = zip(self.operator.weights, self.couplings, strict=True)

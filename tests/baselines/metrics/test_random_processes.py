@@ -14,7 +14,7 @@ PAIRS = 12
 
 
 def random_process(rng):
-    """Return a process of 1 to 40 states, a discount and the scale of rewards: with ties, absorbing states, extremes."""
+    """Return a process of 1 to 40 states with ties and absorbing states, a discount and the scale of its rewards."""
     states, actions = int(rng.integers(1, 41)), int(rng.integers(1, 5))
     branching = int(rng.choice([1, min(2, states), min(5, states), states]))
     mdp = garnet(states, actions, branching, rng, num_terminal=int(rng.choice([0, min(2, states)])))
