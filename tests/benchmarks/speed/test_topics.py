@@ -7,6 +7,7 @@ import pytest
 import torch as th
 from rich.console import Console
 
+from bisimgym.baselines import metrics as exact_metrics
 from bisimgym.benchmarks.speed import (
     agents,
     distracting,
@@ -18,6 +19,7 @@ from bisimgym.benchmarks.speed import (
     pretraining,
 )
 from bisimgym.benchmarks.speed.harness import Part
+from bisimgym.envs.toy_mdps import garnet
 
 
 def measured(topic, parts):
@@ -62,7 +64,20 @@ def test_metrics():
         assert ("(extrapolated from" in line[3]) == line[1].endswith(in_part)
     (memory,) = figures["memory"]
     assert memory["peak_gib"] > memory["result_gib"] > 0
-    assert len(tables) == 2
+    assert len(tables) == 3
+    assert all(0 < row["off"] < 0.2 for row in figures["peer"])
+
+
+def test_sinkhorn_value_iteration_comes_near_the_metric():
+    chain, reward = garnet(6, 1, 3, np.random.default_rng(0)).transition[:, 0], np.arange(6.0)
+    cost = np.abs(reward[:, None] - reward)
+    exact = exact_metrics.bisimulation(chain[:, None], reward[:, None], 0.8)
+    off = [
+        np.abs(metric_reference.sinkhorn_value_iteration(chain, chain, cost, 0.8, sweeps) - exact).max()
+        for sweeps in (1, 30, 300)
+    ]
+    assert off[0] > off[1] > off[2]
+    assert off[2] < 0.01 * exact.max()
 
 
 def test_a_plain_iteration_stops_when_it_is_done_or_says_how_long_it_would_take():
