@@ -14,6 +14,7 @@ try:
 except ImportError as error:
     raise missing("exact metrics", "metrics", error.name) from None
 
+from bisimgym.baselines.metrics.aggregation import aggregated
 from bisimgym.baselines.metrics.bisimulation import (
     bisimulation,
     bisimulation_operator,
@@ -53,6 +54,7 @@ __all__ = [
     "Certificate",
     "Operator",
     "Solver",
+    "aggregated",
     "bisimulation",
     "bisimulation_operator",
     "certify",
