@@ -31,6 +31,7 @@ from bisimgym.baselines.metrics.partition import equivalence_classes, quotient
 from bisimgym.baselines.metrics.psm import policy_similarity, policy_similarity_operator
 from bisimgym.baselines.metrics.rap import rap, rap_operator
 from bisimgym.baselines.metrics.recursive_similarity import recursive_similarity, recursive_similarity_operator
+from bisimgym.baselines.metrics.samples import EmpiricalProcess, empirical_process
 from bisimgym.baselines.metrics.trajectory import policy_cost, reward_cost, trajectory_similarity
 from bisimgym.baselines.metrics.transfer import transferred_policy
 from bisimgym.baselines.metrics.transport import wasserstein
@@ -52,6 +53,7 @@ METRICS = (
 __all__ = [
     "METRICS",
     "Certificate",
+    "EmpiricalProcess",
     "Operator",
     "Solver",
     "aggregated",
@@ -59,6 +61,7 @@ __all__ = [
     "bisimulation_operator",
     "certify",
     "check_certificate",
+    "empirical_process",
     "equivalence_classes",
     "exact_reward_costs",
     "lax_bisimulation",
