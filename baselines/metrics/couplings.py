@@ -36,7 +36,7 @@ class Couplings:
         pivots_per_cell: limits the pivots of a problem in step by the number of its cells.
 
     Attributes:
-        first: ``int64[P + 1]``: the entries of pair p are those from ``first[p]`` to ``first[p + 1]``.
+        first: ``int[P + 1]``: the entries of pair p are those from ``first[p]`` to ``first[p + 1]``.
         to: ``int[first[-1]]``, the numbers of coupled pairs.
         mass: ``float64[first[-1]]``.
         known: ``bool[P]``: which have a coupling yet; point masses do from the start.
@@ -57,8 +57,10 @@ class Couplings:
         (first_x, size_x), (first_y, size_y) = x.support(actions[0]), y.support(actions[1])
         size_x, size_y = size_x[rows], size_y[columns]
         self.x, self.y, self.first_x, self.first_y = x, y, first_x[rows], first_y[columns]
-        self.first = np.concatenate([[0], np.cumsum(size_x + size_y - 1)])
-        self.to = np.zeros(self.first[-1], dtype=np.int32 if num_pairs < 2**31 else np.int64)
+        first = np.concatenate([[0], np.cumsum(size_x + size_y - 1)])
+        # One type for both, or scipy copies them for every matrix.
+        index = np.int32 if max(num_pairs, first[-1]) < 2**31 else np.int64
+        self.first, self.to = first.astype(index), np.zeros(first[-1], dtype=index)
         self.mass = np.zeros(self.first[-1])
         inside = (size_x > 1) & (size_y > 1)
         points = (~inside).nonzero()[0]
@@ -72,7 +74,6 @@ class Couplings:
         for code in np.unique(shape[in_step]):
             pairs, n, m = (in_step & (shape == code)).nonzero()[0], *divmod(int(code), LARGEST_IN_STEP)
             k = n + m - 1
-            # Memory of bases that are never asked for is never touched.
             cells, inverse = np.empty((k, len(pairs)), np.uint8), np.empty((k, k, len(pairs)), np.int8)
             self.groups.append(_Group(pairs, n, m, cells, inverse, np.zeros(len(pairs), dtype=bool)))
 

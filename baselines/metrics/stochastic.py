@@ -235,7 +235,8 @@ class Pairs:
             at = (choice == action).nonzero()[0]
             size[at] = couplings.first[at + 1] - couplings.first[at]
         first = np.concatenate([[0], np.cumsum(size)])
-        to, mass = np.empty(first[-1], dtype=self.couplings[0].to.dtype), np.empty(first[-1])
+        index = np.int32 if max(self.number, first[-1]) < 2**31 else np.int64
+        first, to, mass = first.astype(index), np.empty(first[-1], dtype=index), np.empty(first[-1])
         for action, couplings in enumerate(self.couplings):
             at = (choice == action).nonzero()[0]
             target, source = slices(first[at], size[at]), slices(couplings.first[at], size[at])
