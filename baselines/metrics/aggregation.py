@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bisimgym.baselines.metrics.processes import Process
 from bisimgym.envs.checks import number
-from bisimgym.envs.finite_mdp import FiniteMDP
 
 
-def aggregated(mdp: FiniteMDP, distance: ArrayLike, radius: float) -> tuple[FiniteMDP, np.ndarray]:
+def aggregated(mdp: Process, distance: ArrayLike, radius: float) -> tuple[Process, np.ndarray]:
     """Return the process in which states near each other are one, and which of its states each state is.
 
     The first state that is in no class yet gathers all others in none that are within the radius of it, until none is
@@ -21,7 +23,7 @@ def aggregated(mdp: FiniteMDP, distance: ArrayLike, radius: float) -> tuple[Fini
     metric); the greedy cover, and the bound in this form, are ours.
 
     Args:
-        mdp: the process.
+        mdp: a :class:`~bisimgym.envs.finite_mdp.FiniteMDP`.
         distance: ``float[S, S]``.
         radius: not negative.
 
@@ -33,14 +35,14 @@ def aggregated(mdp: FiniteMDP, distance: ArrayLike, radius: float) -> tuple[Fini
         ValueError: for a wrong shape, distances that are not numbers, or a negative radius.
     """
     distance = np.asarray(distance, dtype=np.float64)
-    if distance.shape != (mdp.num_states, mdp.num_states) or np.isnan(distance).any():
+    states = len(mdp.reward)
+    if distance.shape != (states, states) or np.isnan(distance).any():
         raise ValueError(
-            f"distance must be float[{mdp.num_states}, {mdp.num_states}] as the process has states, got shape "
-            f"{distance.shape}"
+            f"distance must be float[{states}, {states}] as the process has states, got shape {distance.shape}"
         )
     radius = number("radius", radius, 0, np.inf)
-    classes, centers = np.full(mdp.num_states, -1), list[int]()
-    for state in range(mdp.num_states):
+    classes, centers = np.full(states, -1), list[int]()
+    for state in range(states):
         if classes[state] < 0:
             near = (classes < 0) & (distance[state] <= radius)
             near[state] = True
@@ -48,11 +50,13 @@ def aggregated(mdp: FiniteMDP, distance: ArrayLike, radius: float) -> tuple[Fini
             centers.append(state)
     members = np.eye(len(centers))[classes]  # [S, C]
     share = members / members.sum(axis=0)
-    into = members[mdp.transition] if mdp.deterministic else mdp.transition @ members
-    small = FiniteMDP(
+    into = members[mdp.transition] if mdp.transition.ndim == 2 else mdp.transition @ members
+    small = dataclasses.replace(
+        mdp,
         transition=np.einsum("sc,sad->cad", share, into),
         reward=share.T @ mdp.reward,
         terminal=np.zeros(len(centers), dtype=bool),
         state_names=tuple(mdp.state_names[state] for state in centers),
+        offsets=(0,),
     )
     return small, classes

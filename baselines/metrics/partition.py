@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,8 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks
 from bisimgym.baselines.metrics.distributions import Distributions, block_sums, slices
-from bisimgym.baselines.metrics.processes import Transitions
+from bisimgym.baselines.metrics.processes import Process, Transitions
 from bisimgym.envs.checks import number
-from bisimgym.envs.finite_mdp import FiniteMDP
 
 
 def equivalence_classes(transition: Any, labels: ArrayLike, *, tolerance: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +48,7 @@ def equivalence_classes(transition: Any, labels: ArrayLike, *, tolerance: float 
     return refine(transition, labels, tolerance)
 
 
-def quotient(mdp: FiniteMDP, *, tolerance: float = 0.0) -> tuple[FiniteMDP, np.ndarray]:
+def quotient(mdp: Process, *, tolerance: float = 0.0) -> tuple[Process, np.ndarray]:
     """Return the process in which states that behave alike are one, and which of its states each state is.
 
     Values, and metrics that look at rewards only, are those of the whole process: ``V(s)`` is ``V_small(classes[s])``.
@@ -56,7 +56,7 @@ def quotient(mdp: FiniteMDP, *, tolerance: float = 0.0) -> tuple[FiniteMDP, np.n
     Source: Givan, Dean and Greig (2003), "Equivalence notions and model minimization in Markov decision processes".
 
     Args:
-        mdp: the process.
+        mdp: a :class:`~bisimgym.envs.finite_mdp.FiniteMDP`.
         tolerance: see :func:`equivalence_classes`. With t above 0 rewards of a class differ by up to t, and
             probabilities of each of the C classes that follow by up to t, so that values of the first state of a class
             stand for those of the others up to ``(t + discount * C * t * R / (1 - discount)) / (1 - discount)`` with
@@ -70,9 +70,17 @@ def quotient(mdp: FiniteMDP, *, tolerance: float = 0.0) -> tuple[FiniteMDP, np.n
     classes, first = equivalence_classes(mdp.transition, labels, tolerance=tolerance)
     transition = merged(checks.next_states_or_distributions(mdp.transition), classes, first)
     if isinstance(transition, Distributions):
-        transition = transition.matrix().toarray().reshape(len(first), mdp.num_actions, len(first))
+        transition = transition.matrix().toarray().reshape(len(first), mdp.reward.shape[1], len(first))
     names = tuple(mdp.state_names[state] for state in first)
-    return FiniteMDP(transition, mdp.reward[first], mdp.terminal[first], names), classes
+    small = dataclasses.replace(
+        mdp,
+        transition=transition,
+        reward=mdp.reward[first],
+        terminal=mdp.terminal[first],
+        state_names=names,
+        offsets=(0,),
+    )
+    return small, classes
 
 
 def refine(transition: Transitions, labels: np.ndarray, tolerance: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +13,20 @@ from bisimgym.baselines.metrics.distributions import Distributions, block_sums
 
 #: ``int64[S, A]`` next states, or distributions.
 Transitions = np.ndarray | Distributions
+
+
+@dataclass(frozen=True)
+class FiniteProcess(Protocol):
+    """What a process is made of, such as :class:`bisimgym.envs.finite_mdp.FiniteMDP`; made again of other arrays."""
+
+    transition: np.ndarray
+    reward: np.ndarray
+    terminal: np.ndarray
+    state_names: tuple[str, ...]
+    offsets: tuple[int, ...]
+
+
+Process = TypeVar("Process", bound=FiniteProcess)
 
 
 def two_transitions(transition: Any, other: Any) -> tuple[Transitions, Transitions]:
