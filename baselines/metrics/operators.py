@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 
 from bisimgym.baselines.metrics import partition
+from bisimgym.baselines.metrics.checks import next_states_or_distributions
 from bisimgym.baselines.metrics.distributions import Distributions
 from bisimgym.baselines.metrics.processes import Transitions, as_distributions
 
@@ -120,7 +121,8 @@ class Operator:
     Attributes:
         name: the metric's, for messages.
         cost: local distances.
-        successors_x, successors_y: ``int64[S, A]`` next states (both) or distributions (both).
+        successors_x, successors_y: ``int64[S, A]`` next states (both) or distributions (both); probabilities
+            ``float[S, A, S]`` are taken too.
         discount: in [0, 1).
         weights: ``float64[A]`` that sum to one, or None for the maximum over actions.
         independent: whether next states are drawn independently; else by the cheapest coupling.
@@ -140,6 +142,12 @@ class Operator:
 
     #: Whether pairs choose which actions to compare, so that states do not move to one pair each.
     matches_actions: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("successors_x", "successors_y"):
+            given = getattr(self, name)
+            if isinstance(given, np.ndarray) and given.ndim == 3:
+                object.__setattr__(self, name, as_distributions(next_states_or_distributions(given, name)))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Transitions as scipy.sparse arrays give what dense ones give, without dense arrays of all states and actions."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -36,6 +37,13 @@ def test_every_metric_takes_them(rng, branching):
             lambda t: metrics.equivalence_classes(t, mdp.reward)[0],
         ):
             np.testing.assert_array_equal(solve(given), solve(dense))
+
+
+def test_operators_take_dense_probabilities(rng):
+    mdp = garnet(6, 1, 3, rng)
+    operator = metrics.mico_operator(mdp.transition, mdp.reward, np.ones((6, 1)), 0.9)
+    own = dataclasses.replace(operator, successors_x=mdp.transition, successors_y=mdp.transition)
+    np.testing.assert_array_equal(metrics.solve(own), metrics.solve(operator))
 
 
 def test_nothing_dense_is_made_of_them(rng):
