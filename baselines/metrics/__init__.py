@@ -25,7 +25,7 @@ from bisimgym.baselines.metrics.certificates import Certificate, certify
 from bisimgym.baselines.metrics.checker import check_certificate, exact_reward_costs
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
 from bisimgym.baselines.metrics.lax import lax_bisimulation, lax_bisimulation_operator
-from bisimgym.baselines.metrics.mico import mico, mico_operator
+from bisimgym.baselines.metrics.mico import mico, mico_operator, shifted_mico
 from bisimgym.baselines.metrics.operators import Operator
 from bisimgym.baselines.metrics.partition import equivalence_classes, quotient
 from bisimgym.baselines.metrics.psm import policy_similarity, policy_similarity_operator
@@ -44,6 +44,7 @@ METRICS = (
     "lax_bisimulation",
     "policy_similarity",
     "mico",
+    "shifted_mico",
     "rap",
     "recursive_similarity",
     "trajectory_similarity",
@@ -79,6 +80,7 @@ __all__ = [
     "recursive_similarity",
     "recursive_similarity_operator",
     "reward_cost",
+    "shifted_mico",
     "solve",
     "trajectory_similarity",
     "transferred_policy",
