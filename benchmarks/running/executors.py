@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running.run_folder import RunResult, read_run
-from bisimgym.benchmarks.running.runner import describe, run_one
+from bisimgym.benchmarks.running.runner import describe, run_together, together
 from bisimgym.benchmarks.suites.base import Spec
 
 #: ``on_progress(index of the spec, done, total)``
@@ -25,12 +25,13 @@ Finished = tuple[int, RunResult | Exception]
 def run_here(
     out: Path, specs: Sequence[Spec], device: str, threads: int, on_progress: OnProgress
 ) -> Iterator[Finished]:
-    """Do the runs one after the other in this process."""
-    for index, spec in enumerate(specs):
-        try:
-            yield index, run_one(out, spec, device, threads, lambda done, total, i=index: on_progress(i, done, total))
-        except Exception as error:
-            yield index, _failure(out, spec, error)
+    """Do the runs one after the other in this process, seeds that are trained together at once."""
+    for places in together(specs):
+
+        def report(index: int, done: int, total: int, places: Sequence[int] = places) -> None:
+            on_progress(places[index], done, total)
+
+        yield from zip(places, _done(out, [specs[i] for i in places], device, threads, report), strict=True)
 
 
 def run_in_processes(
@@ -47,21 +48,23 @@ def run_in_processes(
     forward.start()
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialize, initargs=(queue,))
     try:
-        futures: dict[Future, int] = {
-            pool.submit(_work, out, spec, device, threads, index): index for index, spec in enumerate(specs)
+        futures: dict[Future, list[int]] = {
+            pool.submit(_work, out, [specs[i] for i in places], device, threads, places): places
+            for places in together(specs, jobs)
         }
         for future in as_completed(futures):
-            index = futures[future]
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
+            places = futures[future]
+            try:
+                failures = future.result()
+            except BrokenProcessPool:
                 raise UserError(
                     "a worker process died (killed, or out of memory): finished runs and checkpoints are kept, run the "
                     "same command again to go on (with fewer --jobs if memory ran out)"
                 ) from None
-            if error is None:
-                yield index, read_run(out / specs[index].folder)
-            else:
-                yield index, _failure(out, specs[index], error)
+            except Exception as error:
+                failures = [_failure(out, specs[index], error) for index in places]
+            for index, failure in zip(places, failures, strict=True):
+                yield index, failure or read_run(out / specs[index].folder)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
@@ -74,7 +77,8 @@ def run_in_processes(
 def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> Iterator[Finished]:
     """Do the runs on the Ray cluster that ``RAY_ADDRESS`` names, or on a local one.
 
-    Each run asks for ``threads`` CPUs (and a GPU with ``device="cuda"``); the cluster decides how many go side by side.
+    Each run, or those that are trained together, asks for ``threads`` CPUs (and a GPU with ``device="cuda"``); the
+    cluster decides how many go side by side.
     ``out`` must be a folder that all its machines share.
 
     Raises:
@@ -89,19 +93,42 @@ def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> I
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot reach a Ray cluster: {error}") from error
     # No retries by Ray: a run that is started again goes on from its own checkpoint.
-    remote = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=0)(run_one)
-    pending = {remote.remote(out.resolve(), spec, device, threads): index for index, spec in enumerate(specs)}
+    remote = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=0)(_failures)
+    pending = {
+        remote.remote(out.resolve(), [specs[i] for i in places], device, threads): places for places in together(specs)
+    }
     try:
         while pending:
             (done,), _ = ray.wait(list(pending), num_returns=1)
-            index = pending.pop(done)
+            places = pending.pop(done)
             try:
-                ray.get(done)
-                yield index, read_run(out / specs[index].folder)
+                failures = ray.get(done)
             except Exception as error:
-                yield index, _failure(out, specs[index], getattr(error, "cause", None) or error)
+                cause = getattr(error, "cause", None) or error
+                failures = [_failure(out, specs[index], cause) for index in places]
+            for index, failure in zip(places, failures, strict=True):
+                yield index, failure or read_run(out / specs[index].folder)
     finally:
         ray.shutdown()
+
+
+def _done(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, on_progress: OnProgress | None = None
+) -> list[RunResult | Exception]:
+    """Do runs together and return their results, or errors that name their run."""
+    results = run_together(out, specs, device, threads, on_progress)
+    return [
+        _failure(out, spec, result) if isinstance(result, Exception) else result
+        for spec, result in zip(specs, results, strict=True)
+    ]
+
+
+def _failures(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, on_progress: OnProgress | None = None
+) -> list[Exception | None]:
+    """Do runs together and return the error of each, None for those that are done."""
+    results = _done(out, specs, device, threads, on_progress)
+    return [result if isinstance(result, Exception) else None for result in results]
 
 
 def _failure(out: Path, spec: Spec, error: BaseException) -> Exception:
@@ -137,7 +164,7 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _work(out: Path, spec: Spec, device: str, threads: int, index: int) -> None:
+def _work(out: Path, specs: Sequence[Spec], device: str, threads: int, places: Sequence[int]) -> list[Exception | None]:
     assert _queue is not None
     queue = _queue
-    run_one(out, spec, device, threads, lambda done, total: queue.put((index, done, total)))
+    return _failures(out, specs, device, threads, lambda index, done, total: queue.put((places[index], done, total)))

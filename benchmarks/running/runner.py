@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,41 +47,108 @@ def plan(
     ]
 
 
+def together(specs: Sequence[Spec], jobs: int = 1) -> list[list[int]]:
+    """Return the places of runs in lists of those that one process trains together, in order of their first.
+
+    These differ in their seed only, and are no more than their method's ``seeds_together``, nor than leave work for
+    each of ``jobs`` processes.
+    """
+    alike: dict[tuple[Path, str], list[int]] = defaultdict(list)
+    for place, spec in enumerate(specs):
+        alike[spec.folder.parent, schema.digest(dict(spec.settings))].append(place)
+    parts = []
+    for places in alike.values():
+        spec = specs[places[0]]
+        most = min(load_suite(spec.suite).methods[spec.method].seeds_together, -(-len(places) // jobs))
+        parts += [places[start : start + most] for start in range(0, len(places), most)]
+    return sorted(parts)
+
+
 def run_one(out: Path, spec: Spec, device: str, threads: int, on_progress: Any = None) -> RunResult:
-    """Do one run in this process, from its checkpoint if there is one, and return its verified result.
+    """Do one run in this process: :func:`run_together` for one, whose error is raised."""
+    report = on_progress and (lambda _, done, total: on_progress(done, total))
+    (result,) = run_together(out, [spec], device, threads, report)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def run_together(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, on_progress: Any = None
+) -> list[RunResult | Exception]:
+    """Do runs that differ in their seed only in this process, from their checkpoints where there are.
 
     A run that was cut off goes on with the number of threads that it was started with: sums of floating-point numbers
     depend on it. It does not go on with another device or precision; other versions and other machines are noted in
     ``run.json``.
+
+    Args:
+        on_progress: ``on_progress(index, done, total)`` for the run of that index.
+
+    Returns:
+        The verified result of each run, or the error that kept it from being done; the others are done all the same.
     """
     import torch as th
 
-    suite = load_suite(spec.suite)
-    folder = RunFolder(out, spec, on_progress)
-    here = machine.describe_machine(device, threads, precision_of(suite, spec))
-    with folder.lock():
-        log = folder.path / "error.log"
-        try:
-            command = machine.command_text(sys.argv[1:])
-            run = folder.start({"versions": machine.versions(), "machine": here, "command": command})
-            if is_finished(folder.path):
-                return read_run(folder.path)
-            threads = _check_same_machine(folder, run, here)
-            folder.resume(run, {"versions": machine.versions(), "machine": {**here, "threads": threads}})
-            th.set_num_threads(threads)
-            outcome = suite.train(spec, folder, device)
-            result = folder.finish(outcome, suite.lower_is_better, _timing(folder, suite.x_name))
-        except UserError:
-            raise
-        except OSError as error:
-            raise UserError(f"{folder.path}: {error.strerror or error}; what was written before is kept") from error
-        except Exception:
-            trace = traceback.format_exc()
-            with contextlib.suppress(OSError), atomic_write(log) as temporary:
-                temporary.write_text(trace, encoding="utf-8")
-            raise
-        log.unlink(missing_ok=True)
-        return result
+    suite = load_suite(specs[0].suite)
+    here = machine.describe_machine(device, threads, precision_of(suite, specs[0]))
+    environment = {"versions": machine.versions(), "machine": here}
+    command = machine.command_text(sys.argv[1:])
+    folders = [RunFolder(out, spec, on_progress and functools.partial(on_progress, i)) for i, spec in enumerate(specs)]
+    results: dict[int, RunResult | Exception] = {}
+    with contextlib.ExitStack() as locks:
+        with_threads: dict[int, list[int]] = defaultdict(list)
+        for i, folder in enumerate(folders):
+            try:
+                locks.enter_context(folder.lock())
+                run = folder.start({**environment, "command": command})
+                if is_finished(folder.path):
+                    results[i] = read_run(folder.path)
+                    continue
+                began = _check_same_machine(folder, run, here)
+                folder.resume(run, {**environment, "machine": {**here, "threads": began}})
+                with_threads[began].append(i)
+            except Exception as error:
+                results[i] = _told(folder, error)
+        for began, members in with_threads.items():
+            th.set_num_threads(began)
+            try:
+                outcomes = _train(suite, [specs[i] for i in members], [folders[i] for i in members], device)
+            except Exception as error:
+                results |= {i: _told(folders[i], error) for i in members}
+                continue
+            for i, outcome in zip(members, outcomes, strict=True):
+                try:
+                    results[i] = _finish(folders[i], outcome, suite, len(members))
+                except Exception as error:
+                    results[i] = _told(folders[i], error)
+    return [results[i] for i in range(len(specs))]
+
+
+def _train(suite: Suite, specs: Sequence[Spec], folders: Sequence[RunFolder], device: str) -> Sequence[Outcome]:
+    if len(specs) > 1 and suite.train_seeds is not None:
+        return suite.train_seeds(specs, folders, device)
+    return [suite.train(spec, folder, device) for spec, folder in zip(specs, folders, strict=True)]
+
+
+def _finish(folder: RunFolder, outcome: Outcome, suite: Suite, seeds: int) -> RunResult:
+    shared = {"seeds_together": seeds} if seeds > 1 else {}
+    result = folder.finish(outcome, suite.lower_is_better, {**_timing(folder, suite.x_name), **shared})
+    (folder.path / "error.log").unlink(missing_ok=True)
+    return result
+
+
+def _told(folder: RunFolder, error: Exception) -> Exception:
+    """Return the error of a run as its user is told it; one that is not the user's is written to ``error.log``."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        told = UserError(f"{folder.path}: {error.strerror or error}; what was written before is kept")
+        told.__cause__ = error
+        return told
+    with contextlib.suppress(OSError), atomic_write(folder.path / "error.log") as temporary:
+        temporary.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return error
 
 
 def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping[str, Any]) -> int:

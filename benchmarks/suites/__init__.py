@@ -15,6 +15,7 @@ SUITES = {
     "noisy-states": "bisimgym.benchmarks.suites.noisy_states",
     "nav2d": "bisimgym.benchmarks.suites.nav2d.suite",
     "small-images": "bisimgym.benchmarks.suites.small_images",
+    "lqr": "bisimgym.benchmarks.suites.lqr",
     "fidelity": "bisimgym.benchmarks.suites.fidelity.suite",
 }
 

@@ -38,7 +38,8 @@ class Method:
     """A learner and its settings. ``task_settings`` overrides them for single tasks.
 
     ``trains`` is False for methods that compute without training: presets do not change them. ``precision`` is that of
-    its numbers if no setting says; ``None``: float32 if it trains, else float64.
+    its numbers if no setting says; ``None``: float32 if it trains, else float64. ``seeds_together`` is how many seeds
+    at most are given to the suite's ``train_seeds`` at once.
     """
 
     description: str
@@ -46,6 +47,7 @@ class Method:
     task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trains: bool = True
     precision: str | None = None
+    seeds_together: int = 1
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,9 @@ class Suite:
         x_name: the x axis of learning curves (a key of the curve's rows, as is "score").
         measures: the further numbers of a result, by key.
         train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
+        train_seeds: ``train_seeds(specs, monitors, device) -> outcomes`` does what ``train`` does for several runs that
+            differ in their seed only, in one process: each gets the numbers that it gets alone. For methods whose
+            ``seeds_together`` is above 1.
         evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
         training_envs: ``training_envs(task, seed) -> VectorEnv`` for outside agents that learn.
         check: raises ``ValueError`` for settings that cannot be trained with.
@@ -183,6 +188,7 @@ class Suite:
     curve_scores: Callable[[Sequence[float]], Mapping[str, float]] = lambda scores: {}
     percent: bool = False
     lower_is_better: bool = False
+    train_seeds: Callable[[Sequence[Spec], Sequence[Monitor], str], Sequence[Outcome]] | None = None
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None

@@ -53,15 +53,60 @@ def train_with_evaluations(
     Returns:
         The last evaluation.
     """
-    curve = monitor.resume_curve(x_name, done)
-    watch = Stopwatch(curve[-1]["seconds"] if curve else 0.0)
-    scores = [row["score"] for row in curve]
+    (outcome,) = train_seeds_with_evaluations(
+        [monitor],
+        x_name,
+        done=done,
+        total=total,
+        every=every,
+        train=train,
+        evaluate=lambda: [evaluate()],
+        save=save,
+        complete=(lambda scores: [complete(scores[0])]) if complete else None,
+        columns=columns,
+        from_start=from_start,
+    )
+    return outcome
+
+
+def train_seeds_with_evaluations(
+    monitors: Sequence[Monitor],
+    x_name: str,
+    *,
+    done: int,
+    total: int,
+    every: int,
+    train: Callable[[Reached], Any],
+    evaluate: Callable[[], Sequence[Outcome]],
+    save: Callable[[], Any],
+    complete: Callable[[Sequence[Sequence[float]]], Sequence[Outcome]] | None = None,
+    columns: Callable[[], Mapping[str, float]] = dict,
+    from_start: bool = False,
+) -> Sequence[Outcome]:
+    """Do what :func:`train_with_evaluations` does for several runs that are trained as one and stand at the same place.
+
+    Monitors, evaluations and scores are those of all runs, in one order; ``save`` writes all checkpoints. The seconds
+    of a row are a run's equal share.
+    """
+    curves = [monitor.resume_curve(x_name, done) for monitor in monitors]
+    watch = Stopwatch(sum(curve[-1]["seconds"] for curve in curves if curve))
+    scores = [[row["score"] for row in curve] for curve in curves]
     due = (done // every + 1) * every
 
-    def log(at: int, outcome: Outcome) -> None:
-        scores.append(outcome.score)
-        row = {x_name: at, "score": outcome.score, **outcome.scores, **columns()}
-        monitor.log({**row, "seconds": watch.seconds()})
+    def log(at: int, outcomes: Sequence[Outcome]) -> None:
+        seconds = round(watch.seconds() / len(monitors), 2)
+        for monitor, before, outcome in zip(monitors, scores, outcomes, strict=True):
+            before.append(outcome.score)
+            row = {x_name: at, "score": outcome.score, **outcome.scores, **columns()}
+            monitor.log({**row, "seconds": seconds})
+
+    def mark(at: int) -> None:
+        for monitor in monitors:
+            monitor.mark(at)
+
+    def report(at: int) -> None:
+        for monitor in monitors:
+            monitor.progress(at, total)
 
     def reached(at: int) -> bool:
         nonlocal due
@@ -69,23 +114,23 @@ def train_with_evaluations(
             due += every
             with watch.paused():
                 log(at, evaluate())
-                monitor.mark(at)
+                mark(at)
                 save()
-        monitor.progress(at, total)
+        report(at)
         return True
 
-    if from_start and not curve and done < total:
+    if from_start and not any(curves) and done < total:
         with watch.paused():
             log(done, evaluate())
-    monitor.progress(done, total)
+    report(done)
     train(reached)
     with watch.paused():
-        outcome = complete(scores) if complete else evaluate()
-        monitor.mark(total)  # the row of the whole belongs to the result: it is written again with it
-        log(total, outcome)
+        outcomes = complete(scores) if complete else evaluate()
+        mark(total)  # the row of the whole belongs to the result: it is written again with it
+        log(total, outcomes)
         save()
-    monitor.progress(total, total)
-    return outcome
+    report(total)
+    return outcomes
 
 
 def without_training(monitor: Monitor, x_name: str, compute: Callable[[], Outcome]) -> Outcome:
