@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from bisimgym.baselines import needs_torch  # noqa: F401
+
+# isort: split
 import numpy as np
 import torch as th
 
@@ -26,16 +29,18 @@ OPTIMIZERS = {
 
 
 class System(Protocol):
-    """s' = A s + B f, o = W s, cost per step s'Qs + f'Rf, with n states, m forces and d observations."""
-
-    A: np.ndarray  # float64[n, n]
-    B: np.ndarray  # float64[n, m]
-    Q: np.ndarray  # float64[n, n]
-    R: np.ndarray  # float64[m, m]
+    """s' = A s + B f, o = W s, cost per step s'Qs + f'Rf, with n states, m forces and d observations, all float64."""
 
     @property
-    def observation_matrix(self) -> np.ndarray:  # W, float64[d, n]
-        ...
+    def A(self) -> np.ndarray: ...  # [n, n]
+    @property
+    def B(self) -> np.ndarray: ...  # [n, m]
+    @property
+    def Q(self) -> np.ndarray: ...  # [n, n]
+    @property
+    def R(self) -> np.ndarray: ...  # [m, m]
+    @property
+    def observation_matrix(self) -> np.ndarray: ...  # W, [d, n]
 
 
 class Dynamics:
@@ -68,7 +73,7 @@ class Dynamics:
 
 class _Costs(th.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gain: th.Tensor, of: Dynamics) -> th.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, gain: th.Tensor, of: Dynamics) -> th.Tensor:
         step = of.A - of.B @ gain
         cost_matrix = _power_sum(step, of.Q + gain.mT @ of.R @ gain)
         ctx.save_for_backward(gain, step, cost_matrix)
@@ -76,7 +81,7 @@ class _Costs(th.autograd.Function):
         return cost_matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
 
     @staticmethod
-    def backward(ctx: Any, above: th.Tensor) -> tuple[th.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, above: th.Tensor) -> tuple[th.Tensor, None]:
         gain, step, cost_matrix = ctx.saved_tensors
         of = ctx.dynamics
         visits = _power_sum(step.mT, th.eye(step.shape[-1], dtype=step.dtype, device=step.device).expand_as(step))

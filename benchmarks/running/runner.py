@@ -119,13 +119,17 @@ def run_together(
                 continue
             for i, outcome in zip(members, outcomes, strict=True):
                 try:
+                    if isinstance(outcome, UserError):
+                        raise outcome
                     results[i] = _finish(folders[i], outcome, suite, len(members))
                 except Exception as error:
                     results[i] = _told(folders[i], error)
     return [results[i] for i in range(len(specs))]
 
 
-def _train(suite: Suite, specs: Sequence[Spec], folders: Sequence[RunFolder], device: str) -> Sequence[Outcome]:
+def _train(
+    suite: Suite, specs: Sequence[Spec], folders: Sequence[RunFolder], device: str
+) -> Sequence[Outcome | UserError]:
     if len(specs) > 1 and suite.train_seeds is not None:
         return suite.train_seeds(specs, folders, device)
     return [suite.train(spec, folder, device) for spec, folder in zip(specs, folders, strict=True)]

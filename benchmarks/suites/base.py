@@ -145,8 +145,8 @@ class Suite:
         measures: the further numbers of a result, by key.
         train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
         train_seeds: ``train_seeds(specs, monitors, device) -> outcomes`` does what ``train`` does for several runs that
-            differ in their seed only, in one process: each gets the numbers that it gets alone. For methods whose
-            ``seeds_together`` is above 1.
+            differ in their seed only, in one process: each gets the numbers that it gets alone, or the error of a
+            checkpoint of its own. For methods whose ``seeds_together`` is above 1.
         evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
         training_envs: ``training_envs(task, seed) -> VectorEnv`` for outside agents that learn.
         check: raises ``ValueError`` for settings that cannot be trained with.
@@ -188,7 +188,7 @@ class Suite:
     curve_scores: Callable[[Sequence[float]], Mapping[str, float]] = lambda scores: {}
     percent: bool = False
     lower_is_better: bool = False
-    train_seeds: Callable[[Sequence[Spec], Sequence[Monitor], str], Sequence[Outcome]] | None = None
+    train_seeds: Callable[[Sequence[Spec], Sequence[Monitor], str], Sequence[Outcome | UserError]] | None = None
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None

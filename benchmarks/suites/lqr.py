@@ -6,10 +6,11 @@ paper is silent: matrices are drawn as in ``irom-lab/Invariant-Policy-Optimizati
 
 from __future__ import annotations
 
-import functools
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.base import (
     Bounds,
     Measure,
@@ -31,11 +33,16 @@ from bisimgym.benchmarks.suites.base import (
     check_columns,
     check_least,
 )
-from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_seeds_with_evaluations
-from bisimgym.benchmarks.suites.training import without_training as computed
+from bisimgym.benchmarks.suites.training import (
+    Reached,
+    from_checkpoint,
+    save_whole,
+    train_seeds_with_evaluations,
+    without_training,
+)
 from bisimgym.envs.lqr import LQRSystem, infinite_horizon_cost, lqr_system, riccati
 from bisimgym.envs.lqr.env import LQRState, LQRTask
-from bisimgym.envs.lqr.system import ENTRIES, STATE_DIM
+from bisimgym.envs.lqr.system import DYNAMICS_SCALE, ENTRIES, STATE_DIM
 
 #: A cost above this, or one that is infinite, counts as this.
 MOST_COST = 1e6
@@ -137,7 +144,7 @@ COLUMNS: dict[str, type | range | Bounds] = {"trained": bool, "cost": (0.0, MOST
 _TRAINED = (True, True, False)
 
 
-def env_arguments(task: str, seed: int) -> list[dict[str, int]]:
+def env_arguments(task: str, seed: int) -> list[dict[str, Any]]:
     """Return the arguments of ``bisimgym/LQRDistractors-v0`` for the two systems to learn from and the unseen one."""
     return [
         {"num_distractors": int(task), "system_seed": seed, "distractor_seed": 3 * seed + i}
@@ -150,10 +157,13 @@ def systems(task: str, seed: int, entries: str = "uniform") -> list[LQRSystem]:
     return [lqr_system(**arguments, entries=entries) for arguments in env_arguments(task, seed)]
 
 
-@functools.cache
 def oracle_cost() -> float:
-    """Return the least cost of any policy, 27.399: A'A = 0.64 I and B = Q = R = I make it that of every system."""
-    return float(np.trace(riccati(lqr_system(STATE_DIM))[0]))
+    """Return the least cost of any policy, 27.399, the same for all these systems.
+
+    With A'A = c^2 I and B = Q = R = I, the solution of the Riccati equation is p I with p^2 - c^2 p - 1 = 0.
+    """
+    half = DYNAMICS_SCALE**2 / 2
+    return STATE_DIM * (half + math.hypot(half, 1.0))
 
 
 def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
@@ -162,7 +172,7 @@ def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
 
     of_training = env_arguments(task, seed)[: sum(_TRAINED)]
     makers = [
-        functools.partial(
+        partial(
             gym.make,
             "bisimgym/LQRDistractors-v0",
             horizon=protocol.horizon,
@@ -183,7 +193,7 @@ def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) ->
     return _outcome(task, costs, {})
 
 
-def _played_cost(agent: Any, arguments: Mapping[str, int], protocol: Protocol) -> float:
+def _played_cost(agent: Any, arguments: Mapping[str, Any], protocol: Protocol) -> float:
     task = LQRTask(**arguments, horizon=protocol.horizon, entries="uniform")
     rng = np.random.default_rng(0)
     bases = [np.linalg.qr(rng.standard_normal((STATE_DIM, STATE_DIM)))[0] for _ in range(protocol.bases)]
@@ -273,34 +283,34 @@ def make_policies(specs: Sequence[Spec], device: str) -> Any:
     return kind(seen, [spec.seed for spec in specs], **settings, device=device)
 
 
-def train_seeds(specs: Sequence[Spec], monitors: Sequence[Monitor], device: str) -> list[Outcome]:
+def train_seeds(specs: Sequence[Spec], monitors: Sequence[Monitor], device: str) -> list[Outcome | UserError]:
     """Train the policies of runs that differ in their seed only side by side, from their checkpoints where there are.
 
-    Each run gets the numbers that it gets alone. Those that were cut off at different places go on apart.
+    Each run gets the numbers that it gets alone, or the error of its own checkpoint. Those that were cut off at
+    different places go on apart.
     """
     if not specs[0].settings:
         pairs = zip(specs, monitors, strict=True)
-        return [computed(monitor, "iterations", functools.partial(_reference, spec)) for spec, monitor in pairs]
-    import torch as th
-
-    states = [
-        from_checkpoint(monitor, _checkpoint(monitor), lambda file: th.load(file, weights_only=True))
-        for monitor in monitors
-    ]
-    alike = defaultdict(list)
-    for i, state in enumerate(states):
-        alike[state["iterations"] if state else 0].append(i)
-    outcomes: dict[int, Outcome] = {}
-    for done, members in alike.items():
-        policies = make_policies([specs[i] for i in members], device)
+        return [without_training(monitor, "iterations", partial(_reference, spec)) for spec, monitor in pairs]
+    outcomes: dict[int, Outcome | UserError] = {}
+    states: dict[int, dict[int, Any]] = defaultdict(dict)  # by how much is done, and by run
+    for i, monitor in enumerate(monitors):
+        try:
+            state = from_checkpoint(monitor, _checkpoint(monitor), _load)
+        except UserError as error:
+            outcomes[i] = error
+        else:
+            states[state["iterations"] if state else 0][i] = state
+    for done, members in states.items():
+        of = [specs[i] for i in members], [monitors[i] for i in members]
+        policies = make_policies(of[0], device)
         if done:
-            policies.restore([states[i] for i in members])
-        parts = [specs[i] for i in members], [monitors[i] for i in members]
-        outcomes |= dict(zip(members, _fit(policies, *parts), strict=True))
+            policies.restore(list(members.values()))
+        outcomes |= dict(zip(members, _fit(policies, *of), strict=True))
     return [outcomes[i] for i in range(len(specs))]
 
 
-def _fit(policies: Any, specs: Sequence[Spec], monitors: Sequence[Monitor]) -> list[Outcome]:
+def _fit(policies: Any, specs: Sequence[Spec], monitors: Sequence[Monitor]) -> Sequence[Outcome]:
     settings = specs[0].settings
     total, every = settings["iterations"], max(settings["iterations"] // settings["evaluations"], 1)
     of = [systems(spec.task, spec.seed, settings["entries"]) for spec in specs]
@@ -316,7 +326,7 @@ def _fit(policies: Any, specs: Sequence[Spec], monitors: Sequence[Monitor]) -> l
 
     def save() -> None:
         for index, monitor in enumerate(monitors):
-            save_whole(monitor, _Saved(policies, index), _checkpoint(monitor))
+            save_whole(monitor, _Policy(policies, index), _checkpoint(monitor))
 
     return train_seeds_with_evaluations(
         monitors,
@@ -331,8 +341,14 @@ def _fit(policies: Any, specs: Sequence[Spec], monitors: Sequence[Monitor]) -> l
     )
 
 
+def _checkpoint(monitor: Monitor) -> Path:
+    return Path(monitor.checkpoint, "policy.pt")
+
+
 @dataclass
-class _Saved:
+class _Policy:
+    """The policy of one seed, as :func:`save_whole` takes it."""
+
     policies: Any
     index: int
 
@@ -342,13 +358,18 @@ class _Saved:
         th.save(self.policies.state(self.index), path)
 
 
-def _checkpoint(monitor: Monitor) -> Path:
-    return Path(monitor.checkpoint, "policy.pt")
+def _load(path: Path) -> dict[str, Any]:
+    import torch as th
+
+    return th.load(path, weights_only=True)
 
 
 def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     """Train one policy, from its checkpoint if there is one, or compute a reference, and score it."""
-    return train_seeds([spec], [monitor], device)[0]
+    (outcome,) = train_seeds([spec], [monitor], device)
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
 
 
 def check(spec: Spec) -> None:
