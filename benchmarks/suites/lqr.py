@@ -44,8 +44,8 @@ from bisimgym.envs.lqr import LQRSystem, infinite_horizon_cost, lqr_system, ricc
 from bisimgym.envs.lqr.env import LQRState, LQRTask
 from bisimgym.envs.lqr.system import DYNAMICS_SCALE, ENTRIES, STATE_DIM
 
-#: A cost above this, or one that is infinite, counts as this.
-MOST_COST = 1e6
+#: A cost above this counts as this, an infinite one too: one lost system should not decide the mean of a hundred.
+MOST_COST = 1000.0
 
 
 @dataclass(frozen=True)
