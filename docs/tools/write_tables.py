@@ -29,6 +29,7 @@ PAGES = (
     "docs/distracting_control.md",
     "docs/fidelity.md",
     "docs/langevin.md",
+    "docs/lqr.md",
     "docs/methods/speed.md",
     "docs/metrics.md",
 )
