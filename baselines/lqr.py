@@ -184,6 +184,9 @@ class TwoLayerPolicies(LinearPolicies):
         width: outputs of the first layer; the paper has ten for each force.
         init_scale: of the orthogonal matrices that both layers start as.
         l1_coefficient, psm_coefficient: see above.
+        distractor_rate: steps of the first layer's weights on distractors, all observations but the first n, are this
+            many times those of the optimizer. Adam takes small ones there by itself if the coefficient of the
+            aggregation is large: its estimate of the gradient's size grows there, and only there.
     """
 
     def __init__(
@@ -196,8 +199,10 @@ class TwoLayerPolicies(LinearPolicies):
         init_scale: float = 1e-3,
         l1_coefficient: float = 0.0,
         psm_coefficient: float = 0.0,
+        distractor_rate: float = 1.0,
         device: th.device | str = "cpu",
     ):
+        self._distractor_rate = distractor_rate
         self._width, self._init_scale = width, init_scale
         self._l1_coefficient, self._psm_coefficient = l1_coefficient, psm_coefficient
         super().__init__(systems, seeds, optimizer, learning_rate, device)
@@ -233,7 +238,13 @@ class TwoLayerPolicies(LinearPolicies):
         (optimizer,) = self._optimizers
         optimizer.zero_grad()
         self.losses().sum().backward()
+        if self._distractor_rate == 1:
+            optimizer.step()
+            return
+        on_distractors = self._groups[0][0].detach()[:, :, self._dynamics.A.shape[-1] :]
+        before = on_distractors.clone()
         optimizer.step()
+        on_distractors.copy_(before.lerp(on_distractors, self._distractor_rate))
 
 
 class InvariantPolicies(LinearPolicies):

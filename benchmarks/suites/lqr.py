@@ -6,7 +6,6 @@ paper is silent: matrices are drawn as in ``irom-lab/Invariant-Policy-Optimizati
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.base import (
     Bounds,
@@ -33,6 +30,17 @@ from bisimgym.benchmarks.suites.base import (
     check_columns,
     check_least,
 )
+from bisimgym.benchmarks.suites.further_settings import Further
+from bisimgym.benchmarks.suites.lqr_systems import (
+    PROTOCOL,
+    TRAINED,
+    Protocol,
+    env_arguments,
+    oracle_cost,
+    played_cost,
+    systems,
+    training_envs,
+)
 from bisimgym.benchmarks.suites.training import (
     Reached,
     from_checkpoint,
@@ -40,30 +48,12 @@ from bisimgym.benchmarks.suites.training import (
     train_seeds_with_evaluations,
     without_training,
 )
-from bisimgym.envs.lqr import LQRSystem, infinite_horizon_cost, lqr_system, riccati
-from bisimgym.envs.lqr.env import LQRState, LQRTask
-from bisimgym.envs.lqr.system import DYNAMICS_SCALE, ENTRIES, STATE_DIM
+from bisimgym.envs.lqr import LQRSystem, infinite_horizon_cost, riccati
+from bisimgym.envs.lqr.system import ENTRIES, STATE_DIM
 
 #: A cost above this counts as this, an infinite one too: one lost system should not decide the mean of a hundred.
 MOST_COST = 1000.0
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """Sizes of what outside agents learn from and are scored on.
-
-    Attributes:
-        num_envs: environments that an agent learns from, half of them with each of the two training distractors.
-        horizon: steps per episode.
-        bases: orthonormal bases of the state space that an agent's episodes start along; each gives 20 episodes.
-    """
-
-    num_envs: int = 16
-    horizon: int = 100
-    bases: int = 5
-
-
-PROTOCOL = Protocol()
 
 TASKS = {
     str(count): Task(
@@ -140,92 +130,17 @@ PUBLISHED = {
     for task, (mean, spread) in zip(TASKS, row, strict=True)
 }
 COLUMNS: dict[str, type | range | Bounds] = {"trained": bool, "cost": (0.0, MOST_COST)}
-#: Rows of outcomes: the two systems that are learned from, and the one that is not.
-_TRAINED = (True, True, False)
-
-
-def env_arguments(task: str, seed: int) -> list[dict[str, Any]]:
-    """Return the arguments of ``bisimgym/LQRDistractors-v0`` for the two systems to learn from and the unseen one."""
-    return [
-        {"num_distractors": int(task), "system_seed": seed, "distractor_seed": 3 * seed + i}
-        for i in range(len(_TRAINED))
-    ]
-
-
-def systems(task: str, seed: int, entries: str = "uniform") -> list[LQRSystem]:
-    """Return the two systems to learn from and the unseen one: their Wd differ, all else they share."""
-    return [lqr_system(**arguments, entries=entries) for arguments in env_arguments(task, seed)]
-
-
-def oracle_cost() -> float:
-    """Return the least cost of any policy, 27.399, the same for all these systems.
-
-    With A'A = c^2 I and B = Q = R = I, the solution of the Riccati equation is p I with p^2 - c^2 p - 1 = 0.
-    """
-    half = DYNAMICS_SCALE**2 / 2
-    return STATE_DIM * (half + math.hypot(half, 1.0))
-
-
-def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
-    """Return environments of the two systems to learn from, in turn."""
-    from gymnasium.vector import AutoresetMode, SyncVectorEnv
-
-    of_training = env_arguments(task, seed)[: sum(_TRAINED)]
-    makers = [
-        partial(
-            gym.make,
-            "bisimgym/LQRDistractors-v0",
-            horizon=protocol.horizon,
-            **of_training[i % len(of_training)],
-        )
-        for i in range(protocol.num_envs)
-    ]
-    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
 def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) -> Outcome:
-    """Score an agent by the mean cost of its episodes on the two training systems and on the unseen one.
-
-    Episodes start at sqrt(20) times the vectors of orthonormal bases. So they are as far from rest as s ~ N(0, I) is on
-    average, and for linear agents that stay inside the box of actions the mean cost is the expected one, without noise.
-    """
-    costs = [_played_cost(agent, arguments, protocol) for arguments in env_arguments(task, seed)]
+    """Score an agent by the mean cost of its episodes on the two training systems and on the unseen one."""
+    costs = [played_cost(agent, arguments, protocol) for arguments in env_arguments(task, seed)]
     return _outcome(task, costs, {})
-
-
-def _played_cost(agent: Any, arguments: Mapping[str, Any], protocol: Protocol) -> float:
-    task = LQRTask(**arguments, horizon=protocol.horizon, entries="uniform")
-    rng = np.random.default_rng(0)
-    bases = [np.linalg.qr(rng.standard_normal((STATE_DIM, STATE_DIM)))[0] for _ in range(protocol.bases)]
-    start = np.sqrt(STATE_DIM) * np.concatenate(bases)
-    none = np.zeros(len(start))
-    current = LQRState(start, start, np.zeros_like(start), none.astype(np.int64), none)
-    state, episode_start = None, np.ones(len(start), dtype=bool)
-    for _ in range(protocol.horizon):
-        observation = task.observe(current)
-        action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
-        current = task.transition(current, _force(action, task.action_space))[0]
-        episode_start = np.zeros(len(start), dtype=bool)
-    return float(current.cost.mean())
-
-
-def _force(action: Any, space: gym.spaces.Box) -> np.ndarray:
-    """Return what an agent's ``predict`` returned as ``float32[rows, 20]`` within the box.
-
-    Raises:
-        ValueError: for another shape, or for what is not finite.
-    """
-    found = np.asarray(action, dtype=np.float32)
-    if found.ndim != 2 or found.shape[1:] != space.shape:
-        raise ValueError(f"predict() must return one action of {STATE_DIM} numbers per row, got shape {found.shape}")
-    if not np.isfinite(found).all():
-        raise ValueError("predict() must return finite actions, got some that are not")
-    return np.clip(found, space.low, space.high)
 
 
 def _outcome(task: str, costs: Sequence[float], scores: Mapping[str, float]) -> Outcome:
     capped = [cost if cost < MOST_COST else MOST_COST for cost in costs]  # not a number counts as the most
-    outcomes: dict[str, list] = {"trained": list(_TRAINED), "cost": capped}
+    outcomes: dict[str, list] = {"trained": list(TRAINED), "cost": capped}
     return Outcome.of({**_scores(outcomes), **scores}, outcomes)
 
 
@@ -245,9 +160,9 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, flo
     Raises:
         ValueError: if the outcomes are not those of two systems to learn from and an unseen one.
     """
-    check_columns(task, outcomes, COLUMNS, len(_TRAINED))
-    if outcomes["trained"] != list(_TRAINED):
-        raise ValueError(f"column 'trained' of {task} is {list(_TRAINED)}, got {outcomes['trained']}")
+    check_columns(task, outcomes, COLUMNS, len(TRAINED))
+    if outcomes["trained"] != list(TRAINED):
+        raise ValueError(f"column 'trained' of {task} is {list(TRAINED)}, got {outcomes['trained']}")
     return _scores(outcomes)
 
 
@@ -276,7 +191,7 @@ def make_policies(specs: Sequence[Spec], device: str) -> Any:
 
     settings = dict(specs[0].settings)
     entries = settings.pop("entries")
-    seen = [systems(spec.task, spec.seed, entries)[: sum(_TRAINED)] for spec in specs]
+    seen = [systems(spec.task, spec.seed, entries)[: sum(TRAINED)] for spec in specs]
     for name in ("iterations", "evaluations"):
         del settings[name]
     kind = TwoLayerPolicies if "width" in settings else InvariantPolicies
@@ -372,6 +287,11 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     return outcome
 
 
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what can be set beside what methods store: the rate of the first layer on distractors."""
+    return {"distractor_rate": Further(1.0, {float})} if "width" in settings else {}
+
+
 def check(spec: Spec) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     from bisimgym.baselines.lqr import OPTIMIZERS
@@ -383,7 +303,7 @@ def check(spec: Spec) -> None:
     for name in ("learning_rate", "init_scale"):
         if spec.settings.get(name, 1.0) <= 0:
             raise ValueError(f"{name} must be above 0, got {spec.settings[name]}")
-    for name in ("l1_coefficient", "psm_coefficient"):
+    for name in ("l1_coefficient", "psm_coefficient", "distractor_rate"):
         if spec.settings.get(name, 0.0) < 0:
             raise ValueError(f"{name} must not be negative, got {spec.settings[name]}")
 
@@ -410,6 +330,7 @@ SUITE = Suite(
     evaluate=evaluate,
     training_envs=training_envs,
     check=check,
+    further_settings=more_settings,
     rescore=rescore,
     columns=COLUMNS,
 )

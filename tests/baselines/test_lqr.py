@@ -119,15 +119,31 @@ def test_invariant_policies_take_turns():
 
 
 def test_aggregation_leads_to_what_does_not_change():
-    """With a large coefficient, the gain reads the features that all systems share, and controls an unseen one."""
+    """With a large coefficient, the gain reads the features that all systems share, and controls an unseen one.
+
+    So it does without aggregation, where steps on distractors are small.
+    """
     unseen = lqr.lqr_system(100, 1, 99)
     errors = {}
-    for coefficient in (0.0, 1e5):
-        policies = TwoLayerPolicies([systems_of(1, distractors=100)], [1], psm_coefficient=coefficient)
+    for name, settings in {"none": {}, "psm": {"psm_coefficient": 1e5}, "slow": {"distractor_rate": 1e-3}}.items():
+        policies = TwoLayerPolicies([systems_of(1, distractors=100)], [1], **settings)
         policies.fit(400)
         (gain,) = policies.gains()
         costs = [lqr.infinite_horizon_cost(system, gain) for system in systems_of(1, distractors=100)]
         assert costs == pytest.approx([27.399] * 2, abs=1)
-        errors[coefficient] = lqr.infinite_horizon_cost(unseen, gain) - 27.399
-    assert errors[1e5] < 0.2
-    assert errors[0.0] > 10
+        errors[name] = lqr.infinite_horizon_cost(unseen, gain) - 27.399
+    assert errors["psm"] < 0.2
+    assert errors["slow"] < 0.2
+    assert errors["none"] > 10
+
+
+def test_steps_on_distractors_can_be_shorter():
+    quick, slow = (TwoLayerPolicies([systems_of(1)], [1], width=25, distractor_rate=rate) for rate in (1.0, 0.25))
+    steps = []
+    for policies in (quick, slow):
+        before = policies.state(0)["parts"][0]["value"]
+        policies.fit(1)
+        steps.append(policies.state(0)["parts"][0]["value"] - before)
+    np.testing.assert_array_equal(steps[1][:, :20], steps[0][:, :20])
+    np.testing.assert_allclose(steps[1][:, 20:], 0.25 * steps[0][:, 20:], rtol=1e-3, atol=1e-8)
+    assert steps[0][:, 20:].abs().min() > 1e-4

@@ -11,6 +11,7 @@ from bisimgym.benchmarks.running.runner import evaluate_agent, run_one, run_toge
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites import lqr as suite_module
 from bisimgym.benchmarks.suites.base import make_spec
+from bisimgym.benchmarks.suites.lqr_systems import Protocol, oracle_cost, systems, training_envs
 from bisimgym.envs.lqr import infinite_horizon_cost, riccati
 
 SUITE = load_suite("lqr")
@@ -41,7 +42,7 @@ class Gain:
 
 
 def systems_of(seed):
-    return suite_module.systems("500", seed)
+    return systems("500", seed)
 
 
 def oracle_gain(seed=1):
@@ -68,7 +69,7 @@ def test_references(folder_of):
     assert zero.score == zero.scores["train_error"] == pytest.approx(28.1565, abs=1e-4)
     assert oracle.score == pytest.approx(0, abs=1e-10)
     assert oracle.scores["invariant_norm"] == pytest.approx(20.68, abs=0.01)
-    assert suite_module.oracle_cost() == pytest.approx(np.trace(riccati(systems_of(1)[0])[0]), abs=1e-12)
+    assert oracle_cost() == pytest.approx(np.trace(riccati(systems_of(1)[0])[0]), abs=1e-12)
 
 
 def test_the_unseen_system_shares_all_but_its_distractors():
@@ -182,8 +183,8 @@ class TestAgents:
         assert outcome.score == pytest.approx(abs(costs[2] - 27.399), rel=1e-3)
 
     def test_what_agents_learn_from_are_the_two_training_systems(self):
-        protocol = suite_module.Protocol(num_envs=4, horizon=7)
-        envs = suite_module.training_envs("500", 3, protocol)
+        protocol = Protocol(num_envs=4, horizon=7)
+        envs = training_envs("500", 3, protocol)
         observation, info = envs.reset(seed=0)
         for i, system in enumerate(systems_of(3)[:2] * 2):
             np.testing.assert_allclose(
@@ -196,7 +197,7 @@ class TestAgents:
         outcome = evaluate_agent(Gain(np.zeros((20, 520))), SUITE, "500", "still", tmp_path, seed=2)
         assert outcome.score == pytest.approx(28.1565, abs=1e-4)
         assert read_run(next(tmp_path.rglob("run.json")).parent).score == outcome.score
-        brief = suite_module.evaluate(Gain(np.zeros((20, 520))), "500", 2, suite_module.Protocol(horizon=2, bases=1))
+        brief = suite_module.evaluate(Gain(np.zeros((20, 520))), "500", 2, Protocol(horizon=2, bases=1))
         assert brief.outcomes["cost"] == pytest.approx([20 * 1.64] * 3)  # 1 + 0.8^2
 
     @pytest.mark.parametrize(
@@ -233,6 +234,8 @@ def test_outcomes_of_another_kind_are_refused():
         ("ipo", {"learning_rate": 0}, "learning_rate must be above 0"),
         ("l1", {"l1_coefficient": -1}, "l1_coefficient must not be negative"),
         ("ipo", {"width": 10}, "unknown setting"),
+        ("ipo", {"distractor_rate": 0.1}, "unknown setting"),
+        ("psm", {"distractor_rate": -0.1}, "distractor_rate must not be negative"),
     ],
 )
 def test_settings_that_cannot_be_trained_with_are_refused(method, variant, message):
