@@ -50,8 +50,8 @@ def plan(
 def together(specs: Sequence[Spec], jobs: int = 1) -> list[list[int]]:
     """Return the places of runs in lists of those that one process trains together, in order of their first.
 
-    These differ in their seed only, and are no more than their method's ``seeds_together``, nor than leave work for
-    each of ``jobs`` processes.
+    These differ in their seed only, and are no more than the suite's ``seeds_together``, nor than leave work for each
+    of ``jobs`` processes.
     """
     alike: dict[tuple[Path, str], list[int]] = defaultdict(list)
     for place, spec in enumerate(specs):
@@ -59,7 +59,7 @@ def together(specs: Sequence[Spec], jobs: int = 1) -> list[list[int]]:
     parts = []
     for places in alike.values():
         spec = specs[places[0]]
-        most = min(load_suite(spec.suite).methods[spec.method].seeds_together, -(-len(places) // jobs))
+        most = min(load_suite(spec.suite).seeds_together(spec), -(-len(places) // jobs))
         parts += [places[start : start + most] for start in range(0, len(places), most)]
     return sorted(parts)
 

@@ -38,8 +38,7 @@ class Method:
     """A learner and its settings. ``task_settings`` overrides them for single tasks.
 
     ``trains`` is False for methods that compute without training: presets do not change them. ``precision`` is that of
-    its numbers if no setting says; ``None``: float32 if it trains, else float64. ``seeds_together`` is how many seeds
-    at most are given to the suite's ``train_seeds`` at once.
+    its numbers if no setting says; ``None``: float32 if it trains, else float64.
     """
 
     description: str
@@ -47,7 +46,6 @@ class Method:
     task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trains: bool = True
     precision: str | None = None
-    seeds_together: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,9 +142,10 @@ class Suite:
         x_name: the x axis of learning curves (a key of the curve's rows, as is "score").
         measures: the further numbers of a result, by key.
         train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
-        train_seeds: ``train_seeds(specs, monitors, device) -> outcomes`` does what ``train`` does for several runs that
-            differ in their seed only, in one process: each gets the numbers that it gets alone, or the error of a
-            checkpoint of its own. For methods whose ``seeds_together`` is above 1.
+        seeds_together: ``seeds_together(spec) -> number``: how many runs that differ from this one in their seed only are
+            trained fastest as one, in one process; 1 leaves it to ``train``.
+        train_seeds: ``train_seeds(specs, monitors, device) -> outcomes`` trains them: each gets the numbers that it gets
+            alone, or the error of a checkpoint of its own.
         evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
         training_envs: ``training_envs(task, seed) -> VectorEnv`` for outside agents that learn.
         check: raises ``ValueError`` for settings that cannot be trained with.
@@ -188,6 +187,7 @@ class Suite:
     curve_scores: Callable[[Sequence[float]], Mapping[str, float]] = lambda scores: {}
     percent: bool = False
     lower_is_better: bool = False
+    seeds_together: Callable[[Spec], int] = lambda spec: 1
     train_seeds: Callable[[Sequence[Spec], Sequence[Monitor], str], Sequence[Outcome | UserError]] | None = None
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
     published_measure: str = ""

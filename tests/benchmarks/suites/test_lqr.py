@@ -111,6 +111,8 @@ class TestSeedsTogether:
             assert len({specs[place].folder.parent for place in part}) == 1
         assert parts == sorted(parts)
         assert sorted(len(part) for part in together(specs[::3], jobs=2)) == [12, 13]
+        large = [make_spec(SUITE, "10000", method, "smoke", seed) for method in ("psm", "ipo") for seed in range(5)]
+        assert sorted(map(len, together(large))) == [1] * 5 + [5]
 
     @pytest.mark.parametrize("method", ["psm", "ipo"])
     def test_results_are_those_of_seeds_alone(self, method, tmp_path):
