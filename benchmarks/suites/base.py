@@ -142,8 +142,8 @@ class Suite:
         x_name: the x axis of learning curves (a key of the curve's rows, as is "score").
         measures: the further numbers of a result, by key.
         train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
-        seeds_together: ``seeds_together(spec)`` is how many runs that differ from this one in their seed only are trained
-            fastest as one, in one process; 1 leaves it to ``train``.
+        seeds_together: ``seeds_together(spec)`` is how many runs that differ from this one in their seed only are
+            trained fastest as one, in one process; 1 leaves it to ``train``.
         train_seeds: ``train_seeds(specs, monitors, device) -> outcomes`` trains them: each gets the numbers that it
             gets alone, or the error of a checkpoint of its own.
         evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
