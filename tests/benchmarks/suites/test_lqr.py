@@ -1,5 +1,6 @@
 """The lqr suite: exact scores, seeds that are trained together, agents that play."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -243,3 +244,19 @@ def test_outcomes_of_another_kind_are_refused():
 def test_settings_that_cannot_be_trained_with_are_refused(method, variant, message):
     with pytest.raises(UserError, match=message):
         spec_of(method, **variant)
+
+
+def test_the_page_names_every_method_and_task_and_its_links_lead_somewhere():
+    text = PAGE.read_text(encoding="utf-8")
+    for name in [*SUITE.methods, *SUITE.tasks]:
+        assert f"`{name}`" in text, name
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
+    assert [target for target in targets if not (PAGE.parent / target).exists()] == []
+
+
+def test_the_code_of_the_page_makes_the_training_systems():
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(compile(block, PAGE.name, "exec"), names)
+    for env, system in zip(names["envs"], systems_of(1)[:2], strict=True):
+        np.testing.assert_array_equal(env.unwrapped.system.Wd, system.Wd)
