@@ -1,4 +1,4 @@
-"""Progress of runs: a bar for each and one for all; lines where output is no terminal."""
+"""Progress of runs: a bar for each, or for those trained together, and one for all; lines where there is no screen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def run_with_bars(
     results: list[RunResult] = []
     failures: list[Exception] = []
     names = [runner.describe(spec) for spec in specs]
-    with _Bars(names, estimate.counted(len(names))) as bars:
+    together = runner.together(specs, 1 if on_ray else jobs)
+    with _Bars(names, estimate.counted(len(names)), together) as bars:
         if on_ray:
             finished = executors.run_on_ray(out, specs, device, threads)
         elif jobs == 1:
@@ -58,7 +59,7 @@ _PAUSE = 15.0
 
 
 class _Bars(Progress):
-    def __init__(self, names: Sequence[str], whole: str):
+    def __init__(self, names: Sequence[str], whole: str, together: Sequence[Sequence[int]] = ()):
         console = Console(stderr=True)
         super().__init__(
             TextColumn("{task.description}"),
@@ -70,6 +71,9 @@ class _Bars(Progress):
             disable=not console.is_terminal,
         )
         self.names = names
+        #: The run whose bar shows a run: the first of those that are trained together.
+        self.shown = {place: places[0] for places in together for place in places}
+        self.titles = {places[0]: f"{names[places[0]]} and {len(places) - 1} more" for places in together if places[1:]}
         self.whole = self.add_task(whole, total=len(names), visible=len(names) > 1)
         self.bars: dict[int, Any] = {}
         self.ended: set[int] = set()
@@ -78,16 +82,18 @@ class _Bars(Progress):
         self.last_line: dict[int, float] = {}
 
     def on_progress(self, index: int, done: int, total: int) -> None:
+        index = self.shown.get(index, index)
         if index in self.ended:  # late: worker processes report through a queue
             return
+        title = self.titles.get(index, self.names[index])
         # A log file gets lines instead. A run that is resumed is timed from where it goes on.
         now = time.monotonic()
         began, skipped = self.first.setdefault(index, (now, done))
         if self.disable and now - self.last_line.setdefault(index, now) >= _PAUSE:
             self.last_line[index] = now
-            self._say(f"{self.names[index]}: {timing(done, total, now - began, skipped)}")
+            self._say(f"{title}: {timing(done, total, now - began, skipped)}")
         if index not in self.bars:
-            self.bars[index] = self.add_task(self.names[index], total=total)
+            self.bars[index] = self.add_task(title, total=total)
         self.update(self.bars[index], completed=done, total=total)
 
     def end(self, index: int, result: RunResult | Exception) -> None:

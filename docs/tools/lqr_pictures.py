@@ -10,7 +10,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -75,30 +75,25 @@ def draw_methods(scores: Mapping[tuple[str, str], Sequence[float]], path: Path) 
         for place, task in enumerate(suite.tasks):
             x = place + (i - (len(COLORS) - 1) / 2) * width
             values = scores.get((task, method))
+            published = suite.published[task, method, "score"]
+            at = x + 0.3 * width
+            ax.errorbar(at, published.score, yerr=published.spread, marker="x", markersize=4, color=INK, alpha=0.6)
             if values:
                 mean = fmean(values)
                 ax.bar(x, min(mean, _TOP), 0.9 * width, color=color, label=method if place == 0 else None)
                 if len(values) > 2:
                     low, high = np.clip(mean_interval(values, suite.bounds, 0.99), 0, _TOP)
                     ax.plot([x, x], [low, high], color=INK, linewidth=1.2)
-                ax.text(
-                    x,
-                    min(mean, _TOP) + 1.6,
-                    f"{number(suite, mean)}\n{len(values)}",
-                    ha="center",
-                    fontsize=8,
-                    color=INK,
-                )
-            published = suite.published[task, method, "score"]
-            at = x + 0.3 * width
-            ax.errorbar(at, published.score, yerr=published.spread, marker="x", markersize=4, color=INK, alpha=0.6)
+                ax.plot(x, median(values), marker="D", markersize=4, color="white", markeredgecolor=INK)
+                above = max(min(mean, _TOP), published.score + published.spread) + 1.2
+                ax.text(x, above, f"{number(suite, mean)}\n{len(values)}", ha="center", fontsize=8, color=INK)
     zero = number(suite, 28.1565)
     ax.axhline(28.1565, color=INK, linewidth=0.8, linestyle=":", label=f"no force: {zero}")
     ax.set_xticks(range(len(suite.tasks)), [f"{task} distractors" for task in suite.tasks])
-    ax.set_ylim(0, _TOP + 7)
+    ax.set_ylim(0, _TOP + 8)
     ax.set_ylabel("cost above the optimum, unseen distractors", fontsize=9)
     ax.set_title(
-        "Mean over seeds (number and seeds above, line: 99 % interval; ×: published mean ± standard deviation)",
+        "Mean over seeds and its 99 % interval (above: mean, number of seeds; ◇ median; × published ± std)",
         fontsize=10,
         color=INK,
     )
@@ -111,15 +106,15 @@ def draw_coefficients(runs: Sequence[RunResult], path: Path) -> None:
     """Draw error on unseen and on training distractors by the coefficient of each penalty; a point is a seed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels: list[tuple[str, str, str]] = [
         ("l1", "adam", "l1 norm of the gain"),
         ("psm", "adam", "PSM aggregation, Adam"),
         ("psm", "sgd", "PSM aggregation, gradient descent"),
     ]
-    axes = figure.subplots(1, len(panels), sharey=True)
-    for ax, (method, optimizer, title) in zip(axes, panels, strict=True):
-        found = by_coefficient(runs, method, optimizer)
+    shown = [(found, title) for *of, title in panels if (found := by_coefficient(runs, *of))]
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for ax, (found, title) in zip(axes, shown, strict=True):
         for name, color, label in (("score", COLORS["psm"], "unseen"), ("train_error", COLORS["l1"], "training")):
             values = {c: [_error(run, name) for run in of] for c, of in found.items()}
             for c, errors in values.items():

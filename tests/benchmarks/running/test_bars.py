@@ -28,3 +28,13 @@ def test_a_log_file_gets_time_and_time_left(capsys, monkeypatch):
         "pse learns: 3/100 in 0:00:20, about 0:16:10 left",
         "pse learns: 100/100 in 0:00:40",
     ]
+
+
+def test_runs_that_are_trained_together_have_one_line(capsys, monkeypatch):
+    now = 0
+    monkeypatch.setattr(bars.time, "monotonic", lambda: now)
+    with bars._Bars(["psm seed 1", "ipo seed 1", "psm seed 2", "psm seed 3"], "4 runs", [[0, 2, 3], [1]]) as shown:
+        for now in (0, 20):
+            for index in (0, 2, 3):
+                shown.on_progress(index, 50 + now, 100)
+    assert capsys.readouterr().err.splitlines() == ["psm seed 1 and 2 more: 70/100 in 0:00:20, about 0:00:30 left"]
