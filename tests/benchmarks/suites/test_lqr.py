@@ -94,7 +94,7 @@ def test_costs_that_are_infinite_or_unknown_count_as_the_most():
 
 @pytest.mark.parametrize("method", ["psm", "ipo"])
 def test_a_killed_run_goes_on_to_the_same_numbers(method, check_resumed):
-    rows = check_resumed(spec_of(method), at=4)
+    rows = check_resumed(SUITE, spec_of(method), at=4)
     assert [row["iterations"] for row in rows] == [0, 2, 4, 6]
 
 
