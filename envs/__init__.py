@@ -15,6 +15,7 @@ _ROWS: tuple[tuple[str, str, int | None, dict[str, Any]], ...] = (
     ("Nav2DGoal-v0", "nav2d:Nav2DGoal", 50, {}),
     ("LQRDistractors-v0", "lqr:LQRDistractors", None, {}),
     ("MarkovSignal-v0", "markov_signal:MarkovSignal", None, {}),
+    ("DistractorDial-v0", "distractor_dial:DistractorDial", None, {}),
     ("DistractingControl-v0", _CONTROL, None, {}),
     ("DistractingBallInCupCatch-v0", _CONTROL, None, {"domain": "ball_in_cup", "task": "catch"}),
     ("DistractingCartpoleSwingup-v0", _CONTROL, None, {"domain": "cartpole", "task": "swingup"}),

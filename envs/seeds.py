@@ -31,6 +31,11 @@ def uniforms(seeds: np.ndarray, count: int, first: int = 0) -> np.ndarray:
     return bits * 2.0**-53
 
 
+def uniform_at(seeds: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return ``float64[N]``: of each seed's stream the number at its own place, ``int[N]`` (see :func:`uniforms`)."""
+    return uniforms(seeds + index.astype(np.uint64) * _GOLDEN, 1)[:, 0]
+
+
 def first_uniforms(seeds: np.ndarray) -> np.ndarray:
     """Return ``float64[N]`` uniform in [0, 1), from the seeds' own bits, as numpy's generators make theirs."""
     return (seeds >> np.uint64(11)) * 2.0**-53

@@ -17,6 +17,7 @@ from bisimgym import __version__
 from bisimgym.baselines import metrics as exact_metrics
 from bisimgym.benchmarks.measures.exact_cache import digest, solved_once
 from bisimgym.envs.array_task import concatenate, select
+from bisimgym.envs.distractor_dial.process import PHASES, is_lit
 from bisimgym.envs.finite_mdp import FiniteMDP, enumerate_deterministic
 from bisimgym.envs.jumping.dynamics import JumpingState
 from bisimgym.envs.jumping.dynamics import transition as jumping_transition
@@ -43,6 +44,9 @@ PROCESSES: dict[str, tuple[str, Sequence[Mapping[str, Any]]]] = {
         "bisimgym/JumpingTask-v0",
         [{"obstacle_position": position, "floor_height": 10} for position in (25, 45)],
     ),
+    "dial-irrelevant": ("bisimgym/DistractorDial-v0", [{}]),
+    "dial-controllable": ("bisimgym/DistractorDial-v0", [{"controllable": True}]),
+    "dial-relevant": ("bisimgym/DistractorDial-v0", [{"correlation": 0.1}]),
 }
 
 
@@ -133,7 +137,8 @@ def fidelity_process(name: str, metrics: Sequence[str] = FIDELITY_METRICS, disco
 
     Args:
         name: one of :data:`PROCESSES`: "nav2d-8x8" and "nav2d-20x20" are layouts of Nav2D, the second as registered,
-            and "jumping-25" and "jumping-25-45" a jumping task with its obstacle there, and two side by side.
+            "jumping-25" and "jumping-25-45" a jumping task with its obstacle there, and two side by side; "dial-..."
+            are distractor dials whose distractor is irrelevant, controllable but irrelevant, and relevant.
         metrics: which to solve for; those that are not defined are left out. The slowest, "bisimulation-random", takes
             about half a minute on "nav2d-20x20" and seconds or less elsewhere.
         discount: in [0, 1).
@@ -197,7 +202,7 @@ def _process(name: str) -> _Process:
     envs = [make() for make in fidelity_envs(name)]
     for env in envs:
         env.reset()
-    enumerated = _nav2d if name.startswith("nav2d") else _jumping
+    enumerated = {"nav2d": _nav2d, "jumping": _jumping, "dial": _dial}[name.partition("-")[0]]
     process = enumerated(*(env.unwrapped for env in envs))
     process.observations.flags.writeable = process.next_observations.flags.writeable = False
     return process
@@ -215,20 +220,24 @@ def _solved(name: str, metric: str, discount: float) -> np.ndarray:
 
 def _solve(process: _Process, metric: str, discount: float) -> np.ndarray:
     mdp, states = process.mdp, process.states
-    solver: exact_metrics.Solver = {"rows": states, "columns": states, "tolerance": 1e-8, "progress": False}
+    solver: exact_metrics.Solver = {"tolerance": 1e-8, "progress": False}
     if metric == "recursive-similarity":
+        solver["rows"] = solver["columns"] = states
         moves = mdp.transition != np.arange(mdp.num_states)[:, None]
         base = (1 - discount) * (moves[:, None] != moves[None]).mean(axis=2)
-        found = exact_metrics.recursive_similarity(mdp.transition, base, discount, **solver)
-    elif metric == "policy-similarity":
-        policy = mdp.optimal_policy(discount)
-        found = exact_metrics.policy_similarity(mdp.transition, policy, discount, **solver)
+        return exact_metrics.recursive_similarity(mdp.transition, base, discount, **solver).round(6)
+    # States that rewards never tell apart, whatever is done, are one: most of those of an irrelevant distractor.
+    alike, kept = exact_metrics.equivalence_classes(mdp.transition, mdp.reward)
+    transition, reward = alike[mdp.transition[kept]], mdp.reward[kept]
+    uniform = np.full(reward.shape, 1 / mdp.num_actions)
+    policy = uniform if metric.endswith("random") else mdp.optimal_policy(discount)[kept]
+    if metric == "policy-similarity":
+        found = exact_metrics.policy_similarity(transition, policy, discount, **solver)
     else:
         solve = exact_metrics.mico if metric == "mico-random" else exact_metrics.on_policy_bisimulation
-        uniform = np.full(mdp.reward.shape, 1 / mdp.num_actions)
-        policy = mdp.optimal_policy(discount) if metric == "bisimulation-optimal" else uniform
-        found = solve(mdp.transition, mdp.reward, policy, discount, **solver)
-    return found.round(6)
+        found = solve(transition, reward, policy, discount, **solver)
+    rows = alike[states]
+    return found[np.ix_(rows, rows)].round(6)
 
 
 def _nav2d(env: Any) -> _Process:
@@ -279,6 +288,23 @@ def _jumping(*envs: Any) -> _Process:
         np.concatenate(next_observations),
         {name: values for name, values in joined.items() if np.ptp(values)},
     )
+
+
+def _dial(env: Any) -> _Process:
+    """Return a distractor dial whose distractor is predictable: every state, and each has one picture."""
+    mdp = env.mdp()
+    states = np.arange(mdp.num_states)
+    cell, phase = np.divmod(states, PHASES)
+    shown = dataclasses.replace(select(env.state, np.zeros_like(states)), cell=cell, phase=phase)
+    row, column = np.divmod(cell.astype(np.float64), env.task.dials.size)
+    angle = 2 * np.pi * phase / PHASES  # phases are a circle
+    circle = {"phase, cosine": np.cos(angle), "phase, sine": np.sin(angle)}
+    factors = {"row": row, "column": column, **circle, "lit": is_lit(phase).astype(np.float64)}
+
+    def step(state: Any, action: np.ndarray) -> Any:
+        return env.task.transition(state, action)[:3]
+
+    return _Process(mdp, states, env.task.observe(shown), _next_observations(env, shown, step), factors)
 
 
 def _next_observations(

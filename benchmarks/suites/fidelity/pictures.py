@@ -66,11 +66,14 @@ def _neighbors(learned: np.ndarray, exact: np.ndarray, process: FidelityProcess)
 def _map(learned: np.ndarray, exact: np.ndarray, process: FidelityProcess) -> Figure:
     names = list(process.factors)
     across, down = (("column", "row") if "column" in names else (names[0], names[1]))[:2]
-    x, y = process.factors[across], process.factors[down]
     state = len(exact) // 2
-    figure = new_figure("Distance of every state from one of them", (9.6, 4.2))
+    # States that differ in nothing else, or they would lie on top of each other.
+    others = [values for name, values in process.factors.items() if name not in (across, down)]
+    shown = np.all([values == values[state] for values in others] or [np.ones(len(exact), dtype=bool)], axis=0)
+    x, y = process.factors[across], process.factors[down]
+    figure = new_figure("Distance of states from one of them", (9.6, 4.2))
     for ax, (name, distances) in zip(figure.subplots(1, 2), (("learned", learned), ("exact", exact)), strict=True):
-        points = ax.scatter(x, y, c=distances[state], cmap="viridis", marker="s", s=_area(x))
+        points = ax.scatter(x[shown], y[shown], c=distances[state, shown], cmap="viridis", marker="s", s=_area(x))
         ax.plot(x[state], y[state], "o", markersize=7, markerfacecolor="none", markeredgecolor="#b3303a")
         figure.colorbar(points, ax=ax)
         ax.set(title=name, xlabel=across, ylabel=down)

@@ -30,6 +30,9 @@ TASKS = {
     "jumping-25-45": Task(
         "Two jumping tasks", "Obstacles at 25 and 45: 1339 images, two actions. Which states of both behave alike?"
     ),
+    "dial-irrelevant": Task("Irrelevant distractor", "A grid behind stripes that do not matter: 200 states"),
+    "dial-controllable": Task("Controllable distractor", "The same with stripes that the agent moves: 200 states"),
+    "dial-relevant": Task("Relevant distractor", "The same with stripes that rewards depend on, and no action moves"),
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bisimgym.baselines import metrics
+from bisimgym.benchmarks.measures import processes
 from bisimgym.benchmarks.measures.processes import (
     FIDELITY_METRICS,
     PROCESSES,
@@ -73,7 +74,7 @@ def test_the_data_of_a_layout_are_all_its_transitions():
     np.testing.assert_array_equal(data.dones, at_goal)
 
 
-@pytest.mark.parametrize("name", ["nav2d-8x8", "jumping-25-45"])
+@pytest.mark.parametrize("name", ["nav2d-8x8", "jumping-25-45", "dial-controllable", "dial-relevant"])
 def test_what_happens_in_the_environments_is_in_the_data(name):
     observations = fidelity_process(name, []).observations
     data = fidelity_transitions(name)
@@ -91,15 +92,55 @@ def test_what_happens_in_the_environments_is_in_the_data(name):
         assert (before == observations).all(axis=(1, 2, 3)).any()
         terminated = truncated = False
         while not (terminated or truncated):
-            action = int(rng.random() < 0.05) if name.startswith("jumping") else int(rng.integers(4))
+            action = int(rng.random() < 0.05) if name.startswith("jumping") else int(rng.integers(env.action_space.n))
             after, reward, terminated, truncated, _ = env.step(action)
             assert table[before.tobytes(), action] == (reward, after.tobytes(), terminated)
             before = after
         if terminated:
             ends.add(before.tobytes())
-    assert len(ends) >= len(makers)
+    assert len(ends) >= len(makers) or name.startswith("dial")  # which has no end
     for end, action in itertools.product(ends, range(data.actions.max() + 1)):
         assert table[end, action] == (0.0, end, True)
+
+
+def test_a_dial_has_a_picture_per_state_and_the_metrics_of_the_bare_grid_where_the_distractor_is_irrelevant():
+    for name in ("dial-irrelevant", "dial-controllable"):
+        process = fidelity_process(name, ["bisimulation-random", "mico-random", "policy-similarity"])
+        assert process.observations.shape[0] == len({picture.tobytes() for picture in process.observations}) == 200
+        assert (process.next_rows >= 0).all()
+        assert set(process.factors) == {"row", "column", "phase, cosine", "phase, sine", "lit"}
+        mdp = fidelity_envs(name)[0]().unwrapped.mdp()
+        np.testing.assert_array_equal(process.next_rows, mdp.transition)
+        np.testing.assert_array_equal(process.rewards, mdp.reward)
+        # The grid by itself: states of the first phase, wherever the distractor goes.
+        grid = mdp.transition[::8] // 8
+        uniform = np.full(grid.shape, 0.2)
+        expected = metrics.mico(grid, mdp.reward[::8], uniform, 0.99, progress=False)
+        for found, exact in (
+            (process.distances["mico-random"], expected),
+            (process.distances["policy-similarity"], None),
+            (process.distances["bisimulation-random"], None),
+        ):
+            blocks = found.reshape(25, 8, 25, 8)
+            np.testing.assert_array_equal(blocks, np.broadcast_to(blocks[:, :1, :, :1], blocks.shape))
+            assert exact is None or np.abs(blocks[:, 0, :, 0] - exact).max() < 1e-5
+    relevant = fidelity_process("dial-relevant", ["mico-random"]).distances["mico-random"].reshape(25, 8, 25, 8)
+    assert (relevant[0, 0, 0, [1, 2, 3, 5, 6, 7]] > relevant[0, 0, 0, 0]).all()
+
+
+def test_merging_states_that_rewards_never_tell_apart_changes_no_metric():
+    """Images of the jumping task that differ in the frame before only are one state of its metrics."""
+    process = processes._process("jumping-25")
+    mdp, states = process.mdp, process.states
+    assert len(metrics.equivalence_classes(mdp.transition, mdp.reward)[1]) < mdp.num_states
+    uniform = np.full(mdp.reward.shape, 0.5)
+    whole = metrics.mico(mdp.transition, mdp.reward, uniform, 0.9, tolerance=1e-8, progress=False)
+    np.testing.assert_allclose(processes._solve(process, "mico-random", 0.9), whole[np.ix_(states, states)], atol=2e-6)
+    policy = mdp.optimal_policy(0.9)
+    whole = metrics.policy_similarity(mdp.transition, policy, 0.9, tolerance=1e-8, progress=False)
+    np.testing.assert_allclose(
+        processes._solve(process, "policy-similarity", 0.9), whole[np.ix_(states, states)], atol=2e-6
+    )
 
 
 def test_environments_start_alike_whatever_the_seed():
@@ -125,7 +166,8 @@ def test_processes_are_solved_once_and_cannot_be_spoiled():
 
 
 def test_unknown_names_are_refused():
-    assert set(PROCESSES) == {"nav2d-8x8", "nav2d-20x20", "jumping-25", "jumping-25-45"}
+    known = {"nav2d-8x8", "nav2d-20x20", "jumping-25", "jumping-25-45"}
+    assert set(PROCESSES) == known | {"dial-irrelevant", "dial-controllable", "dial-relevant"}
     for function in (fidelity_process, fidelity_transitions, fidelity_envs):
         with pytest.raises(ValueError, match="nav2d-8x8"):
             function("nav2d")

@@ -159,6 +159,13 @@ def test_agents_without_embeddings_are_told_so():
         evaluate_agent(Predicts(), SUITE, "nav2d-8x8", "blind")
 
 
+def test_a_process_without_an_end_is_learned_from(folder_of):
+    spec = spec_of("mico", "dial-controllable")
+    outcome = SUITE.train(spec, folder_of(spec), "cpu")
+    assert outcome.outcomes["claimed"].count(True) == 1
+    assert -1 <= outcome.scores["control"] <= 1
+
+
 def test_recursive_similarity_has_no_metric_of_its_own_on_the_jumping_task(folder_of):
     spec = spec_of("rss", "jumping-25", updates=1, evaluations=1)
     outcome = SUITE.train(spec, folder_of(spec), "cpu")
@@ -232,7 +239,7 @@ def test_the_page_names_every_method_and_task_and_its_links_lead_somewhere():
     assert [target for target in targets if not (PAGE.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25"])
+@pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25", "dial-irrelevant"])
 def test_the_page_says_how_the_exact_metrics_agree(task):
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.read_text("utf-8").splitlines()]
     head = next(i for i, row in enumerate(rows) if row[:1] == ["exact metric"])
