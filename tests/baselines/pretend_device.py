@@ -1,0 +1,129 @@
+"""Updates of every learner on a device that is not the host, without one: fake tensors on a made-up device.
+
+They hold no numbers, and raise where tensors of two devices meet or where the host would wait for a value. What cannot
+run on them stands in: ``Module.to`` (modules are built on the device), generators of a made-up device, and the replay
+of frames, which hands numpy arrays over. Statistics and logs are read at intervals and left out here. Langevin models
+are left out: they are made of numbers of Python, which no kernel of a made-up device copies.
+"""
+
+import copy
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from torch import nn
+
+from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.learners import AUXILIARY_TASKS, DQN_LEARNERS, METRIC_LOSSES, SAC_LEARNERS
+from bisimgym.baselines.offline import OfflineRepresentation
+from bisimgym.baselines.transitions import Transitions
+
+fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+backends = pytest.importorskip("torch.utils.backend_registration")
+if not hasattr(backends, "_setup_privateuseone_for_python_backend"):
+    pytest.skip("this version of PyTorch cannot make up a device", allow_module_level=True)
+
+DEVICE = "pretend"
+#: What a method cannot do without.
+SETTINGS = {"simsr": {"norm": "l2"}, "robust-dbc": {"norm": "cap"}}
+
+
+class Generator:
+    """Stands for a generator of the device: functions of PyTorch take none of a device that is made up."""
+
+    def __init__(self, device):
+        self.device = device
+
+
+@pytest.fixture(scope="module")
+def fake_mode():
+    if not hasattr(th, DEVICE):
+        backends._setup_privateuseone_for_python_backend(DEVICE)
+    getattr(th, DEVICE).get_amp_supported_dtype = lambda: [th.float16, th.bfloat16]
+    return fake_tensor.FakeTensorMode(allow_non_fake_inputs=False)
+
+
+@pytest.fixture
+def mode(fake_mode, monkeypatch):
+    """Return the mode inside which all tensors are fake."""
+    monkeypatch.setattr(nn.Module, "_apply", lambda module, *args, **kwargs: module)
+    monkeypatch.setattr(fake_tensor.FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, raising=False)
+    monkeypatch.setattr(RandomStream, "on", lambda stream, device: Generator(device))
+    for name in ("randperm", "randn", "randint", "rand", "multinomial"):
+        drawn = getattr(th, name)
+        monkeypatch.setattr(th, name, lambda *a, drawn=drawn, generator=None, **k: drawn(*a, **k))
+    with fake_mode:
+        yield fake_mode
+
+
+def make(constructor, *arguments, **settings):
+    """Make a learner, whose modules are built on the device."""
+    with th.device(DEVICE):
+        return constructor(*arguments, device=DEVICE, seed=1, **settings)
+
+
+def on_device(module):
+    return all(parameter.device.type == DEVICE for parameter in module.parameters())
+
+
+def test_the_device_finds_what_it_should(mode):
+    here, there = th.zeros(3), th.zeros(3, device=DEVICE)
+    with pytest.raises(RuntimeError, match="same device"):
+        here + there
+    with pytest.raises(fake_tensor.DataDependentOutputException):
+        there.sum().item()
+    assert copy.deepcopy(there).device.type == DEVICE
+
+
+@pytest.mark.parametrize("tandem", [False, True])
+@pytest.mark.parametrize("name", [*METRIC_LOSSES, *AUXILIARY_TASKS])
+def test_offline_learning(mode, name, tandem):
+    observations, rng = spaces.Box(-1, 1, (4,), np.float32), np.random.default_rng(0)
+    data = Transitions(
+        rng.random((64, 4), np.float32), rng.integers(3, size=64), rng.random(64), rng.random((64, 4), np.float32),
+        rng.random(64) < 0.1,
+    )  # fmt: skip
+    settings = {"features_dim": 50, "reward_prediction": 0.5, "self_prediction": 0.5, "tandem": tandem}
+    learner = make(OfflineRepresentation, observations, spaces.Discrete(3), name, **settings, **SETTINGS.get(name, {}))
+    assert on_device(learner.encoders)
+    assert on_device(learner.representation)
+    losses = learner._update(learner._sampler(data, 16)())
+    assert all(loss.device.type == DEVICE for loss in losses.values())
+
+
+def updated(learner, policy, env, **settings):
+    """Do two updates of an online learner, on what its replay has of some steps."""
+    model = make(learner, policy, env, buffer_size=100, learning_starts=1, **settings)
+    model._setup_learn(100)
+    assert on_device(model.policy)
+    for _ in range(40):
+        observation = copy.deepcopy(model._last_obs)
+        action = np.array([env.action_space.sample()])
+        model.replay_buffer.add(observation, observation, action, np.zeros(1), np.zeros(1), [{}])
+    model._n_updates = 1  # statistics are those of every hundredth
+    model.train(2, 16)
+    return model
+
+
+@pytest.mark.parametrize("name", SAC_LEARNERS)
+def test_sac(mode, name):
+    updated(SAC_LEARNERS[name], "MlpPolicy", gym.make("Pendulum-v1"))
+
+
+@pytest.mark.parametrize("name", DQN_LEARNERS)
+def test_dqn(mode, name):
+    updated(DQN_LEARNERS[name], "MlpPolicy", gym.make("CartPole-v1"))
+
+
+@pytest.mark.parametrize("name", DQN_LEARNERS)
+def test_dqn_on_images(mode, name):
+    env = gym.make("bisimgym/Nav2D-v0", size=8, num_obstacles=3, min_goal_distance=4)
+    updated(DQN_LEARNERS[name], "CnnPolicy", env, replay_buffer_class=ReplayBuffer)
+
+
+def test_dqn_with_goals(mode):
+    env = gym.make("bisimgym/Nav2DGoal-v0", size=8, num_obstacles=3, min_goal_distance=4)
+    updated(DQN_LEARNERS["mico"], "MultiInputPolicy", env, replay_buffer_class=DictReplayBuffer)
