@@ -106,6 +106,10 @@ def score_encoder(
     Raises:
         ValueError: for an unknown task, or embeddings, distances or predictions of other shapes or not finite.
     """
+    import torch as th
+
+    from bisimgym.baselines.core.latents import effective_rank
+
     process = fidelity_process(task, discount=DISCOUNT)
     distance = distance_of(encode, distance)
     z = embeddings(encode, process.observations, len(process.observations))
@@ -113,7 +117,7 @@ def score_encoder(
     return EncoderScore(
         task=task,
         metrics=fidelities(lambda rows: rows, z, process.distances, distance),
-        effective_rank=effective_rank(z),
+        effective_rank=float(effective_rank(th.as_tensor(z))),
         linear={name: linear_readout(z, values) for name, values in factors.items()},
         nearest={name: nearest_readout(learned, values) for name, values in factors.items()},
         control=control(learned, process),
@@ -158,16 +162,6 @@ def factors_of(process: FidelityProcess) -> dict[str, np.ndarray]:
     uniform = np.full(process.rewards.shape, 1 / process.rewards.shape[1])
     values = {OPTIMAL_VALUE: optimal_values(process), "value of random actions": policy_values(process, uniform)}
     return {**process.factors, **values}
-
-
-def effective_rank(z: np.ndarray) -> float:
-    """Return how many dimensions embeddings ``float[N, D]`` fill: the exponential of their spectrum's entropy.
-
-    Source: Roy and Vetterli (2007), "The effective rank".
-    """
-    values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
-    share = values / max(values.sum(), 1e-12)
-    return float(np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum()))
 
 
 def linear_readout(z: np.ndarray, factor: np.ndarray) -> float:

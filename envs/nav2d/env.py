@@ -14,7 +14,17 @@ from bisimgym.envs.array_task import ArrayTask, BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.nav2d.drawing import draw
-from bisimgym.envs.nav2d.layouts import MOVES, LayoutRules, Layouts, check_rules, draw_layouts, neighbors, places
+from bisimgym.envs.nav2d.layouts import (
+    MOVES,
+    LayoutRules,
+    Layouts,
+    check_rules,
+    destinations,
+    draw_layouts,
+    free_moves,
+    neighbors,
+    places,
+)
 
 STEP_REWARD, GOAL_REWARD = -1.0, 0.0
 PRESENT = 255
@@ -79,13 +89,6 @@ def observe(state: Nav2DState, size: int, goal_visible: bool, goal_channel: bool
     return planes.reshape(n, channels, size, size).transpose(0, 2, 3, 1)
 
 
-def _destinations(obstacles: np.ndarray, cell: np.ndarray, size: int) -> np.ndarray:
-    """Return ``int[N, K, 4]``: where each action leads from ``int[N, K]`` (or ``[1, K]``) cells of N layouts."""
-    wanted = neighbors(size)[cell]
-    blocked = obstacles[np.arange(len(obstacles))[:, None, None], wanted] != 0
-    return np.where(blocked, cell[..., None], wanted)
-
-
 def successor_observations(observations: np.ndarray) -> np.ndarray:
     """Return what each action leads to, ``uint8[N, 4, size, size, 3]``: the true one-step model of Nav2D.
 
@@ -104,7 +107,7 @@ def successor_observations(observations: np.ndarray) -> np.ndarray:
     agent = observations[..., 1].reshape(n, -1) > 0
     if (agent.sum(axis=1) != 1).any():
         raise ValueError("every observation must hold one agent: one cell of channel 1 that is not 0")
-    next_state = _destinations(observations[..., 0].reshape(n, -1), agent.argmax(axis=1)[:, None], size)[:, 0]
+    next_state = destinations(observations[..., 0].reshape(n, -1), agent.argmax(axis=1)[:, None], size)[:, 0]
     result = np.repeat(observations[:, None], len(MOVES), axis=1)
     result[..., 1] = 0
     row, column = np.divmod(next_state, size)
@@ -131,11 +134,8 @@ def nav2d_mdp(obstacles: np.ndarray, goal: tuple[int, int]) -> FiniteMDP:
     size = len(obstacles)
     if not all(0 <= i < size for i in goal) or obstacles[goal]:
         raise ValueError(f"goal must be a free cell of the {size} x {size} grid, got {goal}")
-    free = np.flatnonzero(~obstacles)
-    number = np.full(size * size, -1)
-    number[free] = np.arange(len(free))
-    next_state = number[_destinations(obstacles.reshape(1, -1), free[None], size)[0]]
-    end = number[goal[0] * size + goal[1]]
+    free, next_state = free_moves(obstacles.ravel())
+    end = int(np.searchsorted(free, goal[0] * size + goal[1]))
     next_state[end] = end
     reward = np.where(next_state == end, GOAL_REWARD, STEP_REWARD)
     terminal = np.arange(len(free)) == end
@@ -198,7 +198,7 @@ class Nav2DTask(ArrayTask[Nav2DState]):
         if limit is None:
             return np.array([self._unlimited_random_return(state, i) for i in range(n)])
         rows = np.arange(n)
-        next_state = _destinations(state.obstacles, np.arange(self.size**2)[None], self.size)
+        next_state = destinations(state.obstacles, np.arange(self.size**2)[None], self.size)
         reward = np.where(next_state == state.goal[:, None, None], GOAL_REWARD, STEP_REWARD)
         values = np.zeros((n, self.size**2))
         for _ in range(limit):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,3 +253,19 @@ def places(size: int) -> np.ndarray:
     table = np.stack(np.divmod(np.arange(size * size), size), axis=1)
     table.flags.writeable = False
     return table
+
+
+def destinations(obstacles: np.ndarray, cell: np.ndarray, size: int) -> np.ndarray:
+    """Return ``int[N, K, 4]``: where each action leads from ``int[N, K]`` (or ``[1, K]``) cells of N layouts."""
+    wanted = neighbors(size)[cell]
+    blocked = obstacles[np.arange(len(obstacles))[:, None, None], wanted] != 0
+    return np.where(blocked, cell[..., None], wanted)
+
+
+def free_moves(obstacles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the free cells of obstacles ``bool[size * size]``, ``int64[S]``, and where each action leads from them.
+
+    The latter are places in the former, ``int64[S, 4]``.
+    """
+    free = np.flatnonzero(~obstacles)
+    return free, np.searchsorted(free, destinations(obstacles[None], free[None], math.isqrt(len(obstacles)))[0])

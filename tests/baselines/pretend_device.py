@@ -1,7 +1,7 @@
 """Updates of every learner on a device that is not the host, without one: fake tensors on a made-up device.
 
 They hold no numbers, and raise where tensors of two devices meet or where the host would wait for a value. What cannot
-run on them stands in: ``Module.to`` (modules are built on the device), generators of a made-up device, and the replay
+run on them stands in: moving modules (they are built on the device), generators of a made-up device, and the replay
 of frames, which hands numpy arrays over. Statistics and logs are read at intervals and left out here. Langevin models
 are left out: they are made of numbers of Python, which no kernel of a made-up device copies.
 """

@@ -18,8 +18,9 @@ from scipy.sparse.csgraph import shortest_path
 
 from bisimgym.baselines import metrics as exact_metrics
 from bisimgym.benchmarks.measures.metric_fidelity import embeddings, fidelities
+from bisimgym.benchmarks.measures.processes import similarity_of_moves
 from bisimgym.envs.nav2d.env import Nav2DState, nav2d_mdp, observe
-from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, Layouts, distances_to, draw_layouts, neighbors
+from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, Layouts, distances_to, draw_layouts, free_moves
 
 #: Maps ``uint8[B, size, size, 3]`` to ``float[B, D]``.
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -43,29 +44,6 @@ def images_of(obstacles: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return observe(state, size, goal_visible=False)
 
 
-def transitions_of(obstacles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the free cells of obstacles ``bool[size**2]``, and where each action leads from them, ``int64[S, 4]``."""
-    free = np.flatnonzero(~obstacles)
-    number = np.full(len(obstacles), -1)
-    number[free] = np.arange(len(free))
-    wanted = number[neighbors(round(len(obstacles) ** 0.5))[free]]
-    return free, np.where(wanted < 0, np.arange(len(free))[:, None], wanted)
-
-
-def similarity(transition: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the exact recursive state similarity of states of a process ``int64[S, 4]``, ``float64[R, C]``.
-
-    Its base is the share of the actions that move the agent in one of two states and not in the other, times
-    ``1 - discount``.
-    """
-    moves = transition != np.arange(len(transition))[:, None]
-    base = (1 - DISCOUNT) * (moves[:, None] != moves[None]).mean(axis=2)
-    found = exact_metrics.recursive_similarity(
-        transition, base, DISCOUNT, rows=rows, columns=columns, tolerance=1e-8, progress=False
-    )
-    return found.round(6)
-
-
 # Held-out layouts
 
 
@@ -74,7 +52,7 @@ def held_out_fidelity(embed: Embed, rules: LayoutRules, layouts: int = 5) -> dic
 
     Pairs are of states of one layout, of which all are taken that the agent can reach:
 
-    * "rank_similarity": recursive state similarity, see :func:`similarity`;
+    * "rank_similarity": recursive state similarity, see :func:`similarity_of_moves`;
     * "rank_path": steps from one to the other;
     * "rank_bisimulation": on-policy bisimulation of an optimal policy, for a goal that the encoder does not see.
     """
@@ -85,14 +63,14 @@ def held_out_fidelity(embed: Embed, rules: LayoutRules, layouts: int = 5) -> dic
 
 def _fidelity_in(embed: Embed, layouts: Layouts, i: int, size: int) -> dict[str, float]:
     obstacles, goal = layouts.obstacles[i] > 0, int(layouts.goal[i])
-    free, transition = transitions_of(obstacles)
+    free, transition = free_moves(obstacles)
     reached = layouts.distance[i, free] < UNREACHABLE
     states = np.flatnonzero(reached & (free != goal))
     rows = np.repeat(np.arange(len(free)), transition.shape[1])
     graph = csr_array((np.ones(rows.size), (rows, transition.ravel())), shape=(len(free), len(free)))
     mdp = nav2d_mdp(obstacles.reshape(size, size), divmod(goal, size))
     exact = {
-        "rank_similarity": similarity(transition, states, states),
+        "rank_similarity": similarity_of_moves(transition, states, states),
         "rank_path": shortest_path(graph, unweighted=True, indices=states)[:, states],
         "rank_bisimulation": exact_metrics.on_policy_bisimulation(
             mdp.transition,
@@ -162,7 +140,7 @@ def corridor_probes(embed: Embed, rules: LayoutRules, layouts: int = 10) -> dict
 
     Returns:
         For every change: "kind" of :data:`KINDS`, "gap": columns from the agent, 0 where there is none, "distance": of
-        the embeddings (L1), and "exact": the recursive state similarity, see :func:`similarity`.
+        the embeddings (L1), and "exact": the recursive state similarity, see :func:`similarity_of_moves`.
     """
     rules = LayoutRules(rules.size, rules.num_obstacles, rules.obstacle_size, 1, corridor=True)
     drawn = draw_layouts(rules, np.arange(HELD_OUT, HELD_OUT + layouts).astype(np.uint64))
@@ -213,11 +191,11 @@ def _exact_changes(size: int) -> np.ndarray:
     for kind, _, blocked in [("", 0, []), *_changes_inside(size)]:
         obstacles = walls.copy()
         obstacles[blocked] = True
-        free, transition = transitions_of(obstacles)
+        free, transition = free_moves(obstacles)
         agents.append(count + int(np.searchsorted(free, start + (kind == "moved"))))
         parts.append(count + transition)
         count += len(free)
-    return similarity(np.concatenate(parts), np.array(agents[:1]), np.array(agents[1:]))[0]
+    return similarity_of_moves(np.concatenate(parts), np.array(agents[:1]), np.array(agents[1:]))[0]
 
 
 def corridor_scores(outcomes: Mapping[str, list]) -> dict[str, float]:

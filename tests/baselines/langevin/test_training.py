@@ -5,29 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch as th
+from langevin_models import SHORT, assert_same, small
 
 from bisimgym.baselines.core.loss_log import DivergedError
-from bisimgym.baselines.langevin.model import DYNAMICS, NeuralLangevinDynamics
+from bisimgym.baselines.langevin.model import DYNAMICS
 from bisimgym.baselines.langevin.training import excess_curvature, kl_weight, learning_rate_factor
-
-SMALL = {"energy_units": 8, "drift_units": 8, "hidden": 8, "context": 6, "control_units": 8}
-
-
-SHORT = {"batch_size": 4, "window": 6, "long_window": 9, "long_updates": 3, "warm_up": 2, "kl_warm_up": 4}
-
-
-def small(dynamics="overdamped", **settings):
-    return NeuralLangevinDynamics(4, dynamics, **{**SMALL, "control_scale": 3.0, **settings})
-
-
-@pytest.fixture(scope="module")
-def signals():
-    return np.random.default_rng(0).standard_normal((5, 12, 4)).astype(np.float32)
-
-
-def assert_same(first, second):
-    for name, value in first.state_dict().items():
-        assert th.equal(value, second.state_dict()[name]), name
 
 
 def test_learning_rate_and_kl_weight():

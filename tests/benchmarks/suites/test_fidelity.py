@@ -187,7 +187,9 @@ def test_outcomes_of_another_task_are_refused():
     [
         ("mico", {"updates": 0}, "updates must be at least 1"),
         ("mico", {"batch_size": 1}, "batch_size must be at least 2"),
-        ("mico", {"encoder": "transformer"}, "encoder must be one of"),
+        ("mico", {"encoder": "transformer"}, "encoder of mico must be one of"),
+        ("mico", {"encoder": "pca"}, "encoder of mico must be one of"),
+        ("pixels", {"encoder": "pca"}, "encoder of pixels must be one of"),
         ("mico", {"norm": "batch"}, "norm must be one of"),
         ("ambs", {"features_dim": 7}, "must be even"),
         ("mico", {"discount": 0.9}, "unknown setting"),

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from bisimgym.benchmarks.measures.processes import similarity_of_moves
 from bisimgym.benchmarks.suites.nav2d import probes
 from bisimgym.benchmarks.suites.nav2d.pictures import figures_of
-from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, distances_to, draw_layouts
+from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, distances_to, draw_layouts, free_moves
 
 RULES = LayoutRules(8, 3, min_goal_distance=4)
 
@@ -22,7 +23,7 @@ def near(images):
 
 
 def _blocked(obstacles, cell):
-    free, transition = probes.transitions_of(np.where(np.arange(len(obstacles)) == cell, False, obstacles))
+    free, transition = free_moves(np.where(np.arange(len(obstacles)) == cell, False, obstacles))
     row = int(np.searchsorted(free, cell))
     return transition[row] == row
 
@@ -36,9 +37,9 @@ def test_an_encoder_of_the_exact_metric_is_faithful_to_it_on_layouts_never_seen(
     drawn = draw_layouts(RULES, np.arange(probes.HELD_OUT, probes.HELD_OUT + 2).astype(np.uint64))
     known = {}
     for layout in drawn.obstacles > 0:
-        free, transition = probes.transitions_of(layout)
+        free, transition = free_moves(layout)
         # Classical scaling is not needed: rows of the distance matrix, compared in L1, order pairs much alike.
-        exact = probes.similarity(transition, np.arange(len(free)), np.arange(len(free)))
+        exact = similarity_of_moves(transition, np.arange(len(free)), np.arange(len(free)))
         known |= {(layout.tobytes(), int(cell)): exact[i] for i, cell in enumerate(free)}
 
     def embed(images):
