@@ -30,7 +30,7 @@ class CoordConvNet(nn.Sequential):
     channels, 3x3 of 96 and of 128, pooled by 2, 2 and 5. Images of another size than 20 x 20 are pooled to one pixel
     at the end.
 
-    Batches of grids (all numbers are one of two, as those of Nav2D) take about half the time on a processor, see
+    Batches of grids (all numbers are one of two, as those of Nav2D) take less time on a processor, see
     :meth:`fourth_of_grids`; the numbers are the same up to rounding.
 
     Args:

@@ -32,6 +32,7 @@ PAGES = (
     "docs/lqr.md",
     "docs/methods/speed.md",
     "docs/metrics.md",
+    "docs/nav2d.md",
 )
 #: Files of figures by the topic of ``bisimgym speed`` that wrote them.
 FIGURES = {
@@ -39,6 +40,7 @@ FIGURES = {
     "metrics": "metric_speed.json",
     "distracting": "distracting_speed.json",
     "langevin": "langevin_speed.json",
+    "pretraining": "pretraining_speed.json",
 }
 _BETWEEN = re.compile(r"<!-- results ([^>]+?) -->.*?<!-- end results -->", re.DOTALL)
 
