@@ -24,10 +24,10 @@ from bisimgym.benchmarks.speed import harness
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    "README.md",
     "docs/control.md",
     "docs/distracting_control.md",
     "docs/fidelity.md",
+    "docs/jumping.md",
     "docs/langevin.md",
     "docs/lqr.md",
     "docs/methods/speed.md",
