@@ -61,6 +61,8 @@ html_static_path = ["site"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+# Summaries are fetched, which browsers refuse for files: with them a search without a server stops at the first page.
+html_show_search_summary = False
 html_theme_options = {"navigation_with_keys": True}
 if REPOSITORY:
     html_theme_options |= {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": ""}

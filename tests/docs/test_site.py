@@ -1,5 +1,6 @@
 """The site: its pages run, are in its contents and lead somewhere, and a small one builds without a warning."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -79,8 +80,10 @@ def test_a_small_site_builds_without_a_warning_and_loads_nothing_from_outside(tm
     )
     (source / "docs" / "other.md").write_text("# Other\n\n## A part\n\n```python\nx = 1\n```\n")
     (source / "docs" / "some.py").write_text("x = 1\n")
+    (source / "docs" / "tutorials").mkdir()
+    (source / "docs" / "tutorials" / "1-first-environment.md").write_text("# 1. First\n\nA page.\n")
     toc = tmp_path / "toc.yml"
-    toc.write_text("root: docs/index\nentries:\n  - file: docs/other\n")
+    toc.write_text("root: docs/index\nentries:\n  - file: docs/other\n  - file: docs/tutorials/1-first-environment\n")
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", "-c", ROOT / "docs"]
     command += ["-D", f"external_toc_path={toc}", "-d", tmp_path / "doctrees", source, site]
     done = subprocess.run(
@@ -93,7 +96,26 @@ def test_a_small_site_builds_without_a_warning_and_loads_nothing_from_outside(tm
     # Sections in Markdown stay on the environment's page.
     assert "on the environment’s page" in page
     assert "## Reward" not in page
+    # Search needs no server: nothing is fetched for it.
     assert (site / "searchindex.js").is_file()
+    assert "SHOW_SEARCH_SUMMARY: false" in (site / "_static" / "documentation_options.js").read_text("utf-8")
+    assert "1-first-environment.ipynb" in (site / "docs" / "tutorials" / "1-first-environment.html").read_text("utf-8")
+
+
+def test_links_to_colab_once_the_metadata_name_a_repository(monkeypatch):
+    spec = importlib.util.spec_from_file_location("conf_of_the_site", ROOT / "docs" / "conf.py")
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+    for repository, expected in (("", False), ("https://github.com/some/where", True)):
+        monkeypatch.setattr(conf, "REPOSITORY", repository)
+        source = ["# Title\n\nText.\n"]
+        conf.offer_notebook(None, "docs/tutorials/1-x", source)
+        assert source[0].startswith("# Title\n\n<p")
+        at = "https://colab.research.google.com/github/some/where/blob/gh-pages/docs/tutorials/1-x.ipynb"
+        assert (f'href="{at}"' in source[0]) == expected
+    source = ["# Title\n\nText.\n"]
+    conf.offer_notebook(None, "docs/other", source)
+    assert source == ["# Title\n\nText.\n"]
 
 
 @pytest.mark.parametrize(
