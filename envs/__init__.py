@@ -4,6 +4,8 @@ from typing import Any
 
 from gymnasium.envs.registration import register
 
+__all__ = ["IDS"]
+
 _CONTROL = "distracting_control:DistractingControl"
 #: (id, module and class without "Env" or "VectorEnv", time limit that a wrapper of ``gym.make`` keeps, arguments that
 #: the id stands for). Native vector environments keep time limits themselves.

@@ -153,9 +153,10 @@ def kind(value: Any) -> str:
 
 
 def first_sentence(value: Any) -> str:
-    """Return the first paragraph of a docstring's own text as Markdown; of a constant, its type."""
-    noun = kind(value)
-    text = inspect.getdoc(value) if noun != "data" else f"A constant, `{type(value).__name__}`."
+    """Return the first paragraph of a docstring's own text as Markdown; of a constant, its value or type."""
+    if kind(value) == "data":
+        return f"`{value!r}`" if len(repr(value)) < 60 else f"A constant, `{type(value).__name__}`."
+    text = inspect.getdoc(value)
     paragraph = " ".join((text or "").partition("\n\n")[0].split())
     return re.sub(r"(?::[\w:]+)?:`~?([^`]+)`", r"`\1`", paragraph).replace("``", "`").replace("|", "\\|")
 
@@ -209,7 +210,12 @@ def add_docstrings(app: Any, docname: str, source: list[str]) -> None:
 
 
 def without_sections(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Leave the Markdown sections of an environment to its own page (Sphinx's event ``autodoc-process-docstring``)."""
+    """Leave out docstrings of the types of constants, and sections of environments, which are Markdown on their pages.
+
+    Sphinx's event ``autodoc-process-docstring``.
+    """
+    if what == "data" and "\n".join(lines).strip() == (inspect.getdoc(type(value)) or "").strip():
+        lines.clear()
     sections = [number for number, line in enumerate(lines) if line.startswith("## ")]
     if sections:
         lines[sections[0] :] = ["Spaces, rewards and arguments are on the environment's page.", ""]

@@ -71,7 +71,7 @@ def draw(distance: np.ndarray, title: str, path: Path) -> None:
     row = distance[where.index(CELL)]
     grid = np.full((len(MIRRORED_ROOMS), len(MIRRORED_ROOMS[0])), np.nan)
     grid[tuple(np.transpose(where))] = row
-    figure = Figure(figsize=(6.4, 2.5), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(6.4, 2.0), layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.set_facecolor("#c3cad2")
     image = axes.imshow(np.ma.masked_invalid(grid[1:-1, 1:-1]), cmap="viridis_r", vmin=0, vmax=max(row.max(), 1e-9))
@@ -89,7 +89,7 @@ def draw(distance: np.ndarray, title: str, path: Path) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(f"{title}: distance from the framed cell (dotted: its mirror image)", fontsize=10, color=INK)
-    figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=8)
+    figure.colorbar(image, ax=axes, shrink=0.95).ax.tick_params(labelsize=8)
     figure.savefig(path, dpi=110, metadata={"Software": MARK})
 
 
