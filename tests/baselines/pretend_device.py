@@ -2,8 +2,9 @@
 
 They hold no numbers, and raise where tensors of two devices meet or where the host would wait for a value. What cannot
 run on them stands in: moving modules (they are built on the device), generators of a made-up device, and the replay
-of frames, which writes in place, as no kernel of a made-up device does. Statistics and logs are read at intervals and left out here. Langevin models
-are left out: they are made of numbers of Python, which no kernel of a made-up device copies.
+of frames, which writes in place, as no kernel of a made-up device does. Statistics and logs are read at intervals and
+left out here. Langevin models are left out: they are made of numbers of Python, which no kernel of a made-up device
+copies.
 """
 
 import copy
