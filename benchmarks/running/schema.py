@@ -15,6 +15,7 @@ from typing import Any
 from bisimgym.benchmarks.names import check_name, check_text, shortened
 from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Bounds, Spec, Suite, flat_keys, lookup
+from bisimgym.envs.digests import DIGESTS
 
 FORMAT = 2
 #: Most entries of an object or a list of facts, most rows of a curve, most characters of a variant's name (a folder).
@@ -102,6 +103,28 @@ def check_spec(spec: Spec) -> Suite:
     if len(spec.method_folder) > VARIANT_LENGTH:
         raise ValueError(f"the name of the variant has more than {VARIANT_LENGTH} characters")
     return suite
+
+
+def environments(suite: Suite, task: str) -> dict[str, str]:
+    """Return the digest of each environment that a task is made of, in this version of bisimgym."""
+    return {env_id: DIGESTS[env_id] for env_id in suite.env_ids(task)}
+
+
+def check_environments(run: Mapping[str, Any], suite: Suite, task: str) -> None:
+    """Check that a run was made in the environments of this version, if it says: those of others are not comparable.
+
+    Runs from before there were digests say nothing.
+    """
+    here = environments(suite, task)
+    stored = run.get("environments", here)
+    if not isinstance(stored, dict) or set(stored) != set(here):
+        raise ValueError(f"environments must be an object of the digests of {', '.join(here)}, got {shortened(stored)}")
+    for env_id, found in stored.items():
+        if found != here[env_id]:
+            raise ValueError(
+                f"it was made in another {env_id}, of digest {shortened(found)}; in this bisimgym it has "
+                f"{here[env_id][:12]}..., and the two are not comparable: run again, or leave it out"
+            )
 
 
 def check_agent_name(suite: Suite, name: object) -> None:

@@ -162,6 +162,7 @@ class Suite:
             them.
         grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
+        env_ids: ``env_ids(task)`` are the registered environments that a task is made of; results carry their digests.
         further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
             what ``--set`` can change too, and stores then.
     """
@@ -181,6 +182,7 @@ class Suite:
     training_envs: Callable[[str, int], Any]
     check: Callable[[Spec], None]
     rescore: Callable[[str, int, Mapping[str, list]], Mapping[str, float]]
+    env_ids: Callable[[str], Sequence[str]]
     bounds: Bounds
     columns: Mapping[str, type | range | Bounds]
     ceilings: Callable[[str], Mapping[str, float]] = lambda task: {}

@@ -345,5 +345,6 @@ SUITE = Suite(
     check=check,
     further_settings=more_settings,
     rescore=rescore,
+    env_ids=lambda task: ["bisimgym/LQRDistractors-v0"],
     columns=COLUMNS,
 )

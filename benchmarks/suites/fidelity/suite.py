@@ -257,6 +257,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    env_ids=lambda task: [processes.PROCESSES[task][0]],
     further_settings=more_settings,
     columns={
         "metric": str,

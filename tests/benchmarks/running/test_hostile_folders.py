@@ -13,6 +13,7 @@ from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import reading
 from bisimgym.benchmarks.running.run_folder import committed_runs, find_runs
 from bisimgym.benchmarks.running.schema import digest
+from bisimgym.envs.digests import DIGESTS
 
 
 def refusal(folder):
@@ -118,6 +119,23 @@ class TestSpecs:
         assert expected in line
         assert "run.json is damaged" in line
         assert "\n" not in line
+
+    def test_results_of_other_environments_are_not_mixed_with_those_of_these(self, tmp_path):
+        path = copy(JUMPING, tmp_path / "x")
+        run = json.loads((path / "run.json").read_text())
+        env_id = "bisimgym/JumpingTask-v0"
+        for stored, expected in (
+            ({env_id: "0" * 64}, f"made in another {env_id}, of digest '{'0' * 20}"),
+            ({}, f"environments must be an object of the digests of {env_id}"),
+            ({"bisimgym/Nav2D-v0": DIGESTS["bisimgym/Nav2D-v0"]}, "environments must be an object of the digests"),
+            (3, "environments must be an object of the digests"),
+        ):
+            (path / "run.json").write_text(json.dumps({**run, "environments": stored}))
+            reseal(path)
+            assert expected in refusal(tmp_path)
+        (path / "run.json").write_text(json.dumps({**run, "environments": {env_id: DIGESTS[env_id]}}))
+        reseal(path)
+        assert len(find_runs([tmp_path])) == 1
 
     def test_a_folder_in_the_place_of_another_run(self, tmp_path):
         copy(JUMPING, tmp_path / "jumping/wide/randconv-pse/short/seed-1")
