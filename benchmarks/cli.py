@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 
 import bisimgym
-from bisimgym.benchmarks import cli_measures
+from bisimgym.benchmarks import cli_measures, cli_submit
 from bisimgym.benchmarks.errors import UserError, unknown
-from bisimgym.benchmarks.output import show_in_any_encoding
+from bisimgym.benchmarks.output import printable, show_in_any_encoding
 from bisimgym.benchmarks.running import estimate
 from bisimgym.benchmarks.suites import SUITES, load_suite
 
@@ -239,28 +239,31 @@ def evaluate(
 @app.command()
 def report(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR...", help="Folders that `run` or `evaluate` wrote.")
+        list[Path] | None,
+        typer.Argument(metavar="DIR...", help="Folders that `run` or `evaluate` wrote, and submissions."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"),
     committed: Annotated[bool, typer.Option("--committed", help="Add the results that come with bisimgym.")] = False,
 ) -> None:
     """Build the leaderboard: a static site that opens without a server."""
     from bisimgym.benchmarks.report.leaderboard import build_site
-    from bisimgym.benchmarks.running.run_folder import committed_runs, find_runs
+    from bisimgym.benchmarks.running.run_folder import committed_runs
+    from bisimgym.benchmarks.submissions.packing import find_results
 
     if not folders and not committed:
         raise UserError("nothing to report: give folders that `bisimgym run` wrote, or --committed")
-    runs = find_runs(folders or [])
-    if committed:
-        own = {run.spec.folder for run in runs}
-        runs += [run for run in committed_runs() if run.spec.folder not in own]
-    index = build_site(runs, out)
+    with find_results(folders or []) as runs:
+        if committed:
+            own = {run.spec.folder for run in runs}
+            runs += [run for run in committed_runs() if run.spec.folder not in own]
+        index = build_site(runs, out)
     counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
 
 
 for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape):
     app.command()(_command)
+app.add_typer(cli_submit.app)
 
 
 @app.command()
@@ -306,10 +309,7 @@ def collect(
 
 
 def _print_error(message: str) -> None:
-    line = " ".join(message.split())
-    # Names of files and agents may hold what moves the cursor of a terminal.
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    print(f"error: {shown}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from bisimgym.baselines.core.replacing import followed
 from bisimgym.benchmarks.report import summary, tables
 from bisimgym.benchmarks.running.run_folder import committed_runs
 from bisimgym.benchmarks.speed import harness
+from bisimgym.benchmarks.submissions.model import schema_text
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -34,6 +35,8 @@ PAGES = (
     "docs/metrics.md",
     "docs/nav2d.md",
 )
+#: The JSON schema of submissions, which the package generates.
+SCHEMA = "docs/submission.schema.json"
 #: Files of figures by the topic of ``bisimgym speed`` that wrote them.
 FIGURES = {
     "agents": "agent_speed.json",
@@ -90,9 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the tables of some pages, or of all."""
     parser = argparse.ArgumentParser(description="Write the tables of the documentation from the committed results.")
     parser.add_argument("pages", nargs="*", metavar="PAGE", type=Path, help="default: all that have tables")
-    pages = parser.parse_args(arguments).pages or [ROOT / page for page in PAGES]
-    for name in sorted(write_between_markers(all_tables(), *pages)):
+    chosen = parser.parse_args(arguments).pages
+    for name in sorted(write_between_markers(all_tables(), *(chosen or [ROOT / page for page in PAGES]))):
         print(name)
+    if not chosen:
+        with atomic_write(ROOT / SCHEMA) as temporary:
+            temporary.write_text(schema_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import pytest
 import write_tables
 
+from bisimgym.benchmarks.submissions.model import schema_text
 from bisimgym.benchmarks.suites import SUITES
 
 
@@ -41,4 +42,10 @@ def test_markers(tmp_path):
     assert write_tables.write_between_markers({"one": "1", "two": "2", "three": "3"}, page) == {"one", "two"}
     assert page.read_text() == (
         "a\n<!-- results one -->\n\n1\n<!-- end results -->\nb\n<!-- results two -->\n\n2\n<!-- end results -->\n"
+    )
+
+
+def test_the_published_schema_of_submissions_is_that_of_the_model():
+    assert (write_tables.ROOT / write_tables.SCHEMA).read_text(encoding="utf-8") == schema_text(), (
+        "run docs/tools/write_tables.py"
     )

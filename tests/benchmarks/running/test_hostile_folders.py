@@ -173,7 +173,7 @@ class TestNumbers:
                 "above 0.996832, which no agent can exceed",
             ),
             (MARKOV, {"scores": {"l1_encoded": 2.5}}, "l1_encoded must be a number from 0 to 2"),
-            (IMAGES, {"outcomes": {"solved": [5] * 200}}, "must hold bool, got 5"),
+            (IMAGES, {"outcomes": {"solved": [5] * 200}}, "must be of type bool, got 5"),
             (IMAGES, {"outcomes": {"solved": [True] * 199}}, "200 entries"),
             (
                 IMAGES,
@@ -186,7 +186,7 @@ class TestNumbers:
             (JUMPING, {"outcomes": {"paper_rule_solved": [50] * 286}}, "an integer from 0 to 5, got 50"),
             (JUMPING, {"outcomes": {"extra": [1] * 286}}, "'extra' is no column"),
             (FIDELITY, {"outcomes": {"rank_correlation": [9.0] * 5}}, "from -1 to 1, got 9.0"),
-            (FIDELITY, {"outcomes": {"metric": [3] * 5}}, "must hold str, got 3"),
+            (FIDELITY, {"outcomes": {"metric": [3] * 5}}, "must be of type str, got 3"),
         ],
     )
     def test_impossible_ones_are_refused_though_they_are_sealed(self, tmp_path, place, change, expected):

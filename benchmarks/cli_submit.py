@@ -1,0 +1,63 @@
+"""``bisimgym submit``: makes and checks submissions to the leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bisimgym.benchmarks.output import printable
+
+app = typer.Typer(
+    name="submit", help="Make and check submissions to the leaderboard.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="submission.json and episodes.jsonl, and no more.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Also write it as run folders here, as keepers of a leaderboard do.")
+    ] = None,
+) -> None:
+    """Say all that is wrong with a submission, one line each; nothing in it is loaded, unpacked, fetched or run."""
+    from bisimgym.benchmarks.submissions.checking import Refused, read_submission, summary_lines
+    from bisimgym.benchmarks.submissions.packing import take_in
+
+    try:
+        submission = read_submission(folder)
+    except Refused as refused:
+        for problem in refused.problems:
+            print(f"error: {printable(problem)}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    console = Console(highlight=False, soft_wrap=True)
+    for line in summary_lines(submission):
+        console.print(line, markup=False)
+    if out is not None:
+        console.print(f"{len(take_in(submission, out))} run folders in {out}", markup=False)
+
+
+@app.command()
+def pack(
+    runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `bisimgym evaluate` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the submission: missing or empty.")],
+    authors: Annotated[str, typer.Option(help="Whose agent it is.")],
+    description: Annotated[str, typer.Option(help="What the agent is (default: what its runs say).")] = "",
+) -> None:
+    """Make a submission of the results of one agent on one suite, and check it."""
+    from bisimgym.benchmarks.running.run_folder import find_runs
+    from bisimgym.benchmarks.submissions import packing
+
+    packing.pack(find_runs(runs), out, authors, description)
+    check(out)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of both files, for every suite."""
+    from bisimgym.benchmarks.submissions.model import schema_text
+
+    print(schema_text(), end="")
