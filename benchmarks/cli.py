@@ -67,6 +67,7 @@ SuiteName = Annotated[
 Tasks = Annotated[
     list[str] | None, typer.Option("--task", help="Only this task (repeatable).", autocompletion=_names("tasks"))
 ]
+AGENT_FORMS = "package.module:factory, sb3:ALGO:FILE.zip, exec:COMMAND, or an installed name (group bisimgym.agents)."
 OutFolder = Annotated[Path, typer.Option(help="Where run folders are kept.")]
 
 
@@ -188,7 +189,7 @@ def evaluate(
     suite: SuiteName,
     agent: Annotated[
         str,
-        typer.Option(help="package.module:factory, sb3:ALGO:FILE.zip, or an installed name (group bisimgym.agents)."),
+        typer.Option(help=AGENT_FORMS),
     ],
     task: Tasks = None,
     name: Annotated[str | None, typer.Option(help="Name in tables (default: from the spec).")] = None,
@@ -200,7 +201,7 @@ def evaluate(
     out: OutFolder = Path("runs"),
 ) -> None:
     """Score an outside agent on a suite. Each task gets a fresh agent."""
-    from bisimgym.benchmarks.agents import resolve_agent, time_limit
+    from bisimgym.benchmarks.agents import closing_agent, resolve_agent, time_limit
     from bisimgym.benchmarks.report import summary
     from bisimgym.benchmarks.running import runner
     from bisimgym.benchmarks.running.bars import single_bar
@@ -225,10 +226,11 @@ def evaluate(
         command = runner.machine.command_text(sys.argv[1:])
         bar = single_bar(f"{suite} {one} {shown} learns")
         with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()), bar as show:
-            resolved, described = resolve_agent(agent), f"Agent {agent}"
-            scored = runner.evaluate_agent(
-                resolved, chosen, one, shown, out, seed, budget, described, command, on_progress=show
-            )
+            described = f"Agent {agent}"
+            with closing_agent(resolve_agent(agent)) as resolved:
+                scored = runner.evaluate_agent(
+                    resolved, chosen, one, shown, out, seed, budget, described, command, on_progress=show
+                )
         further = ", ".join(
             f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()
         )
@@ -261,7 +263,7 @@ def report(
     Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
 
 
-for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape):
+for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape, cli_submit.plug):
     app.command()(_command)
 app.add_typer(cli_submit.app)
 

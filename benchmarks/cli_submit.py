@@ -1,4 +1,4 @@
-"""``bisimgym submit``: makes and checks submissions to the leaderboard."""
+"""Commands for those who join the leaderboard: ``bisimgym submit`` and ``bisimgym plug``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.output import printable
 
 app = typer.Typer(
@@ -61,3 +62,25 @@ def schema() -> None:
     from bisimgym.benchmarks.submissions.model import schema_text
 
     print(schema_text(), end="")
+
+
+def plug(
+    agent: Annotated[str, typer.Argument(metavar="SPEC", help="An agent as in `evaluate --agent`.")],
+    budget: Annotated[
+        int, typer.Option(help="Environment steps that it learns for first; it then plays one task of each suite.")
+    ] = 0,
+    seconds: Annotated[float, typer.Option(help="Time after which no further task is tried.")] = 50,
+) -> None:
+    """Try an outside agent on every task of every suite for a few steps, and say what does not fit."""
+    from bisimgym.benchmarks.plugging import try_everywhere
+
+    if budget < 0 or not seconds > 0:
+        raise UserError(f"--budget must not be negative and --seconds must be above 0, got {budget} and {seconds:g}")
+    console = Console(highlight=False, soft_wrap=True)
+    fits = False
+    for trial in try_everywhere(agent, budget, seconds):
+        fits |= not trial.problem
+        said = [f"does not fit: {trial.problem}"] if trial.problem else ["fits", *trial.notes]
+        console.print(f"{trial.suite} ({', '.join(trial.tasks)}): {printable('; '.join(said))}", markup=False)
+    if not fits:
+        raise UserError(f"agent {agent!r} fits no suite")
