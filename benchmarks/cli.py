@@ -121,7 +121,7 @@ def run(
     from bisimgym.benchmarks.running.run_folder import make_folder
 
     chosen = load_suite(suite)
-    device = _device(device)
+    device = machine.chosen_device(device)
     specs = runner.plan(chosen, task or [], method or [], _seeds(seeds, seed), preset, _settings(set_ or []))
     for option, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
@@ -172,16 +172,6 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             settings[key] = value
     return settings
-
-
-def _device(name: str) -> str:
-    import torch as th
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise unknown("device", name, ("auto", "cpu", "cuda"))
-    if name == "cuda" and not th.cuda.is_available():
-        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu, or see `bisimgym doctor`")
-    return "cuda" if name == "auto" and th.cuda.is_available() else "cpu" if name == "auto" else name
 
 
 @app.command()
@@ -263,7 +253,7 @@ def report(
     Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
 
 
-for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape, cli_submit.plug):
+for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape, cli_submit.plug, cli_submit.repro):
     app.command()(_command)
 app.add_typer(cli_submit.app)
 

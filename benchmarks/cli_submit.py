@@ -84,3 +84,35 @@ def plug(
         console.print(f"{trial.suite} ({', '.join(trial.tasks)}): {printable('; '.join(said))}", markup=False)
     if not fits:
         raise UserError(f"agent {agent!r} fits no suite")
+
+
+def repro(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run: .../seed-1.")],
+    agent: Annotated[str | None, typer.Option(help="The agent, of an outside agent's run.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Note the outcome in the folder: leaderboards then show the run as re-run.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Run a run again and compare all of its numbers. Exit code 1 if any differs."""
+    from bisimgym.benchmarks.agents import closing_agent, resolve_agent
+    from bisimgym.benchmarks.running import reproducing
+    from bisimgym.benchmarks.running.bars import single_bar
+    from bisimgym.benchmarks.running.machine import chosen_device
+    from bisimgym.benchmarks.running.run_folder import read_run
+
+    before = read_run(run)
+    made = None if agent is None else resolve_agent(agent)
+    with closing_agent(made) as resolved, single_bar(str(before.spec.folder)) as show:
+        found = reproducing.reproduce(before, chosen_device(device), resolved, show)
+    console = Console(highlight=False, soft_wrap=True)
+    for name, (then, now) in found.numbers.items():
+        console.print(f"{name}: {then} then, {now} now", markup=False)
+    for difference in found.differences:
+        console.print(f"differs: {difference}", markup=False)
+    for name, there, here in found.elsewhere if not found.same else ():
+        console.print(f"{name} was {there}, and is {here}", markup=False)
+    if record:
+        reproducing.record(before, found)
+    console.print("the same numbers" if found.same else "other numbers")
+    raise typer.Exit(0 if found.same else 1)

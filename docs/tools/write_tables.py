@@ -66,23 +66,37 @@ def all_tables() -> dict[str, str]:
     return texts
 
 
+def filled(texts: Mapping[str, str], path: Path) -> tuple[str, set[str]]:
+    """Return a page with the texts between its markers, and their names."""
+    page = path.read_text(encoding="utf-8")
+    names = set(_BETWEEN.findall(page))
+    if unknown := names - set(texts):
+        raise ValueError(f"{path}: no table for {', '.join(sorted(unknown))}; there are {', '.join(texts)}")
+
+    def between(match: re.Match[str]) -> str:
+        return f"<!-- results {match[1]} -->\n\n{texts[match[1]]}\n<!-- end results -->"
+
+    return _BETWEEN.sub(between, page), names
+
+
+def stale_files(texts: Mapping[str, str]) -> list[str]:
+    """Return the pages, and the schema, that are not what the committed results and the package generate."""
+    pages = [page for page in PAGES if filled(texts, ROOT / page)[0] != (ROOT / page).read_text(encoding="utf-8")]
+    fresh = (ROOT / SCHEMA).read_text(encoding="utf-8") == schema_text()
+    return pages if fresh else [*pages, SCHEMA]
+
+
 def write_between_markers(texts: Mapping[str, str], *paths: Path) -> set[str]:
     """Replace what stands between ``<!-- results NAME -->`` and ``<!-- end results -->``, and return the names there.
 
     Raises:
         ValueError: if a page has a marker that no text is for. Nothing has been written then.
     """
-    written = set()
+    written: set[str] = set()
     pages = {}
     for path in paths:
-        page = path.read_text(encoding="utf-8")
-        names = _BETWEEN.findall(page)
-        if unknown := set(names) - set(texts):
-            raise ValueError(f"{path}: no table for {', '.join(sorted(unknown))}; there are {', '.join(texts)}")
-        written |= set(names)
-        pages[path] = _BETWEEN.sub(
-            lambda match: f"<!-- results {match[1]} -->\n\n{texts[match[1]]}\n<!-- end results -->", page
-        )
+        pages[path], names = filled(texts, path)
+        written |= names
     for path, page in pages.items():
         with atomic_write(followed(path)) as temporary:
             temporary.write_text(page, encoding="utf-8")
