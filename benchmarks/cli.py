@@ -83,7 +83,7 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 @app.command()
 def run(
-    suite: SuiteName,
+    suite: SuiteName = "",
     task: Tasks = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Only this method (repeatable).", autocompletion=_names("methods"))
@@ -91,9 +91,12 @@ def run(
     seeds: Annotated[int | None, typer.Option(help="Seeds 1 to N (default: 5).")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="This seed (repeatable), instead of --seeds.")] = None,
     preset: Annotated[
-        str,
-        typer.Option(help="How much training (see `bisimgym list suites`).", autocompletion=_names("presets")),
-    ] = "short",
+        str | None,
+        typer.Option(
+            help="How much training, see `bisimgym list suites` (default: short; paper with --paper).",
+            autocompletion=_names("presets"),
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; stored as a variant.")
     ] = None,
@@ -110,8 +113,10 @@ def run(
         typer.Option("--yes", help=f"Start more than {estimate.MOST_RUNS} runs, or what takes more than 2 hours."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and how long it takes.")] = False,
+    paper: Annotated[str | None, typer.Option(help="Instead of SUITE: a source, see `bisimgym papers`.")] = None,
+    table: Annotated[str | None, typer.Option(help="Which of its tables: 1, G.1, ...")] = None,
 ) -> None:
-    """Train and score methods of a suite.
+    """Train and score methods of a suite, or those of a paper's table.
 
     Finished runs are skipped and runs that were cut off are resumed: give the same command again at any time.
     """
@@ -120,6 +125,11 @@ def run(
     from bisimgym.benchmarks.running.bars import run_with_bars
     from bisimgym.benchmarks.running.run_folder import make_folder
 
+    if bool(suite) == bool(paper) or bool(paper) != bool(table):
+        raise UserError("give a SUITE, or --paper and --table (see `bisimgym papers`)")
+    if paper and table:
+        suite, task, method = _of_table(paper, table, task, method)
+    preset = preset or ("paper" if paper else "short")
     chosen = load_suite(suite)
     device = machine.chosen_device(device)
     specs = runner.plan(chosen, task or [], method or [], _seeds(seeds, seed), preset, _settings(set_ or []))
@@ -138,8 +148,8 @@ def run(
     results, failures = run_with_bars(out, specs, device, jobs, threads, on_ray=executor is Executor.ray)
     console = Console()
     if results:
-        for table in tables.terminal_tables(summary.summarize(results)):
-            console.print(table)
+        for shown in tables.terminal_tables(summary.summarize(results)):
+            console.print(shown)
         for name, measure in chosen.measures.items():
             if measure.in_tables and any(name in result.scores for result in results):
                 console.print(f"[dim]{measure.title}: {measure.description}[/dim]", highlight=False)
@@ -151,6 +161,17 @@ def run(
         for failure in failures:
             _print_error(str(failure))
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
+
+
+def _of_table(
+    paper: str, table: str, task: list[str] | None, method: list[str] | None
+) -> tuple[str, list[str], list[str]]:
+    """Return suite, tasks and methods of a paper's table; those that are named narrow it."""
+    from bisimgym.benchmarks.report import papers
+
+    item = papers.find_item(paper, table)
+    found = papers.cells(paper, item)
+    return item.suite, task or [of for of, _, _ in found], method or [of for _, of, _ in found]
 
 
 def _seeds(count: int | None, chosen: list[int] | None) -> Sequence[int]:
@@ -253,7 +274,14 @@ def report(
     Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
 
 
-for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape, cli_submit.plug, cli_submit.repro):
+for _command in (
+    cli_measures.speed,
+    cli_measures.fidelity,
+    cli_measures.landscape,
+    cli_measures.papers,
+    cli_submit.plug,
+    cli_submit.repro,
+):
     app.command()(_command)
 app.add_typer(cli_submit.app)
 

@@ -18,7 +18,7 @@ from distracting_pictures import preset_markdown
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.replacing import followed
-from bisimgym.benchmarks.report import summary, tables
+from bisimgym.benchmarks.report import papers, summary, tables
 from bisimgym.benchmarks.running.run_folder import committed_runs
 from bisimgym.benchmarks.speed import harness
 from bisimgym.benchmarks.submissions.model import schema_text
@@ -34,6 +34,7 @@ PAGES = (
     "docs/methods/speed.md",
     "docs/metrics.md",
     "docs/nav2d.md",
+    "docs/papers.md",
 )
 #: The JSON schema of submissions, which the package generates.
 SCHEMA = "docs/submission.schema.json"
@@ -58,7 +59,9 @@ def all_tables() -> dict[str, str]:
     texts["path weights of markov"] = langevin_trade.pair_table(runs)
     texts["sequences of markov"] = langevin_trade.sequence_table(runs)
     by_suite = defaultdict(list)
-    for row in summary.summarize(runs):
+    summarized = summary.summarize(runs)
+    texts["papers"] = papers.markdown(summarized)
+    for row in summarized:
         by_suite[row.suite].append(row)
     for suite, rows in by_suite.items():
         texts[suite] = tables.markdown_table(rows)
