@@ -18,14 +18,16 @@ from distracting_pictures import preset_markdown
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.replacing import followed
-from bisimgym.benchmarks.report import papers, summary, tables
+from bisimgym.benchmarks.report import across, papers, summary, tables
 from bisimgym.benchmarks.running.run_folder import committed_runs
 from bisimgym.benchmarks.speed import harness
 from bisimgym.benchmarks.submissions.model import schema_text
+from bisimgym.benchmarks.suites import load_suite
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
+    "docs/across_tasks.md",
     "docs/control.md",
     "docs/distracting_control.md",
     "docs/fidelity.md",
@@ -63,6 +65,11 @@ def all_tables() -> dict[str, str]:
     texts["papers"] = papers.markdown(summarized)
     for row in summarized:
         by_suite[row.suite].append(row)
+    texts["across tasks"] = "\n".join(
+        f"### {load_suite(suite).title}\n\n{table}"
+        for suite, rows in by_suite.items()
+        if (table := across.markdown(load_suite(suite), rows))
+    )
     for suite, rows in by_suite.items():
         texts[suite] = tables.markdown_table(rows)
         texts[f"measures of {suite}"] = tables.measures_table(rows)

@@ -247,6 +247,7 @@ SUITE = Suite(
     ),
     score_name="rank correlation",
     bounds=(-1.0, 1.0),
+    anchored=lambda task: (0.0, 1.0),
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,
