@@ -136,9 +136,14 @@ def set_apart_table() -> str:
     return pipe_table(["normal scores", "interval", *(f"{seeds} seeds" for seeds in SEEDS)], lines, texts=2)
 
 
+def both_tables() -> dict[str, str]:
+    """Return both tables as Markdown, by the name of their markers."""
+    return {"interval coverage": coverage_table(), "equal methods": set_apart_table()}
+
+
 def main() -> None:
     """Write both tables."""
-    write_between_markers({"interval coverage": coverage_table(), "equal methods": set_apart_table()}, PAGE)
+    write_between_markers(both_tables(), PAGE)
 
 
 if __name__ == "__main__":
