@@ -9,17 +9,19 @@ LOWEST := .venv-lowest
 PRESET ?= demo
 OUT    ?= runs/$(PRESET)
 SITE   ?= site/$(PRESET)
+DOCS   ?= site/docs
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test test-floors lint format install browser readme results-check clean
+.PHONY: help demo test docs test-floors lint format install browser readme results-check clean
 
 help:
 	@echo "make demo     train and score two methods on the jumping task, print the table, build the page (minutes)"
 	@echo "make test     run the linter and all tests"
+	@echo "make docs     build the documentation as a site, warnings as errors, and check its links"
 	@echo "make test-floors  run the tests that depend on versions with the lowest that are permitted (Python 3.11)"
 	@echo "make lint     run the linter alone; make format applies it"
 	@echo "make install  set up $(VENV) only"
-	@echo "make readme   write the tables of the committed results into README.md and docs"
+	@echo "make readme   write the tables of the committed results into docs"
 	@echo "make results-check  read all committed results again: do they give the committed tables and pages, exactly?"
 
 demo: $(VENV)/.installed
@@ -27,6 +29,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed browser lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
+
+# Built anew each time, so that a warning is never one of a page that was left as it was.
+docs: $(VENV)/.installed
+	rm -rf $(DOCS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html -c docs -d $(DOCS)/.doctrees . $(DOCS)
+	$(BIN)/python docs/tools/check_site.py $(DOCS)
 
 # What depends on versions most: registration, spaces and steps, learners of all methods, replay, checkpoints, episodes.
 test-floors: $(LOWEST)/.installed
@@ -50,7 +58,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(call new_venv,$(PYTHON),$(VENV))
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt setuptools wheel
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[all,test]'
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[all,test,docs]'
 	$(call add_dm_control,$(BIN),constraints.txt)
 	@touch $@
 

@@ -11,8 +11,8 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-#: What only tests or clusters need; `make test-floors` installs of these what it runs with.
-UNTESTED = {"test", "ray"}
+#: What only tests, the documentation or clusters need; `make test-floors` installs of these what it runs with.
+UNTESTED = {"test", "docs", "ray"}
 
 
 def constraints(name):

@@ -11,6 +11,8 @@ import numpy as np
 import torch as th
 from torch import nn
 
+__all__ = ["Energy", "NetworkEnergy", "TanhEnergy"]
+
 EnergyT = TypeVar("EnergyT", bound="Energy")
 
 

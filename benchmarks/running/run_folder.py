@@ -3,16 +3,14 @@
 <out>/<suite>/<task>/<method>/<preset>/seed-<n>/
     run.json      the spec (all settings), its digest, versions, machine, and those it was resumed under
     curve.jsonl   one row per evaluation, appended
-    result.json   score, further scores, outcomes, digests of all other files that pages show; written last, under a
-                  temporary name, and sealed with a digest of itself
+    result.json   scores, outcomes, digests of all files that pages show; written last, sealed with a digest of itself
     marks.json    what the curve was at the last two checkpoints
     checkpoint/   what training goes on from; it carries the digest of the run's spec
     pictures/     PNG files for the site, of suites that draw any
 
 All of it is read through :mod:`~bisimgym.benchmarks.running.reading` and checked by
-:mod:`~bisimgym.benchmarks.running.schema`: a folder may come from a stranger. The seal tells damage and edits by hand;
-it is no signature, and whoever computes it anew can still claim any score that is possible. Checkpoints are another
-matter: loading one runs code that is stored in it, so only go on with runs that you trust.
+:mod:`~bisimgym.benchmarks.running.schema`: a folder may come from a stranger. The seal tells damage and edits; it is
+no signature: who computes it anew can claim any possible score. Loading a checkpoint runs code that is stored in it.
 """
 
 from __future__ import annotations
@@ -33,6 +31,8 @@ from bisimgym.benchmarks.running import reading, schema
 from bisimgym.benchmarks.running.schema import digest
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec
+
+__all__ = ["RunResult", "committed_runs", "find_runs", "read_run"]
 
 try:
     import fcntl

@@ -23,6 +23,8 @@ from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_fini
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
 
+__all__ = ["evaluate_agent", "plan", "run_one"]
+
 
 def plan(
     suite: Suite,

@@ -15,6 +15,8 @@ import numpy as np
 from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.suites.further_settings import Further
 
+__all__ = ["Measure", "Method", "Monitor", "Outcome", "Preset", "Published", "Spec", "Suite", "Task", "make_spec"]
+
 #: The preset under which results of ``bisimgym evaluate`` are stored.
 EXTERNAL = "external"
 #: The least and the greatest value that a number can have.

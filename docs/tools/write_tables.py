@@ -26,11 +26,11 @@ from bisimgym.benchmarks.suites import load_suite
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    "README.md",
     "docs/across_tasks.md",
     "docs/control.md",
     "docs/distracting_control.md",
     "docs/fidelity.md",
+    "docs/jumping.md",
     "docs/langevin.md",
     "docs/lqr.md",
     "docs/methods/speed.md",
