@@ -12,7 +12,7 @@ SITE   ?= site/$(PRESET)
 DOCS   ?= site/docs
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test docs test-floors lint format install browser readme clean
+.PHONY: help demo test docs test-floors lint format install browser readme results-check clean
 
 help:
 	@echo "make demo     train and score two methods on the jumping task, print the table, build the page (minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint     run the linter alone; make format applies it"
 	@echo "make install  set up $(VENV) only"
 	@echo "make readme   write the tables of the committed results into docs"
+	@echo "make results-check  read all committed results again: do they give the committed tables and pages, exactly?"
 
 demo: $(VENV)/.installed
 	$(BIN)/bisimgym run jumping --task wide --method dropout-l2 --method randconv-pse --preset $(PRESET) --seeds 1 --out $(OUT) --site $(SITE)
@@ -99,6 +100,9 @@ browser:
 
 readme: $(VENV)/.installed
 	$(BIN)/python docs/tools/write_tables.py
+
+results-check: $(VENV)/.installed
+	$(BIN)/python docs/tools/check_results.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info

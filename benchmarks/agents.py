@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.process_agent import ProcessAgent, end_all
 
-_FORMS = "give package.module:factory, sb3:ALGO:FILE.zip, or a name of the entry-point group 'bisimgym.agents'"
+_FORMS = (
+    "give package.module:factory, sb3:ALGO:FILE.zip, exec:COMMAND, or a name of the entry-point group 'bisimgym.agents'"
+)
 
 
 def resolve_agent(spec: str) -> Any:
@@ -29,6 +32,8 @@ def resolve_agent(spec: str) -> Any:
       folder.
     * ``sb3:ALGO:FILE.zip``: a saved model of Stable-Baselines3, of sb3-contrib or of this package, such as
       ``sb3:PPO:model.zip``, ``sb3:QRDQN:model.zip`` or ``sb3:MICoDQN:model.zip``.
+    * ``exec:COMMAND``: a process that speaks JSON lines, such as ``exec:node agent.js``: see
+      :mod:`~bisimgym.benchmarks.process_agent`.
     * a name: an entry point of the group ``bisimgym.agents``, called without arguments.
 
     Raises:
@@ -36,6 +41,8 @@ def resolve_agent(spec: str) -> Any:
     """
     if spec.startswith("sb3:"):
         return _load_sb3(spec)
+    if spec.startswith("exec:"):
+        return ProcessAgent(spec.removeprefix("exec:"))
     if ":" in spec:
         return _call(import_factory(spec), spec)
     entries = {entry.name: entry for entry in importlib.metadata.entry_points(group="bisimgym.agents")}
@@ -81,7 +88,8 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
     """End this process, with one line and exit code 2, if the block takes longer; 0 for no limit.
 
     A thread of its own does it, so that no agent can catch or delay it, asleep or at work. Only code of C that never
-    lets other threads run (it holds the interpreter's lock) cannot be ended so. Processes that the agent started go on.
+    lets other threads run (it holds the interpreter's lock) cannot be ended so. Processes that the agent started go on,
+    but for those of ``exec:`` agents.
     """
     ended = threading.Event()
 
@@ -89,6 +97,7 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
         if not ended.wait(seconds):
             sys.stdout.flush()
             print(f"error: {what} took longer than --timeout {seconds:g} seconds", file=sys.stderr, flush=True)
+            end_all()
             os._exit(2)
 
     if seconds:
@@ -97,6 +106,16 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
+
+
+@contextmanager
+def closing_agent(agent: Any) -> Iterator[Any]:
+    """Hold an agent, and close it in the end if it has a ``close``."""
+    try:
+        yield agent
+    finally:
+        if callable(close := getattr(agent, "close", None)):
+            close()
 
 
 def check_agent(agent: Any, needs_learn: bool = False) -> None:

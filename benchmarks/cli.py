@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 
 import bisimgym
-from bisimgym.benchmarks import cli_measures
+from bisimgym.benchmarks import cli_measures, cli_submit
 from bisimgym.benchmarks.errors import UserError, unknown
-from bisimgym.benchmarks.output import show_in_any_encoding
+from bisimgym.benchmarks.output import printable, show_in_any_encoding
 from bisimgym.benchmarks.running import estimate
 from bisimgym.benchmarks.suites import SUITES, load_suite
 
@@ -67,6 +67,7 @@ SuiteName = Annotated[
 Tasks = Annotated[
     list[str] | None, typer.Option("--task", help="Only this task (repeatable).", autocompletion=_names("tasks"))
 ]
+AGENT_FORMS = "package.module:factory, sb3:ALGO:FILE.zip, exec:COMMAND, or an installed name (group bisimgym.agents)."
 OutFolder = Annotated[Path, typer.Option(help="Where run folders are kept.")]
 
 
@@ -82,7 +83,7 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 @app.command()
 def run(
-    suite: SuiteName,
+    suite: SuiteName = "",
     task: Tasks = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Only this method (repeatable).", autocompletion=_names("methods"))
@@ -90,9 +91,12 @@ def run(
     seeds: Annotated[int | None, typer.Option(help="Seeds 1 to N (default: 5).")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="This seed (repeatable), instead of --seeds.")] = None,
     preset: Annotated[
-        str,
-        typer.Option(help="How much training (see `bisimgym list suites`).", autocompletion=_names("presets")),
-    ] = "short",
+        str | None,
+        typer.Option(
+            help="How much training, see `bisimgym list suites` (default: short; paper with --paper).",
+            autocompletion=_names("presets"),
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; stored as a variant.")
     ] = None,
@@ -109,8 +113,10 @@ def run(
         typer.Option("--yes", help=f"Start more than {estimate.MOST_RUNS} runs, or what takes more than 2 hours."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and how long it takes.")] = False,
+    paper: Annotated[str | None, typer.Option(help="Instead of SUITE: a source, see `bisimgym papers`.")] = None,
+    table: Annotated[str | None, typer.Option(help="Which of its tables: 1, G.1, ...")] = None,
 ) -> None:
-    """Train and score methods of a suite.
+    """Train and score methods of a suite, or those of a paper's table.
 
     Finished runs are skipped and runs that were cut off are resumed: give the same command again at any time.
     """
@@ -119,8 +125,13 @@ def run(
     from bisimgym.benchmarks.running.bars import run_with_bars
     from bisimgym.benchmarks.running.run_folder import make_folder
 
+    if bool(suite) == bool(paper) or bool(paper) != bool(table):
+        raise UserError("give a SUITE, or --paper and --table (see `bisimgym papers`)")
+    if paper and table:
+        suite, task, method = _of_table(paper, table, task, method)
+    preset = preset or ("paper" if paper else "short")
     chosen = load_suite(suite)
-    device = _device(device)
+    device = machine.chosen_device(device)
     specs = runner.plan(chosen, task or [], method or [], _seeds(seeds, seed), preset, _settings(set_ or []))
     for option, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
@@ -137,8 +148,8 @@ def run(
     results, failures = run_with_bars(out, specs, device, jobs, threads, on_ray=executor is Executor.ray)
     console = Console()
     if results:
-        for table in tables.terminal_tables(summary.summarize(results)):
-            console.print(table)
+        for shown in tables.terminal_tables(summary.summarize(results)):
+            console.print(shown)
         for name, measure in chosen.measures.items():
             if measure.in_tables and any(name in result.scores for result in results):
                 console.print(f"[dim]{measure.title}: {measure.description}[/dim]", highlight=False)
@@ -150,6 +161,17 @@ def run(
         for failure in failures:
             _print_error(str(failure))
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
+
+
+def _of_table(
+    paper: str, table: str, task: list[str] | None, method: list[str] | None
+) -> tuple[str, list[str], list[str]]:
+    """Return suite, tasks and methods of a paper's table; those that are named narrow it."""
+    from bisimgym.benchmarks.report import papers
+
+    item = papers.find_item(paper, table)
+    found = papers.cells(paper, item)
+    return item.suite, task or [of for of, _, _ in found], method or [of for _, of, _ in found]
 
 
 def _seeds(count: int | None, chosen: list[int] | None) -> Sequence[int]:
@@ -173,22 +195,12 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
     return settings
 
 
-def _device(name: str) -> str:
-    import torch as th
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise unknown("device", name, ("auto", "cpu", "cuda"))
-    if name == "cuda" and not th.cuda.is_available():
-        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu, or see `bisimgym doctor`")
-    return "cuda" if name == "auto" and th.cuda.is_available() else "cpu" if name == "auto" else name
-
-
 @app.command()
 def evaluate(
     suite: SuiteName,
     agent: Annotated[
         str,
-        typer.Option(help="package.module:factory, sb3:ALGO:FILE.zip, or an installed name (group bisimgym.agents)."),
+        typer.Option(help=AGENT_FORMS),
     ],
     task: Tasks = None,
     name: Annotated[str | None, typer.Option(help="Name in tables (default: from the spec).")] = None,
@@ -200,7 +212,7 @@ def evaluate(
     out: OutFolder = Path("runs"),
 ) -> None:
     """Score an outside agent on a suite. Each task gets a fresh agent."""
-    from bisimgym.benchmarks.agents import resolve_agent, time_limit
+    from bisimgym.benchmarks.agents import closing_agent, resolve_agent, time_limit
     from bisimgym.benchmarks.report import summary
     from bisimgym.benchmarks.running import runner
     from bisimgym.benchmarks.running.bars import single_bar
@@ -225,10 +237,11 @@ def evaluate(
         command = runner.machine.command_text(sys.argv[1:])
         bar = single_bar(f"{suite} {one} {shown} learns")
         with time_limit(timeout, f"agent {agent!r} on {suite}/{one}"), contextlib.chdir(Path.cwd()), bar as show:
-            resolved, described = resolve_agent(agent), f"Agent {agent}"
-            scored = runner.evaluate_agent(
-                resolved, chosen, one, shown, out, seed, budget, described, command, on_progress=show
-            )
+            described = f"Agent {agent}"
+            with closing_agent(resolve_agent(agent)) as resolved:
+                scored = runner.evaluate_agent(
+                    resolved, chosen, one, shown, out, seed, budget, described, command, on_progress=show
+                )
         further = ", ".join(
             f"{chosen.measures[k].title} {summary.number(chosen, v, k)}" for k, v in scored.scores.items()
         )
@@ -239,28 +252,38 @@ def evaluate(
 @app.command()
 def report(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR...", help="Folders that `run` or `evaluate` wrote.")
+        list[Path] | None,
+        typer.Argument(metavar="DIR...", help="Folders that `run` or `evaluate` wrote, and submissions."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"),
     committed: Annotated[bool, typer.Option("--committed", help="Add the results that come with bisimgym.")] = False,
 ) -> None:
     """Build the leaderboard: a static site that opens without a server."""
     from bisimgym.benchmarks.report.leaderboard import build_site
-    from bisimgym.benchmarks.running.run_folder import committed_runs, find_runs
+    from bisimgym.benchmarks.running.run_folder import committed_runs
+    from bisimgym.benchmarks.submissions.packing import find_results
 
     if not folders and not committed:
         raise UserError("nothing to report: give folders that `bisimgym run` wrote, or --committed")
-    runs = find_runs(folders or [])
-    if committed:
-        own = {run.spec.folder for run in runs}
-        runs += [run for run in committed_runs() if run.spec.folder not in own]
-    index = build_site(runs, out)
+    with find_results(folders or []) as runs:
+        if committed:
+            own = {run.spec.folder for run in runs}
+            runs += [run for run in committed_runs() if run.spec.folder not in own]
+        index = build_site(runs, out)
     counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
 
 
-for _command in (cli_measures.speed, cli_measures.fidelity, cli_measures.landscape):
+for _command in (
+    cli_measures.speed,
+    cli_measures.fidelity,
+    cli_measures.landscape,
+    cli_measures.papers,
+    cli_submit.plug,
+    cli_submit.repro,
+):
     app.command()(_command)
+app.add_typer(cli_submit.app)
 
 
 @app.command()
@@ -306,10 +329,7 @@ def collect(
 
 
 def _print_error(message: str) -> None:
-    line = " ".join(message.split())
-    # Names of files and agents may hold what moves the cursor of a terminal.
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    print(f"error: {shown}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -118,3 +118,27 @@ def landscape(
         console.print(str(path), markup=False)
     if trained.energy is None:
         console.print("The drift of this model is no gradient: pictures 3 to 5 need an energy.")
+
+
+def papers(
+    paper: Annotated[str | None, typer.Argument(metavar="PAPER", help="Only this one: psm, nld, ...")] = None,
+) -> None:
+    """List every table and figure of the sources: what makes ours, our numbers beside theirs, or why there are none."""
+    from bisimgym.benchmarks.report import papers as index
+    from bisimgym.benchmarks.report.summary import summarize
+    from bisimgym.benchmarks.report.tables import FigureTable
+    from bisimgym.benchmarks.running.run_folder import committed_runs
+
+    if paper is not None and paper not in index.PAPERS:
+        raise unknown("paper", paper, index.PAPERS)
+    console = Console(highlight=False, soft_wrap=True)
+    rows = summarize(committed_runs())
+    for key in [paper] if paper else index.PAPERS:
+        source = index.PAPERS[key]
+        console.print(f"{key}: {source.title} ({source.cited}, {source.link})", style="bold", markup=False)
+        for item in source.items:
+            found = list(index.lines(key, item, rows))
+            parts = [f"  {item.label}: {item.shows}", index.state(item, found), item.command, item.note]
+            console.print("; ".join(part for part in parts if part), markup=False)
+            if found:
+                console.print(FigureTable("", index.HEADS, index.texts(found), texts=2).terminal())

@@ -6,7 +6,8 @@ import re
 
 #: Longest name of an agent, and longest text that a run folder may hold.
 NAME_LENGTH, TEXT_LENGTH = 64, 4000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+_NAME = re.compile(NAME_PATTERN)
 
 
 def check_name(what: str, name: object) -> str:

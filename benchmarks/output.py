@@ -1,4 +1,4 @@
-"""Standard output that never fails for want of a character."""
+"""Standard output that never fails for want of a character, and lines that are safe to show there."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def show_in_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="bisimgym-plain")
+
+
+def printable(message: str) -> str:
+    """Return a message as one line in which nothing moves the cursor of a terminal, as names of files may."""
+    line = " ".join(message.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -23,6 +23,7 @@ from bisimgym.baselines.metrics.bisimulation import (
 )
 from bisimgym.baselines.metrics.certificates import Certificate, certify
 from bisimgym.baselines.metrics.checker import check_certificate, exact_reward_costs
+from bisimgym.baselines.metrics.entropic import entropic_bisimulation
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
 from bisimgym.baselines.metrics.lax import lax_bisimulation, lax_bisimulation_operator
 from bisimgym.baselines.metrics.mico import mico, mico_operator, shifted_mico
@@ -42,6 +43,7 @@ METRICS = (
     "bisimulation",
     "on_policy_bisimulation",
     "lax_bisimulation",
+    "entropic_bisimulation",
     "policy_similarity",
     "mico",
     "shifted_mico",
@@ -63,6 +65,7 @@ __all__ = [
     "certify",
     "check_certificate",
     "empirical_process",
+    "entropic_bisimulation",
     "equivalence_classes",
     "exact_reward_costs",
     "lax_bisimulation",

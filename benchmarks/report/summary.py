@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from bisimgym.benchmarks.measures.aggregates import mean_interval
+from bisimgym.benchmarks.running.reproducing import is_reproduced
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Published, Suite
@@ -48,6 +49,13 @@ class Row:
     def outside(self) -> bool:
         """Whether it is an outside agent's."""
         return self.preset == EXTERNAL
+
+    @property
+    def badge(self) -> str:
+        """Who made an outside agent's numbers: "re-run" if others than its authors came to all of them again."""
+        if not self.outside:
+            return ""
+        return "re-run" if all(is_reproduced(run) for run in self.runs) else "self-reported"
 
     @property
     def few(self) -> bool:

@@ -39,7 +39,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         )
         cells.append(
             [
-                row.method,
+                f"{row.method} ({row.badge})" if row.badge else row.method,
                 f"{len(row.runs)}{'*' if row.few else ''}",
                 number(suite, row.mean) + (f" [{interval}]" if interval else ""),
                 *(number(suite, row.measures[name], name) if name in row.measures else "" for name in shown),

@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from bisimgym.benchmarks.errors import UserError, unknown
+
 PACKAGES = ("bisimgym", "gymnasium", "numpy", "scipy", "pot", "torch", "stable-baselines3")
 #: Of physics, which are not always installed.
 SIMULATORS = ("mujoco", "dm-control")
@@ -59,6 +61,21 @@ def _shortened(match: re.Match[str]) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return re.split(r"[\\/]", match.group().rstrip("\\/"))[-1] or "."
+
+
+def chosen_device(name: str) -> str:
+    """Return "cpu" or "cuda" for what ``--device`` says; "auto" is a GPU where torch sees one.
+
+    Raises:
+        UserError: for anything else, and for a GPU that is not there.
+    """
+    import torch as th
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise unknown("device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not th.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu, or see `bisimgym doctor`")
+    return "cuda" if name == "auto" and th.cuda.is_available() else "cpu" if name == "auto" else name
 
 
 def cores() -> int:

@@ -73,14 +73,14 @@ def read_bytes(path: Path, limit: int = JSON_BYTES) -> bytes:
     return content
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, limit: int = JSON_BYTES) -> str:
     """Return the text of a regular file of UTF-8.
 
     Raises:
         UserError: as ``read_bytes``, and for other encodings.
     """
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
         raise damaged(path, f"not UTF-8: {error.reason} at byte {error.start}") from None
 

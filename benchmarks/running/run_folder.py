@@ -266,6 +266,7 @@ def read_run(path: Path) -> RunResult:
     """
     run, spec = _read_record(path / "run.json")
     suite = _checked(path / "run.json", schema.check_spec, spec)
+    _checked(path / "run.json", schema.check_environments, run, suite, spec.task)
     _check_place(path, spec)
     file = path / "result.json"
     result = reading.read_json(file)
@@ -393,8 +394,7 @@ def _check_place(path: Path, spec: Spec) -> None:
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    changed = [key for key in new if old.get(key) != new[key]]
-    if changed == ["settings"]:
+    if (changed := [key for key in new if old.get(key) != new[key]]) == ["settings"]:
         old, new = old["settings"], new["settings"]
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return "; ".join(f"{key} {old.get(key)!r} there, {new.get(key)!r} here" for key in changed)

@@ -103,7 +103,8 @@ def run_together(
         for i, folder in enumerate(folders):
             try:
                 locks.enter_context(folder.lock())
-                run = folder.start({**environment, "command": command})
+                digests = schema.environments(suite, folder.spec.task)
+                run = folder.start({**environment, "environments": digests, "command": command})
                 if is_finished(folder.path):
                     results[i] = read_run(folder.path)
                     continue
@@ -158,8 +159,9 @@ def _told(folder: RunFolder, error: Exception) -> Exception:
 
 
 def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping[str, Any]) -> int:
-    """Return the number of threads a run was started with; refuse to go on with it on other hardware."""
+    """Return the number of threads a run was started with; refuse to go on on other hardware or environments."""
     try:
+        schema.check_environments(run, load_suite(folder.spec.suite), folder.spec.task)
         began = run["machine"]
         for key in ("device", "precision"):
             if began[key] != here[key]:
@@ -171,7 +173,7 @@ def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping
             raise ValueError(f"threads {began['threads']!r}")
         return began["threads"]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder.path / 'run.json'} is damaged (machine: {error!r}): move the folder away") from None
+        raise UserError(f"{folder.path / 'run.json'} is damaged ({error}): move the folder away") from None
 
 
 def _timing(folder: RunFolder, x_name: str) -> dict[str, Any]:
@@ -228,7 +230,8 @@ def evaluate_agent(
         outcome = suite.evaluate(agent, task, seed)
     if folder is not None:
         with folder.lock():
-            here = {"versions": machine.versions(), "machine": machine.host()}
+            here: dict[str, Any] = {"versions": machine.versions(), "machine": machine.host()}
+            here["environments"] = schema.environments(suite, task)
             folder.start({**here, "command": command, "description": description})
             folder.finish(outcome, suite.lower_is_better, {})
             if budget and callable(getattr(agent, "save", None)):

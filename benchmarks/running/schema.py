@@ -15,6 +15,7 @@ from typing import Any
 from bisimgym.benchmarks.names import check_name, check_text, shortened
 from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Bounds, Spec, Suite, flat_keys, lookup
+from bisimgym.envs.digests import DIGESTS
 
 FORMAT = 2
 #: Most entries of an object or a list of facts, most rows of a curve, most characters of a variant's name (a folder).
@@ -58,8 +59,8 @@ def check_run(run: Mapping[str, Any]) -> Spec:
         if not isinstance(spec[name], dict):
             raise ValueError(f"{name} must be an object, got {shortened(spec[name])}")
     for name in ("version", "seed"):
-        _check_integer(name, spec[name], 0, 2**32 - 1)
-    _check_hash("spec_digest", run.get("spec_digest"))
+        check_integer(name, spec[name], 0, 2**32 - 1)
+    check_hash("spec_digest", run.get("spec_digest"))
     for name, value in run.items():
         check_facts(name, value)
     for name in {"versions", "machine"} & set(run):
@@ -104,10 +105,32 @@ def check_spec(spec: Spec) -> Suite:
     return suite
 
 
-def check_agent_name(suite: Suite, name: object) -> None:
+def environments(suite: Suite, task: str) -> dict[str, str]:
+    """Return the digest of each environment that a task is made of, in this version of bisimgym."""
+    return {env_id: DIGESTS[env_id] for env_id in suite.env_ids(task)}
+
+
+def check_environments(run: Mapping[str, Any], suite: Suite, task: str) -> None:
+    """Check that a run was made in the environments of this version, if it says: those of others are not comparable.
+
+    Runs from before there were digests say nothing.
+    """
+    here = environments(suite, task)
+    stored = run.get("environments", here)
+    if not isinstance(stored, dict) or set(stored) != set(here):
+        raise ValueError(f"environments must be an object of the digests of {', '.join(here)}, got {shortened(stored)}")
+    for env_id, found in stored.items():
+        if found != here[env_id]:
+            raise ValueError(
+                f"it was made in another {env_id}, of digest {shortened(found)}; in this bisimgym it has "
+                f"{here[env_id][:12]}..., and the two are not comparable: run again, or leave it out"
+            )
+
+
+def check_agent_name(suite: Suite, name: object, what: str = "the name of an agent") -> None:
     """Check that a new outside agent may have a name: it is safe, and no method of the suite."""
-    if check_name("the name of an agent", name) in suite.methods:
-        raise ValueError(f"the name of an agent, {name}, is a method of the suite")
+    if check_name(what, name) in suite.methods:
+        raise ValueError(f"{what}, {name}, is a method of the suite")
 
 
 def check_result(result: Mapping[str, Any], spec: Spec, suite: Suite, curve: Sequence[Mapping[str, Any]]) -> None:
@@ -129,27 +152,35 @@ def check_result(result: Mapping[str, Any], spec: Spec, suite: Suite, curve: Seq
         raise ValueError(f"{shortened(unknown[0])} is none of the measures, which are {', '.join(suite.measures)}")
     stored = {"score": result.get("score"), **scores}
     for name, value in stored.items():
-        _check_number(name, value, *measure_bounds(suite, name))
-    for name, most in suite.ceilings(spec.task).items():
-        if name in stored and stored[name] > most:
-            raise ValueError(
-                f"{name} is {stored[name]:.6g}, above {most:.6g}, which no agent can exceed on {spec.task}"
-            )
+        check_number(name, value, *measure_bounds(suite, name))
     follows = {**suite.rescore(spec.task, spec.seed, outcomes), **_of_curve(suite, curve)}
+    check_scores(stored, follows, spec.task, suite)
+    pictures = result.get("pictures")
+    if not isinstance(pictures, dict):
+        raise ValueError(f"pictures must be an object, got {shortened(pictures)}")
+    check_integer(suite.x_name, result.get(suite.x_name, 0), 0, 2**62)
+    check_number("train_seconds", result.get("train_seconds", 0), 0, _CENTURY)
+    check_text("finished", result.get("finished", ""))
+    for name in set(result) - {"outcomes"}:
+        check_facts(name, result[name])
+
+
+def check_scores(stored: Mapping[str, float], follows: Mapping[str, float], task: str, suite: Suite) -> None:
+    """Check that scores can be on a task and are what follows from outcomes and curve."""
+    for name, most in suite.ceilings(task).items():
+        if name in stored and stored[name] > most:
+            raise ValueError(f"{name} is {stored[name]:.6g}, above {most:.6g}, which no agent can exceed on {task}")
     for name, value in follows.items():
-        if name not in stored or not math.isclose(stored[name], value, abs_tol=_ROUNDING):
+        if name not in stored or not is_close(stored[name], value):
             raise ValueError(
                 f"the scores do not follow from the outcomes and the curve: {name} is {shortened(stored.get(name))}, "
                 f"and {value:.6g} follows"
             )
-    pictures = result.get("pictures")
-    if not isinstance(pictures, dict):
-        raise ValueError(f"pictures must be an object, got {shortened(pictures)}")
-    _check_integer(suite.x_name, result.get(suite.x_name, 0), 0, 2**62)
-    _check_number("train_seconds", result.get("train_seconds", 0), 0, _CENTURY)
-    check_text("finished", result.get("finished", ""))
-    for name in set(result) - {"outcomes"}:
-        check_facts(name, result[name])
+
+
+def is_close(one: float, other: float) -> bool:
+    """Return whether two numbers are sums of the same numbers but for rounding."""
+    return math.isclose(one, other, abs_tol=_ROUNDING)
 
 
 def _of_curve(suite: Suite, curve: Sequence[Mapping[str, Any]]) -> Mapping[str, float]:
@@ -170,13 +201,13 @@ def check_curve(rows: Sequence[Mapping[str, Any]], suite: Suite) -> None:
         if "score" not in row or "seconds" not in row or suite.x_name not in row:
             missing = next(name for name in (suite.x_name, "score", "seconds") if name not in row)
             raise ValueError(f"a row without {missing!r}: {where}")
-        _check_integer(f"{suite.x_name} of {where}", row[suite.x_name], before + 1, 2**62)
+        check_integer(f"{suite.x_name} of {where}", row[suite.x_name], before + 1, 2**62)
         before = row[suite.x_name]
-        _check_number(f"seconds of {where}", row["seconds"], 0, _CENTURY)
+        check_number(f"seconds of {where}", row["seconds"], 0, _CENTURY)
         for name, value in row.items():
             check_name("a column of the curve", name)
             known = name == "score" or name in suite.measures
-            _check_number(f"{name} of {where}", value, *(measure_bounds(suite, name) if known else (-1e300, 1e300)))
+            check_number(f"{name} of {where}", value, *(measure_bounds(suite, name) if known else (-1e300, 1e300)))
 
 
 def check_marks(stored: Mapping[str, Any], run_digest: str) -> dict[int, dict[str, Any]]:
@@ -188,9 +219,9 @@ def check_marks(stored: Mapping[str, Any], run_digest: str) -> dict[int, dict[st
     if not isinstance(marks, list) or len(marks) > 2 or not all(isinstance(mark, dict) for mark in marks):
         raise ValueError(f"marks must be a list of at most two objects, got {shortened(marks)}")
     for mark in marks:
-        _check_integer("x of a mark", mark.get("x"), 0, 2**62)
-        _check_integer("rows of a mark", mark.get("rows"), 0, ROWS)
-        _check_hash("digest of a mark", mark.get("digest"))
+        check_integer("x of a mark", mark.get("x"), 0, 2**62)
+        check_integer("rows of a mark", mark.get("rows"), 0, ROWS)
+        check_hash("digest of a mark", mark.get("digest"))
     return {mark["x"]: mark for mark in marks}
 
 
@@ -211,17 +242,20 @@ def check_facts(what: str, value: Any) -> None:
             check_facts(f"{what}.{key}", item)
 
 
-def _check_hash(name: str, value: object) -> None:
+def check_hash(name: str, value: object) -> None:
+    """Check that a value has the length of a SHA-256 in hexadecimal digits."""
     if not isinstance(value, str) or len(value) != 64:
         raise ValueError(f"{name} must be a digest of 64 characters, got {shortened(value)}")
 
 
-def _check_integer(name: str, value: Any, least: int, most: int) -> None:
+def check_integer(name: str, value: Any, least: int, most: int) -> None:
+    """Check that a value is an integer from ``least`` to ``most``, and no bool."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} must be an integer from {least} to {most}, got {shortened(value)}")
 
 
-def _check_number(name: str, value: Any, least: float, most: float) -> None:
+def check_number(name: str, value: Any, least: float, most: float) -> None:
+    """Check that a value is a finite number from ``least`` to ``most``, but for rounding."""
     number = type(value) in (int, float) and math.isfinite(value)
     if not number or not least - _ROUNDING <= value <= most + _ROUNDING:
         raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {shortened(value)}")
@@ -231,11 +265,16 @@ def _check_column(name: str, column: Any, kind: type | range | Bounds) -> None:
     if not isinstance(column, list) or not column:
         raise ValueError(f"{name} must be a list that is not empty, got {shortened(column)}")
     for value in column:
-        if isinstance(kind, tuple):
-            _check_number(f"{name}: an entry", value, *kind)
-        elif isinstance(kind, range):
-            _check_integer(f"{name}: an entry", value, kind[0], kind[-1])
-        elif type(value) is not kind:
-            raise ValueError(f"{name} must hold {kind.__name__}, got {shortened(value)}")
-        elif isinstance(value, str):
-            check_name(f"{name}: an entry", value)
+        check_entry(f"{name}: an entry", value, kind)
+
+
+def check_entry(name: str, value: Any, kind: type | range | Bounds) -> None:
+    """Check an entry of a column of outcomes, whose kinds are those of ``Suite.columns``."""
+    if isinstance(kind, tuple):
+        check_number(name, value, *kind)
+    elif isinstance(kind, range):
+        check_integer(name, value, kind[0], kind[-1])
+    elif type(value) is not kind:
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {shortened(value)}")
+    elif isinstance(value, str):
+        check_name(name, value)

@@ -42,29 +42,39 @@ BACKGROUNDS = ("dcs-hard-dynamic", "video-hard")
 _SIZE, _SKY_SIZE = 84, 128
 #: States of a task that are drawn in turn.
 _STATES = 16
-_SAMPLER_TASK, _OBSERVATIONS = "walker", 16
+#: New observations of one clean state.
+_OBSERVATIONS = 16
 
 
-def parts(seconds: float, tasks: Sequence[str] = tuple(TASKS)) -> Iterator[Part]:
+def parts(
+    seconds: float,
+    tasks: Sequence[str] = tuple(TASKS),
+    presets: Sequence[str] = PRESETS,
+    backgrounds: Sequence[str] = BACKGROUNDS,
+    sampler_task: str = "walker",
+    episode_steps: int | None = None,
+    found: probe.OpenGL | None = None,
+) -> Iterator[Part]:
     """Yield what is measured, each in ``seconds``, and for as long as an episode of each renderer takes.
 
-    OpenGL is left out where it is not to be had.
+    OpenGL is left out where it is not to be had. Fewer tasks and shorter episodes are for trying out; ``found`` is
+    what the machine has of OpenGL (None: asked).
     """
-    renderers = RENDERERS if probe.probe().backend else ("raycast",)
-    yield Part("opengl", opengl)
+    found = probe.probe() if found is None else found
+    renderers = RENDERERS if found.backend else ("raycast",)
+    yield Part("opengl", opengl, (found,))
     for task in tasks:
-        for preset in PRESETS:
-            yield Part("frames", frames, (task, preset, renderers, seconds))
+        for preset in presets:
+            yield Part("frames", frames, (task, preset, renderers, seconds, episode_steps))
     for task in tasks:
-        for preset in BACKGROUNDS:
-            yield Part("backgrounds", backgrounds, (task, preset, seconds))
+        for preset in backgrounds:
+            yield Part("backgrounds", videos, (task, preset, seconds))
     yield Part("noise", noise, (seconds,))
-    yield Part("samplers", samplers, (seconds,))
+    yield Part("samplers", samplers, (seconds, sampler_task))
 
 
-def opengl() -> Iterator[Figures]:
+def opengl(found: probe.OpenGL) -> Iterator[Figures]:
     """Say which OpenGL draws, or why none does."""
-    found = probe.probe()
     yield {"renderer": found.renderer, "left_out": "" if found.backend else found.explain()}
 
 
@@ -115,12 +125,16 @@ def _clip(task: str, settings: Distraction) -> _Clip:
     return _Clip(DistractedScene(physics.model.ptr, settings, domain, 0, videos), env.action_repeat, states)
 
 
-def frames(task: str, preset: str, renderers: Sequence[str], seconds: float) -> Iterator[Figures]:
+def frames(
+    task: str, preset: str, renderers: Sequence[str], seconds: float, episode_steps: int | None
+) -> Iterator[Figures]:
     """Measure one frame of a moving state, and one step of an agent, by each renderer."""
     clip = _clip(task, distraction(preset))
     looks = clip.looks()
     drawers = {name: clip.renderer(name) for name in renderers}
-    envs = {name: gym.make(TASKS[task], preset=preset, renderer=name) for name in renderers}
+    envs = {
+        name: gym.make(TASKS[task], preset=preset, renderer=name, max_episode_steps=episode_steps) for name in renderers
+    }
 
     def draw(renderer: Renderer) -> None:
         for state, look in zip(clip.states, looks, strict=True):
@@ -145,7 +159,7 @@ def frames(task: str, preset: str, renderers: Sequence[str], seconds: float) -> 
     yield row
 
 
-def backgrounds(task: str, preset: str, seconds: float) -> Iterator[Figures]:
+def videos(task: str, preset: str, seconds: float) -> Iterator[Figures]:
     """Measure frames by raycast with and without a video, from the same poses and in the same colors."""
     settings = distraction(preset)
     domain = gym.spec(TASKS[task]).kwargs["domain"]
@@ -208,14 +222,14 @@ def noise(seconds: float) -> Iterator[Figures]:
     yield {"what": "32 dimensions, batches of 4096", "added_us": many, "step_us": 0.0}
 
 
-def samplers(seconds: float) -> Iterator[Figures]:
+def samplers(seconds: float, task: str) -> Iterator[Figures]:
     """Measure new observations of one clean state."""
     settings: dict[str, dict[str, Any]] = {
         "pixels, dcs-hard-dynamic, stack of 3": {"preset": "dcs-hard-dynamic"},
         "states, 32 noise dimensions": {"observation": "state", "noise_dimensions": 32},
     }
     for what, arguments in settings.items():
-        env: Any = gym.make(TASKS[_SAMPLER_TASK], **arguments).unwrapped
+        env: Any = gym.make(TASKS[task], **arguments).unwrapped
         env.reset(seed=0)
         env.action_space.seed(0)
         for _ in range(3):
@@ -223,7 +237,7 @@ def samplers(seconds: float) -> Iterator[Figures]:
         state = env.clean_state()
         # The same draws each time, so that videos are drawn by formula in the first turn only.
         ms = medians({"ms": functools.partial(_redistract, env, state)}, seconds, work=1e-3)
-        yield {"task": _SAMPLER_TASK, "what": what, "count": _OBSERVATIONS, **ms}
+        yield {"task": task, "what": what, "count": _OBSERVATIONS, **ms}
 
 
 def _redistract(env: Any, state: Any) -> None:

@@ -157,6 +157,8 @@ class Suite:
         columns: what entries of ``Outcome.outcomes`` are, by column: ``bool``, ``str``, integers of a ``range``, or
             numbers within bounds.
         ceilings: ``ceilings(task) -> bounds from above``, by measure ("score" is the headline), that no agent exceeds.
+        anchored: ``anchored(task) -> (nothing, optimum)``: exact scores of an agent that knows nothing and of the best
+            there can be; None: the worst and the best of ``bounds``.
         curve_scores: ``curve_scores(scores) -> measures`` recomputes what follows from the scores of the curve's rows.
         percent: whether scores are fractions, to be shown in percent.
         published: by (task, method, measure), where measure is "score" or a key of ``measures``.
@@ -164,6 +166,7 @@ class Suite:
             them.
         grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
+        env_ids: ``env_ids(task)`` are the registered environments that a task is made of; results carry their digests.
         further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
             what ``--set`` can change too, and stores then.
     """
@@ -183,9 +186,11 @@ class Suite:
     training_envs: Callable[[str, int], Any]
     check: Callable[[Spec], None]
     rescore: Callable[[str, int, Mapping[str, list]], Mapping[str, float]]
+    env_ids: Callable[[str], Sequence[str]]
     bounds: Bounds
     columns: Mapping[str, type | range | Bounds]
     ceilings: Callable[[str], Mapping[str, float]] = lambda task: {}
+    anchored: Callable[[str], tuple[float, float]] | None = None
     curve_scores: Callable[[Sequence[float]], Mapping[str, float]] = lambda scores: {}
     percent: bool = False
     lower_is_better: bool = False
@@ -195,6 +200,12 @@ class Suite:
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
     further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
+
+    def anchors(self, task: str) -> tuple[float, float]:
+        """Return the scores of a task that are 0 and 1 where scores of several tasks are put together."""
+        if self.anchored is not None:
+            return self.anchored(task)
+        return self.bounds[::-1] if self.lower_is_better else self.bounds
 
     def under(self, protocol: Any) -> Suite:
         """Return this suite with other sizes than those of its module's ``Protocol``, for a quicker look.

@@ -379,6 +379,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    env_ids=lambda task: [_env_id(task)],
     bounds=(0.0, 1.0),
     columns=COLUMNS,
     published_measure="paper_rule",

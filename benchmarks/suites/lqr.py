@@ -36,6 +36,7 @@ from bisimgym.benchmarks.suites.lqr_systems import (
     TRAINED,
     Protocol,
     env_arguments,
+    no_force_error,
     oracle_cost,
     played_cost,
     systems,
@@ -345,5 +346,7 @@ SUITE = Suite(
     check=check,
     further_settings=more_settings,
     rescore=rescore,
+    env_ids=lambda task: ["bisimgym/LQRDistractors-v0"],
+    anchored=lambda task: (no_force_error(), 0.0),
     columns=COLUMNS,
 )

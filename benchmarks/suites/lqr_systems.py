@@ -60,6 +60,11 @@ def oracle_cost() -> float:
     return STATE_DIM * (half + math.hypot(half, 1.0))
 
 
+def no_force_error() -> float:
+    """Return the cost of no force at all above the least cost, 28.157: the sum of 20 c^2k over all steps k, less it."""
+    return STATE_DIM / (1 - DYNAMICS_SCALE**2) - oracle_cost()
+
+
 def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
     """Return environments of the two systems to learn from, in turn."""
     from gymnasium.vector import AutoresetMode, SyncVectorEnv

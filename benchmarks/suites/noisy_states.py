@@ -354,6 +354,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    env_ids=lambda task: ["bisimgym/DistractingControl-v0"],
     further_settings=more_settings,
     bounds=(0.0, float(EPISODE_STEPS)),  # rewards of dm_control's suite are from 0 to 1 in every control step
     columns={"return": (0.0, float(EPISODE_STEPS)), "shifted_return": (0.0, float(EPISODE_STEPS))},

@@ -386,6 +386,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    env_ids=lambda task: ["bisimgym/JumpingTask-v0" if task in _GRIDS else "bisimgym/Nav2DGoal-v0"],
     further_settings=more_settings,
     bounds=(0.0, 1.0),
     columns=jumping.COLUMNS,

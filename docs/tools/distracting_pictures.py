@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,6 @@ _PAPER = "white"
 #: Agent steps from the start to the frames that are shown, about a second: what is dynamic has moved by then.
 _STEPS = 12
 _SEED, _DISTRACTION_SEED = 3, 0
-#: What renderers are shown with, beside clean pictures.
-_DISTRACTED = "dcs-hard-dynamic"
 
 
 @dataclass(frozen=True)
@@ -116,14 +114,14 @@ def frame(env_id: str, steps: int = _STEPS, distraction_seed: int = _DISTRACTION
     return observation
 
 
-def presets() -> Iterator[Grid]:
+def presets(names: Sequence[str] = tuple(PRESETS), tasks: Mapping[str, str] = TASKS) -> Iterator[Grid]:
     """Yield the presets of the Distracting Control Suite, and the others."""
-    suite = [name for name in PRESETS if name.startswith("dcs-")]
+    suite = [name for name in names if name.startswith("dcs-")]
     suite.sort(key=lambda name: name.endswith("dynamic"))
-    others = [name for name in PRESETS if name not in ("clean", *suite)]
+    others = [name for name in names if name not in ("clean", *suite)]
     for name, columns in (("presets_dcs", ["clean", *suite]), ("presets_others", ["clean", *others])):
-        frames = [[frame(env_id, preset=preset) for preset in columns] for env_id in TASKS.values()]
-        yield Grid(name, list(TASKS), [_two_lines(c) for c in columns], frames, blocks=[0])
+        frames = [[frame(env_id, preset=preset) for preset in columns] for env_id in tasks.values()]
+        yield Grid(name, list(tasks), [_two_lines(c) for c in columns], frames, blocks=[0])
 
 
 def _two_lines(name: str) -> str:
@@ -131,13 +129,14 @@ def _two_lines(name: str) -> str:
     return "\n".join(name.rsplit("-", 1)) if name.count("-") > 1 else name
 
 
-def renderers(names: Sequence[str] = RENDERERS) -> Grid:
+def renderers(
+    names: Sequence[str] = RENDERERS, distracted: str = "dcs-hard-dynamic", tasks: Mapping[str, str] = TASKS
+) -> Grid:
     """Return what renderers make of the same states, clean and distracted."""
-    chosen = ("clean", _DISTRACTED)
-    columns = [(preset, renderer) for preset in chosen for renderer in names]
-    frames = [[frame(env_id, preset=p, renderer=r) for p, r in columns] for env_id in TASKS.values()]
+    columns = [(preset, renderer) for preset in ("clean", distracted) for renderer in names]
+    frames = [[frame(env_id, preset=p, renderer=r) for p, r in columns] for env_id in tasks.values()]
     labels = [f"{_two_lines(preset)}\n{renderer}" for preset, renderer in columns]
-    return Grid("renderers", list(TASKS), labels, frames, blocks=[len(names) - 1])
+    return Grid("renderers", list(tasks), labels, frames, blocks=[len(names) - 1])
 
 
 def cameras(count: int = 7) -> Grid:
@@ -214,13 +213,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw presets, renderers, cameras and videos side by side.")
     parser.add_argument("--out", type=Path, default=Path("docs/distracting_control"), help="folder of the pictures")
     folder = parser.parse_args(arguments).out
+    found = probe.probe()
+    names = RENDERERS if found.backend else ("raycast",)
+    write(folder, itertools.chain(presets(), (cameras(), videos(), compositing(), renderers(names))), found)
+
+
+def write(folder: Path, grids: Iterable[Grid], found: probe.OpenGL) -> None:
+    """Write pictures into a folder, where others of this script are replaced and nothing else."""
     for name in NAMES:
         replaceable_file(folder / f"{name}.jpg", "a picture", is_our_picture)
     folder = followed(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    found = probe.probe()
-    names, note = (RENDERERS, "") if found.backend else (("raycast",), f" (without OpenGL: {found.explain()})")
-    for grid in itertools.chain(presets(), (cameras(), videos(), compositing(), renderers(names))):
+    note = "" if found.backend else f" (without OpenGL: {found.explain()})"
+    for grid in grids:
         path = folder / f"{grid.name}.jpg"
         grid.draw().save(path, quality=85, optimize=True, comment=MARK)
         print(f"{path}{note if grid.name == 'renderers' else ''}")

@@ -18,12 +18,15 @@ from distracting_pictures import preset_markdown
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.replacing import followed
-from bisimgym.benchmarks.report import summary, tables
+from bisimgym.benchmarks.report import across, papers, summary, tables
 from bisimgym.benchmarks.running.run_folder import committed_runs
 from bisimgym.benchmarks.speed import harness
+from bisimgym.benchmarks.submissions.model import schema_text
+from bisimgym.benchmarks.suites import load_suite
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
+    "docs/across_tasks.md",
     "docs/control.md",
     "docs/distracting_control.md",
     "docs/fidelity.md",
@@ -33,7 +36,10 @@ PAGES = (
     "docs/methods/speed.md",
     "docs/metrics.md",
     "docs/nav2d.md",
+    "docs/papers.md",
 )
+#: The JSON schema of submissions, which the package generates.
+SCHEMA = "docs/submission.schema.json"
 #: Files of figures by the topic of ``bisimgym speed`` that wrote them.
 FIGURES = {
     "agents": "agent_speed.json",
@@ -55,12 +61,39 @@ def all_tables() -> dict[str, str]:
     texts["path weights of markov"] = langevin_trade.pair_table(runs)
     texts["sequences of markov"] = langevin_trade.sequence_table(runs)
     by_suite = defaultdict(list)
-    for row in summary.summarize(runs):
+    summarized = summary.summarize(runs)
+    texts["papers"] = papers.markdown(summarized)
+    for row in summarized:
         by_suite[row.suite].append(row)
+    texts["across tasks"] = "\n".join(
+        f"### {load_suite(suite).title}\n\n{table}"
+        for suite, rows in by_suite.items()
+        if (table := across.markdown(load_suite(suite), rows))
+    )
     for suite, rows in by_suite.items():
         texts[suite] = tables.markdown_table(rows)
         texts[f"measures of {suite}"] = tables.measures_table(rows)
     return texts
+
+
+def filled(texts: Mapping[str, str], path: Path) -> tuple[str, set[str]]:
+    """Return a page with the texts between its markers, and their names."""
+    page = path.read_text(encoding="utf-8")
+    names = set(_BETWEEN.findall(page))
+    if unknown := names - set(texts):
+        raise ValueError(f"{path}: no table for {', '.join(sorted(unknown))}; there are {', '.join(texts)}")
+
+    def between(match: re.Match[str]) -> str:
+        return f"<!-- results {match[1]} -->\n\n{texts[match[1]]}\n<!-- end results -->"
+
+    return _BETWEEN.sub(between, page), names
+
+
+def stale_files(texts: Mapping[str, str]) -> list[str]:
+    """Return the pages, and the schema, that are not what the committed results and the package generate."""
+    pages = [page for page in PAGES if filled(texts, ROOT / page)[0] != (ROOT / page).read_text(encoding="utf-8")]
+    fresh = (ROOT / SCHEMA).read_text(encoding="utf-8") == schema_text()
+    return pages if fresh else [*pages, SCHEMA]
 
 
 def write_between_markers(texts: Mapping[str, str], *paths: Path) -> set[str]:
@@ -69,17 +102,11 @@ def write_between_markers(texts: Mapping[str, str], *paths: Path) -> set[str]:
     Raises:
         ValueError: if a page has a marker that no text is for. Nothing has been written then.
     """
-    written = set()
+    written: set[str] = set()
     pages = {}
     for path in paths:
-        page = path.read_text(encoding="utf-8")
-        names = _BETWEEN.findall(page)
-        if unknown := set(names) - set(texts):
-            raise ValueError(f"{path}: no table for {', '.join(sorted(unknown))}; there are {', '.join(texts)}")
-        written |= set(names)
-        pages[path] = _BETWEEN.sub(
-            lambda match: f"<!-- results {match[1]} -->\n\n{texts[match[1]]}\n<!-- end results -->", page
-        )
+        pages[path], names = filled(texts, path)
+        written |= names
     for path, page in pages.items():
         with atomic_write(followed(path)) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -90,9 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the tables of some pages, or of all."""
     parser = argparse.ArgumentParser(description="Write the tables of the documentation from the committed results.")
     parser.add_argument("pages", nargs="*", metavar="PAGE", type=Path, help="default: all that have tables")
-    pages = parser.parse_args(arguments).pages or [ROOT / page for page in PAGES]
-    for name in sorted(write_between_markers(all_tables(), *pages)):
+    chosen = parser.parse_args(arguments).pages
+    for name in sorted(write_between_markers(all_tables(), *(chosen or [ROOT / page for page in PAGES]))):
         print(name)
+    if not chosen:
+        with atomic_write(ROOT / SCHEMA) as temporary:
+            temporary.write_text(schema_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from types import ModuleType
 #: Backends of the ``mujoco`` package: headless with a driver, on a desktop, headless in software.
 BACKENDS = ("egl", "glfw", "osmesa")
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software", "swr", "gdi generic")
-_TIME_LIMIT = 60.0  # seconds
 
 _ADVICE = (
     'use renderer="raycast", which needs no OpenGL, or install one (headless Debian and Ubuntu: '
@@ -61,7 +60,7 @@ def probe() -> OpenGL:
     """
     problems: dict[str, str] = {}
     for backend in _candidates():
-        found, text = _try_in_subprocess(backend)
+        found, text = try_backend(backend)
         if found:
             return OpenGL(backend, text, problems)
         problems[backend] = text
@@ -120,15 +119,15 @@ def _candidates() -> tuple[str, ...]:
     return ("glfw", "egl", "osmesa") if has_screen else ("egl", "osmesa")
 
 
-def _try_in_subprocess(backend: str) -> tuple[bool, str]:
+def try_backend(backend: str, time_limit: float = 60.0) -> tuple[bool, str]:
     """Return whether a backend draws, and the driver's name or the complaint."""
     environment = {**os.environ, "MUJOCO_GL": backend}
     environment.pop("PYOPENGL_PLATFORM", None)
     command = [sys.executable, "-m", "bisimgym.envs.rendering.probe", backend]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit, env=environment)
     except subprocess.TimeoutExpired:
-        return False, f"no answer within {_TIME_LIMIT:g} seconds"
+        return False, f"no answer within {time_limit:g} seconds"
     if done.returncode == 0:
         return True, json.loads(done.stdout.splitlines()[-1])
     lines = [line for line in done.stderr.splitlines() if line.strip()]

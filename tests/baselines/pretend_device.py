@@ -2,8 +2,9 @@
 
 They hold no numbers, and raise where tensors of two devices meet or where the host would wait for a value. What cannot
 run on them stands in: moving modules (they are built on the device), generators of a made-up device, and the replay
-of frames, which hands numpy arrays over. Statistics and logs are read at intervals and left out here. Langevin models
-are left out: they are made of numbers of Python, which no kernel of a made-up device copies.
+of frames, which writes in place, as no kernel of a made-up device does. Statistics and logs are read at intervals and
+left out here. Langevin models are left out: they are made of numbers of Python, which no kernel of a made-up device
+copies.
 """
 
 import copy
@@ -19,7 +20,9 @@ from torch import nn
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.learners import AUXILIARY_TASKS, DQN_LEARNERS, METRIC_LOSSES, SAC_LEARNERS
 from bisimgym.baselines.offline import OfflineRepresentation
+from bisimgym.baselines.pse.imitation import Alignment, ImitationLearner
 from bisimgym.baselines.transitions import Transitions
+from bisimgym.wrappers.demonstrations import Demonstrations
 
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
 backends = pytest.importorskip("torch.utils.backend_registration")
@@ -78,8 +81,9 @@ def test_the_device_finds_what_it_should(mode):
     assert copy.deepcopy(there).device.type == DEVICE
 
 
-@pytest.mark.parametrize("tandem", [False, True])
-@pytest.mark.parametrize("name", [*METRIC_LOSSES, *AUXILIARY_TASKS])
+@pytest.mark.parametrize(
+    ("name", "tandem"), [*((name, False) for name in (*METRIC_LOSSES, *AUXILIARY_TASKS)), ("rss", True)]
+)
 def test_offline_learning(mode, name, tandem):
     observations, rng = spaces.Box(-1, 1, (4,), np.float32), np.random.default_rng(0)
     data = Transitions(
@@ -118,7 +122,7 @@ def test_dqn(mode, name):
     updated(DQN_LEARNERS[name], "MlpPolicy", gym.make("CartPole-v1"))
 
 
-@pytest.mark.parametrize("name", DQN_LEARNERS)
+@pytest.mark.parametrize("name", ["mico", "rss", "rap"])
 def test_dqn_on_images(mode, name):
     env = gym.make("bisimgym/Nav2D-v0", size=8, num_obstacles=3, min_goal_distance=4)
     updated(DQN_LEARNERS[name], "CnnPolicy", env, replay_buffer_class=ReplayBuffer)
@@ -127,3 +131,22 @@ def test_dqn_on_images(mode, name):
 def test_dqn_with_goals(mode):
     env = gym.make("bisimgym/Nav2DGoal-v0", size=8, num_obstacles=3, min_goal_distance=4)
     updated(DQN_LEARNERS["mico"], "MultiInputPolicy", env, replay_buffer_class=DictReplayBuffer)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dropout": 0.3, "l2_coefficient": 1e-3},
+        {"augmentation": "randconv", "alignment": Alignment()},
+        {"augmentation": "randconv", "alignment": Alignment(loss="l2", metric="pi-bisimulation")},
+    ],
+    ids=["dropout", "randconv-pse", "randconv-bisimulation"],
+)
+def test_imitation(mode, settings):
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(24, 60, 60, 2), dtype=np.uint8)
+    data = Demonstrations(images, np.arange(24) % 2, rng.random(24), np.array([12, 12]))
+    learner = make(ImitationLearner, demonstrations=data, batch_size=8, **settings)
+    assert on_device(learner.policy)
+    logs = learner._update(learner._prepare())
+    assert logs["imitation_loss"].device.type == DEVICE

@@ -74,10 +74,7 @@ def end_of_jumping(steps=15):
     return th.from_numpy(following[:, 0]), th.from_numpy(reward[:, 0]), exact
 
 
-PROCESSES = {"garnet 0": lambda: garnet_under_policy(0), "garnet 1": lambda: garnet_under_policy(1)}
-
-
-PROCESSES["jumping"] = end_of_jumping
+PROCESSES = {"garnet": lambda: garnet_under_policy(1), "jumping": end_of_jumping}
 
 
 class TestDeterministicProcesses:
@@ -122,7 +119,7 @@ class TestDeterministicProcesses:
             other = th.randperm(len(reward), generator=generator)
             return robust_dbc_loss(z, reward, z[following], th.zeros_like(z), other, GAMMA, norm="l1").loss
 
-        descend(loss, [z], 6000)
+        descend(loss, [z], 3000, 0.01)
         learned = all_pairs(l1_distance, z)
         assert error(learned, exact) < 0.02
         assert rank_correlation(learned, exact) > 0.99
@@ -140,10 +137,9 @@ class TestDeterministicProcesses:
         descend(lambda: dbc_loss(z, reward, z[following], th.zeros_like(z), None, GAMMA).loss, [z], 2000, 0.01)
         assert error(all_pairs(l1_distance, z), exact) < 1e-3
 
-    @pytest.mark.parametrize("process", ["garnet 0", "garnet 1"])
-    def test_dbc_falls_short_of_it_in_many_dimensions(self, process):
+    def test_dbc_falls_short_of_it_in_many_dimensions(self):
         # The Euclidean norm of a target is below the L1 norm that it is a target of: discounted differences shrink.
-        following, reward, exact = PROCESSES[process]()
+        following, reward, exact = garnet_under_policy(1)
         z = table(len(reward), 24, 0.1)
         loss = descend(lambda: dbc_loss(z, reward, z[following], th.zeros_like(z), None, GAMMA).loss, [z], 2000)
         learned = all_pairs(l1_distance, z)
@@ -238,9 +234,8 @@ class TestIndependentCouplings:
         assert np.diagonal(shifted).min() > 2 * np.diagonal(self.exact()).max()
         assert (learned > self.exact() + 0.2).all()
 
-    @pytest.mark.parametrize("seed", [0, 1])
-    def test_what_mico_cannot_express_it_approximates_as_well_as_regression_on_the_metric(self, seed):
-        mdp = garnet(10, 1, 2, np.random.default_rng(seed))
+    def test_what_mico_cannot_express_it_approximates_as_well_as_regression_on_the_metric(self):
+        mdp = garnet(10, 1, 2, np.random.default_rng(0))
         transition, reward = (mdp.transition > 0) / 2, 0.05 * mdp.reward
         exact = metrics.mico(transition, reward, np.ones((10, 1)), GAMMA)
         following = th.from_numpy(np.nonzero(transition[:, 0])[1])

@@ -78,7 +78,7 @@ def test_logs(tmp_path):
 
     model = make(DBCSAC)
     model.set_logger(configure(str(tmp_path), ["csv", "stdout"]))
-    model.learn(450, log_interval=1)
+    model.learn(210, log_interval=1)
     header = (tmp_path / "progress.csv").read_text().splitlines()[0].split(",")
     for name in (
         "metric_loss",

@@ -130,8 +130,8 @@ def test_every_kind_of_process_is_learned_and_a_file_goes_on(tmp_path, action_sp
     assert set(first) == {"metric_loss", "interaction_loss", "next_model_loss"}
     model.save(tmp_path / "phi.zip")
     again = OfflineRepresentation.load(tmp_path / "phi.zip", "cpu")
-    assert model.fit(transitions, 20, batch_size=16) == again.fit(transitions, 20, batch_size=16)
-    last = model.fit(transitions, 400, batch_size=16)
+    assert model.fit(transitions, 5, batch_size=16) == again.fit(transitions, 5, batch_size=16)
+    last = model.fit(transitions, 150, batch_size=16)
     assert last["interaction_loss"] < first["interaction_loss"]
     assert last["next_model_loss"] < first["next_model_loss"]
 

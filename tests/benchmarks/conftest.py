@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,13 +9,30 @@ from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import make_spec
 
 SUITE = load_suite("jumping")
+#: One thread: threads that wait for each other on busy cores crawl.
+_SMOKE = ["run", "jumping", "--task", "wide", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--threads", "1"]
 
 
 @pytest.fixture
 def smoke():
-    """The arguments of a run of seconds. One thread: threads that wait for each other on busy cores crawl."""
-    arguments = ["run", "jumping", "--task", "wide", "--preset", "smoke", "--seeds", "1"]
-    return [*arguments, "--jobs", "1", "--threads", "1"]
+    """The arguments of a run of seconds."""
+    return list(_SMOKE)
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory):
+    """A folder with one finished run of two updates."""
+    out = tmp_path_factory.mktemp("trained")
+    assert main([*_SMOKE, "--method", "pse", "--set", "epochs=1", "--set", "evaluations=2", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A copy of that folder for the test, and the arguments that it was made with."""
+    out = tmp_path / "out"
+    shutil.copytree(trained_once, out)
+    return out, [*_SMOKE, "--method", "pse", "--set", "epochs=1", "--set", "evaluations=2", "--out", str(out)]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from bisimgym.benchmarks.agents import resolve_agent
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import bars
+from bisimgym.envs.digests import DIGESTS
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 
@@ -137,6 +138,7 @@ def test_an_agent_may_learn_first(capsys):
     record = json.loads((run / "run.json").read_text())
     assert record["command"] == shlex.join(["bisimgym", *sys.argv[1:]])
     assert {"processor", "cores", "system"} <= record["machine"].keys()
+    assert record["environments"] == {"bisimgym/JumpingTask-v0": DIGESTS["bisimgym/JumpingTask-v0"]}
     assert main([*arguments, "--agent", "their_agents:Unsaved"]) == 2
     assert "the score is stored, but the agent is not: its save(path) failed: TypeError" in capsys.readouterr().err
     run = Path("runs/jumping/wide/Unsaved/external/seed-3")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bisimgym.envs.distractions.presets import PRESETS
+from bisimgym.envs.rendering import probe
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "distracting_control.md"
@@ -54,25 +55,20 @@ def test_swaying_actions():
     np.testing.assert_array_equal(actions, distracting_pictures.smooth_actions(env, 100, seed=0))
 
 
-def test_the_script_draws_every_picture(tmp_path, capsys, monkeypatch):
-    from bisimgym.envs.rendering import probe
-
-    monkeypatch.setattr(distracting_pictures, "TASKS", {"reacher": distracting_pictures.TASKS["reacher"]})
-    # Without videos to draw, and with grids that name other tasks left out.
-    chosen = {name: PRESETS[name] for name in ("clean", "color-hard")}
-    monkeypatch.setattr(distracting_pictures, "PRESETS", chosen)
-    monkeypatch.setattr(distracting_pictures, "_DISTRACTED", "color-easy")
-    for name in ("cameras", "videos", "compositing"):
-        grid = distracting_pictures.Grid(name, ["a"], ["b"], [[np.zeros((4, 4, 3), np.uint8)]])
-        monkeypatch.setattr(distracting_pictures, name, lambda grid=grid: grid)
-    monkeypatch.setattr(probe, "probe", lambda: probe.OpenGL(None, "", {"egl": "broken"}))
-    distracting_pictures.main(["--out", str(tmp_path / "new")])
-    # Every committed picture is one that the script draws, and of a size to be seen.
-    committed = {path.name: path for path in (PAGE.parent / "distracting_control").iterdir()}
-    assert {path.name for path in (tmp_path / "new").iterdir()} == set(committed)
-    for path in committed.values():
-        with Image.open(path) as image:
-            assert min(image.size) > 250
+def test_pictures_are_drawn_and_committed(tmp_path, capsys):
+    tasks = {"reacher": distracting_pictures.TASKS["reacher"]}
+    grids = [
+        *distracting_pictures.presets(["clean", "color-hard"], tasks),
+        distracting_pictures.renderers(["raycast"], "color-easy", tasks),
+    ]
+    distracting_pictures.write(tmp_path / "new", grids, probe.OpenGL(None, "", {"egl": "broken"}))
+    assert {path.stem for path in (tmp_path / "new").iterdir()} == {"presets_dcs", "presets_others", "renderers"}
     assert "renderers.jpg (without OpenGL: " in capsys.readouterr().out
     with Image.open(tmp_path / "new" / "renderers.jpg") as renderers:
         assert renderers.width < 400  # two columns, not six
+    # Every committed picture is one that the script draws, and of a size to be seen.
+    committed = list((PAGE.parent / "distracting_control").iterdir())
+    assert {path.stem for path in committed} == set(distracting_pictures.NAMES)
+    for path in committed:
+        with Image.open(path) as image:
+            assert min(image.size) > 250

@@ -21,7 +21,7 @@ from bisimgym.envs import IDS
 pytestmark = pytest.mark.parametrize("env_id", IDS)
 MODES = list(AutoresetMode)
 #: Arguments that make episodes short and pictures small where a step takes milliseconds.
-QUICK = {env_id: {"action_repeat": 50, "size": 32} for env_id in IDS if "Distracting" in env_id}
+QUICK = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
 #: Ids that differ from DistractingControl in the task of dm_control alone: one mode of their vectors is enough.
 NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0"}
 
@@ -92,7 +92,7 @@ def test_same_seed_same_episode(env_id):
     one.action_space.seed(0)
     for seed in (0, 1):
         assert_same(one.reset(seed=seed), two.reset(seed=seed))
-        for _ in range(25 if env_id in QUICK else 150):
+        for _ in range(12 if env_id in QUICK else 150):
             action = one.action_space.sample()
             a, b = one.step(action), two.step(action)
             assert_same(a[0], b[0])
@@ -110,7 +110,7 @@ def test_vector_equals_single(env_id):
 def check_vector_equals_single(env_id, mode):
     # Observations of LQR are matrix products in float32; everything else is equal to the last bit.
     equal = functools.partial(assert_same, tolerance=1e-6 if "LQR" in env_id else 0.0)
-    count, steps = (2, 45) if env_id in QUICK else (5, 250)
+    count, steps = (2, 23) if env_id in QUICK else (5, 250)
     native = make_vec(env_id, num_envs=count, autoreset_mode=mode.value)
     single = SyncVectorEnv([lambda: make(env_id)] * count, autoreset_mode=mode)
     assert native.metadata["autoreset_mode"] == mode

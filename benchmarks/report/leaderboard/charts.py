@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bisimgym.benchmarks.report.across import THRESHOLDS, Across
 from bisimgym.benchmarks.report.summary import Row
 from bisimgym.benchmarks.suites.base import Suite
 
@@ -70,6 +71,22 @@ def learning_curves(suite: Suite, rows: Sequence[Row]) -> Chart | None:
         [(place(x, 0)[0], short_number(x)) for x in x_ticks],
         [(place(0, y / factor)[1], short_number(y)) for y in y_ticks],
     )
+
+
+def profiles(entries: Sequence[Across]) -> Chart:
+    """Return the chart of performance profiles: the share of runs whose normalized score exceeds x, with intervals."""
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        along, up = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        return round(LEFT + x * along, 1), round(HEIGHT - BOTTOM - y * up, 1)
+
+    series = []
+    for entry in entries:
+        low, high = ([*zip(THRESHOLDS, ends, strict=True)] for ends in entry.profile_interval)
+        line = _path(place, zip(THRESHOLDS, entry.profile, strict=True))
+        series.append(Series(entry.row, [line], _path(place, [*high, *reversed(low)]), None))
+    ticks = nice_ticks(0.0, 1.0)
+    return Chart(series, [(place(x, 0)[0], f"{x:g}") for x in ticks], [(place(0, y)[1], f"{100 * y:g}") for y in ticks])
 
 
 def _points(suite: Suite, curve: Sequence[Any]) -> dict[float, float]:

@@ -17,6 +17,7 @@ import jinja2
 import bisimgym
 from bisimgym.baselines.core.replacing import files_of, replaceable_folder
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.report import across
 from bisimgym.benchmarks.report.leaderboard import charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
 from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row, number, published_text, summarize
@@ -195,6 +196,9 @@ def _environment(
         "grids": grids,
         "number": number,
         "published_text": published_text,
+        "across_tasks": across.across_tasks,
+        "across_texts": across.texts,
+        "across_heads": across.HEADS,
         "enough_seeds": ENOUGH_SEEDS,
         "interval_seeds": INTERVAL_SEEDS,
     }

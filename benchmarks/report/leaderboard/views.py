@@ -18,6 +18,12 @@ from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
 #: best of them. All are in the data to download.
 SHOWN_ROWS, DRAWN_ROWS, SHOWN_RUNS = 200, 8, 500
 
+#: What the badges of outside agents mean.
+BADGES = {
+    "self-reported": "numbers of the agent's authors, checked against its episodes",
+    "re-run": "scored again by the keepers of this leaderboard, with the same numbers",
+}
+
 
 @dataclass(frozen=True)
 class Bar:

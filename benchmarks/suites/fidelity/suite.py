@@ -247,6 +247,7 @@ SUITE = Suite(
     ),
     score_name="rank correlation",
     bounds=(-1.0, 1.0),
+    anchored=lambda task: (0.0, 1.0),
     x_name="updates",
     tasks=TASKS,
     methods=METHODS,
@@ -257,6 +258,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    env_ids=lambda task: [processes.PROCESSES[task][0]],
     further_settings=more_settings,
     columns={
         "metric": str,

@@ -311,7 +311,9 @@ SUITE = Suite(
     check=check,
     further_settings=more_settings,
     rescore=rescore,
+    env_ids=lambda task: ["bisimgym/MarkovSignal-v0"],
     bounds=(0.0, 1.0),
     columns=dict.fromkeys(_MEANS, (0.0, 1.0)),
     ceilings=ceilings,
+    anchored=lambda task: (1 / NUM_STATES, ceilings(task)["score"]),
 )

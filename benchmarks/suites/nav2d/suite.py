@@ -354,6 +354,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    env_ids=lambda task: ["bisimgym/Nav2D-v0", "bisimgym/Nav2DGoal-v0"],
     further_settings=more_settings,
     bounds=(0.0, 1.0),
     columns={"solved": bool},

@@ -27,7 +27,7 @@ def make(env_id, count=1, **arguments):
     return DummyVecEnv([lambda: gym.make(env_id, **arguments)] * count)
 
 
-def trained(algorithm, policy, env, updates=200, **arguments):
+def trained(algorithm, policy, env, updates=40, **arguments):
     settings = {"learning_starts": 20, "train_freq": 1, "gradient_steps": 1, "buffer_size": 2000, "batch_size": 32}
     model = algorithm(policy, env, seed=3, device="cpu", **{**settings, **arguments})
     model.learn(updates * env.num_envs + settings["learning_starts"] + env.num_envs)

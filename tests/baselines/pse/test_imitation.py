@@ -102,12 +102,12 @@ class TestLosses:
 class TestAlgorithm:
     @pytest.mark.parametrize("settings", [PSE, {"dropout": 0.3, "l2_coefficient": 4e-4}])
     def test_a_saved_and_resumed_run_equals_the_unbroken_one(self, wide, settings, tmp_path):
-        unbroken = make(wide, **settings).learn(8)
-        broken = make(wide, **settings).learn(5)
+        unbroken = make(wide, **settings).learn(4)
+        broken = make(wide, **settings).learn(2)
         broken.save(tmp_path / "model")
         resumed = ImitationLearner.load(tmp_path / "model", demonstrations=wide, device="cpu")
-        resumed.learn(3, reset_num_timesteps=False)
-        assert resumed.num_timesteps == 8
+        resumed.learn(2, reset_num_timesteps=False)
+        assert resumed.num_timesteps == 4
         assert_equal(parameters(resumed), parameters(unbroken))
 
     def test_seeds_decide_everything_and_learning_leaves_global_generators_alone(self, wide):
@@ -239,7 +239,7 @@ class TestRandConvVoter:
         np.testing.assert_array_equal(actions, sum(votes).argmax(1).numpy())
 
     def test_always_clean_filters_are_the_plain_policy(self, wide):
-        model = make(wide, clean_probability=1.0, **PSE).learn(20)
+        model = make(wide, clean_probability=1.0, **PSE).learn(5)
         actions, _ = RandConvVoter(model, np.random.default_rng(0)).predict(wide.observations)
         np.testing.assert_array_equal(actions, model.predict(wide.observations, deterministic=True)[0])
 

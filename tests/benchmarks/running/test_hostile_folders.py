@@ -13,6 +13,7 @@ from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import reading
 from bisimgym.benchmarks.running.run_folder import committed_runs, find_runs
 from bisimgym.benchmarks.running.schema import digest
+from bisimgym.envs.digests import DIGESTS
 
 
 def refusal(folder):
@@ -119,6 +120,23 @@ class TestSpecs:
         assert "run.json is damaged" in line
         assert "\n" not in line
 
+    def test_results_of_other_environments_are_not_mixed_with_those_of_these(self, tmp_path):
+        path = copy(JUMPING, tmp_path / "x")
+        run = json.loads((path / "run.json").read_text())
+        env_id = "bisimgym/JumpingTask-v0"
+        for stored, expected in (
+            ({env_id: "0" * 64}, f"made in another {env_id}, of digest '{'0' * 20}"),
+            ({}, f"environments must be an object of the digests of {env_id}"),
+            ({"bisimgym/Nav2D-v0": DIGESTS["bisimgym/Nav2D-v0"]}, "environments must be an object of the digests"),
+            (3, "environments must be an object of the digests"),
+        ):
+            (path / "run.json").write_text(json.dumps({**run, "environments": stored}))
+            reseal(path)
+            assert expected in refusal(tmp_path)
+        (path / "run.json").write_text(json.dumps({**run, "environments": {env_id: DIGESTS[env_id]}}))
+        reseal(path)
+        assert len(find_runs([tmp_path])) == 1
+
     def test_a_folder_in_the_place_of_another_run(self, tmp_path):
         copy(JUMPING, tmp_path / "jumping/wide/randconv-pse/short/seed-1")
         assert f"is in the place of another run: it is {JUMPING}" in refusal(tmp_path)
@@ -155,7 +173,7 @@ class TestNumbers:
                 "above 0.996832, which no agent can exceed",
             ),
             (MARKOV, {"scores": {"l1_encoded": 2.5}}, "l1_encoded must be a number from 0 to 2"),
-            (IMAGES, {"outcomes": {"solved": [5] * 200}}, "must hold bool, got 5"),
+            (IMAGES, {"outcomes": {"solved": [5] * 200}}, "must be of type bool, got 5"),
             (IMAGES, {"outcomes": {"solved": [True] * 199}}, "200 entries"),
             (
                 IMAGES,
@@ -168,7 +186,7 @@ class TestNumbers:
             (JUMPING, {"outcomes": {"paper_rule_solved": [50] * 286}}, "an integer from 0 to 5, got 50"),
             (JUMPING, {"outcomes": {"extra": [1] * 286}}, "'extra' is no column"),
             (FIDELITY, {"outcomes": {"rank_correlation": [9.0] * 5}}, "from -1 to 1, got 9.0"),
-            (FIDELITY, {"outcomes": {"metric": [3] * 5}}, "must hold str, got 3"),
+            (FIDELITY, {"outcomes": {"metric": [3] * 5}}, "must be of type str, got 3"),
         ],
     )
     def test_impossible_ones_are_refused_though_they_are_sealed(self, tmp_path, place, change, expected):

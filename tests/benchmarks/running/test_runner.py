@@ -39,7 +39,7 @@ class TestRuns:
     ):
         # Cut off and in two processes here, in one piece and one after the other there.
         methods = ["--method", "dropout-l2", "--method", "pse"]
-        arguments = [*smoke, *methods, "--set", "epochs=3", "--set", "evaluations=3"]
+        arguments = [*smoke, *methods, "--set", "epochs=2", "--set", "evaluations=2"]
         broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
         parallel = [*arguments, "--jobs", "2", "--out", str(broken)]
         process = subprocess.Popen([sys.executable, "-m", "bisimgym.benchmarks", *parallel], stderr=subprocess.DEVNULL)
@@ -70,33 +70,30 @@ class TestRuns:
         assert main([*arguments, "--jobs", "1", "--out", str(unbroken)]) == 0
         for folder in folders:
             assert comparable(folder) == comparable(unbroken / folder.relative_to(broken))
-            assert [row["updates"] for row in comparable(folder)[1]] == [4, 8, 12]
+            assert [row["updates"] for row in comparable(folder)[1]] == [4, 8]
 
-    def test_a_run_cut_off_before_its_result_ends_the_same(self, tmp_path, smoke):
-        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
-        assert main(arguments) == 0
-        path = next(tmp_path.rglob("result.json"))
+    def test_a_run_cut_off_before_its_result_ends_the_same(self, trained):
+        out, arguments = trained
+        path = next(out.rglob("result.json"))
         before = comparable(path.parent)
         path.unlink()
         assert main(arguments) == 0
         assert comparable(path.parent) == before
 
-    def test_other_hardware_does_not_go_on_silently(self, tmp_path, smoke, error_of):
-        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
-        assert main(arguments) == 0
-        path = next(tmp_path.rglob("result.json"))
+    def test_other_hardware_does_not_go_on_silently(self, trained, error_of):
+        out, arguments = trained
+        path = next(out.rglob("result.json"))
         path.unlink()
         run = path.with_name("run.json")
         run.write_text(run.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
         assert "was begun with device NVIDIA H100" in error_of(*arguments)
         run.write_text(run.read_text().replace("NVIDIA H100", "cpu").replace('"threads": 1', '"threads": 0'))
-        assert "run.json is damaged (machine: ValueError('threads 0'))" in error_of(*arguments)
+        assert "run.json is damaged (threads 0)" in error_of(*arguments)
 
-    def test_a_damaged_checkpoint_or_curve_is_one_line(self, tmp_path, smoke, error_of):
-        arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
-        assert main(arguments) == 0
-        next(tmp_path.rglob("result.json")).unlink()
-        checkpoint, curve = next(tmp_path.rglob("model.zip")), next(tmp_path.rglob("curve.jsonl"))
+    def test_a_damaged_checkpoint_or_curve_is_one_line(self, trained, error_of):
+        out, arguments = trained
+        next(out.rglob("result.json")).unlink()
+        checkpoint, curve = next(out.rglob("model.zip")), next(out.rglob("curve.jsonl"))
         whole = checkpoint.read_bytes()
         checkpoint.write_bytes(whole[:1000])
         assert "model.zip is damaged" in error_of(*arguments)
@@ -104,13 +101,13 @@ class TestRuns:
         curve.write_text('{"score": 1}\n')
         assert "curve.jsonl was changed or lost rows since the checkpoint at updates" in error_of(*arguments)
 
-    def test_a_checkpoint_of_another_run_is_refused(self, tmp_path, smoke, error_of):
-        ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-        for out, more in ((ours, []), (theirs, ["--set", "learning_rate=0.001"])):
-            assert main([*smoke, "--method", "pse", *more, "--out", str(out)]) == 0
-        next(ours.rglob("result.json")).unlink()
-        shutil.copyfile(next(theirs.rglob("model.zip")), next(ours.rglob("model.zip")))
-        assert "model.zip is not a checkpoint of this run" in error_of(*smoke, "--method", "pse", "--out", ours)
+    def test_a_checkpoint_of_another_run_is_refused(self, trained, tmp_path, error_of):
+        out, arguments = trained
+        theirs = [*arguments[:-1], str(tmp_path / "theirs"), "--set", "learning_rate=0.001"]
+        assert main(theirs) == 0
+        next(out.rglob("result.json")).unlink()
+        shutil.copyfile(next((tmp_path / "theirs").rglob("model.zip")), next(out.rglob("model.zip")))
+        assert "model.zip is not a checkpoint of this run" in error_of(*arguments)
 
     @pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_text(p.read_text().replace("0", "1"))])
     def test_a_curve_that_lost_or_changed_rows_is_not_gone_on_with(self, tmp_path, damage):
@@ -162,30 +159,29 @@ class TestRuns:
         assert "seed-1 is a link" in error_of(*arguments)
         assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
-    def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(self, tmp_path, smoke, error_of, monkeypatch):
+    def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(self, trained, error_of, monkeypatch):
         import errno
 
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        with monkeypatch.context() as patch:
-            patch.setattr("bisimgym.benchmarks.running.run_folder.RunFolder.finish", full)
-            line = error_of(*smoke, "--method", "pse", "--out", tmp_path)
-        assert "No space left on device" in line
-        assert next(tmp_path.rglob("model.zip")).exists()
+        out, arguments = trained
+        next(out.rglob("result.json")).unlink()
+        monkeypatch.setattr("bisimgym.benchmarks.running.run_folder.RunFolder.finish", full)
+        assert "No space left on device" in error_of(*arguments)
+        assert next(out.rglob("model.zip")).exists()
 
     def test_a_name_given_twice_is_one_run(self):
         specs = runner.plan(SUITE, ["wide", "wide"], ["pse", "pse"], [1, 2, 1], "smoke", {})
         assert [spec.seed for spec in specs] == [1, 2]
 
-    def test_finished_runs_are_skipped(self, tmp_path, capsys, smoke):
-        arguments = [*smoke, "--method", "dropout-l2", "--out", str(tmp_path)]
-        assert main(arguments) == 0
+    def test_finished_runs_are_skipped(self, tmp_path, capsys, smoke, fake_run):
+        fake_run(tmp_path)
         path = next(tmp_path.rglob("result.json"))
         before = path.read_bytes(), path.stat().st_mtime_ns
-        assert main(arguments) == 0
+        assert main([*smoke, "--method", "pse", "--out", str(tmp_path)]) == 0
         assert (path.read_bytes(), path.stat().st_mtime_ns) == before
-        assert "17.8 ± 2.2" in capsys.readouterr().out
+        assert "33.6 ± 10.0" in capsys.readouterr().out
 
     def test_runs_on_a_ray_cluster_equal_runs_here(self, tmp_path, smoke):
         pytest.importorskip("ray")
@@ -200,10 +196,11 @@ class TestRuns:
         line = error_of(*smoke, "--method", "pse", "--out", tmp_path, "--executor", "ray")
         assert line == 'error: --executor ray needs Ray: pip install "bisimgym[ray]"'
 
-    def test_a_variant_is_stored_apart_and_shows_its_settings(self, tmp_path, capsys, smoke):
+    def test_a_variant_is_stored_apart_and_shows_its_settings(self, tmp_path, capsys, smoke, fake_run):
+        fake_run(tmp_path, **{"alignment.weighted": False, "epochs": 2})
         arguments = [*smoke, "--method", "pse", "--out", str(tmp_path)]
         assert main([*arguments, "--set", "alignment.weighted=false", "--set", "epochs=2"]) == 0
-        folder = next(tmp_path.rglob("result.json")).parent
+        (folder,) = (path.parent for path in tmp_path.rglob("result.json"))
         assert folder.parts[-3] == "pse@alignment.weighted=false,epochs=2"
         assert read_run(folder).spec.settings["alignment"]["weighted"] is False
         assert "weighted=false" in capsys.readouterr().out.replace("\n", "").replace(" ", "")

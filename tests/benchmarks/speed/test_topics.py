@@ -189,19 +189,16 @@ class TestAgents:
 
 
 @pytest.mark.parametrize("has_opengl", [True, False])
-def test_distracting(has_opengl, monkeypatch):
+def test_distracting(has_opengl):
     pytest.importorskip("dm_control")
     from bisimgym.envs.rendering import probe
 
     if has_opengl and probe.probe().backend is None:
         pytest.skip(probe.probe().explain())
-    if not has_opengl:
-        monkeypatch.setattr(probe, "probe", lambda: probe.OpenGL(None, "", {"egl": "broken"}))
+    found = None if has_opengl else probe.OpenGL(None, "", {"egl": "broken"})
     # Few videos to draw by formula.
-    chosen = {"PRESETS": ("video-easy",), "BACKGROUNDS": ("video-easy",), "_SAMPLER_TASK": "cartpole"}
-    for name, value in chosen.items():
-        monkeypatch.setattr(distracting, name, value)
-    figures, tables = measured("distracting", distracting.parts(0, tasks=["cartpole"]))
+    sizes = {"presets": ["video-easy"], "backgrounds": ["video-easy"], "sampler_task": "cartpole", "episode_steps": 3}
+    figures, tables = measured("distracting", distracting.parts(0, ["cartpole"], **sizes, found=found))
     (row,) = figures["frames"]
     assert (row["task"], row["preset"]) == ("cartpole", "video-easy")
     assert ("opengl" in row["frame_ms"]) == has_opengl == ("standard_over_raycast" in row)

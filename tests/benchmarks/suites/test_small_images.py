@@ -84,11 +84,11 @@ def test_the_jumping_task_is_scored_on_unseen_tasks(folder_of):
     assert np.isclose(stored, 0.01).any()
 
 
-@pytest.mark.parametrize(
-    ("method", "task"), [("self-prediction", "nav2d-8x8"), ("rss", "nav2d-8x8"), ("double-dqn", "jumping-wide")]
-)
-def test_a_killed_run_goes_on_to_the_same_numbers(check_resumed, method, task):
-    check_resumed(QUICK, spec_of(method, task, learning_rate=1e-2), at=92)  # some steps after the last checkpoint
+@pytest.mark.parametrize("method", ["self-prediction", "rss"])
+def test_a_killed_run_goes_on_to_the_same_numbers(check_resumed, method):
+    check_resumed(
+        QUICK, spec_of(method, "nav2d-8x8", learning_rate=1e-2), at=92
+    )  # some steps after the last checkpoint
 
 
 def test_mistakes_are_named(folder_of):

@@ -46,8 +46,8 @@ def large():
 
 @pytest.fixture(scope="module")
 def small():
-    """All videos."""
-    return {key: render(*key, (48, 48)) for key in ALL}
+    """Every third video."""
+    return {key: render(*key, (48, 48)) for key in ALL[::3]}
 
 
 def test_numbers_and_names_are_those_of_davis_splits():

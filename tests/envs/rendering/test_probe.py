@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from bisimgym.envs.rendering import probe as probe_module
-from bisimgym.envs.rendering.probe import OpenGL, OpenGLUnavailable, _candidates, _try_in_subprocess, probe, require
+from bisimgym.envs.rendering.probe import OpenGL, OpenGLUnavailable, _candidates, probe, require, try_backend
 
 #: No OpenGL library can be found or loaded: what ``ctypes`` is asked for by the bindings.
 WITHOUT_LIBRARIES = """
@@ -41,7 +41,7 @@ def screenless(monkeypatch):
 
 @pytest.fixture
 def no_opengl(monkeypatch, screenless):
-    monkeypatch.setattr(probe_module, "_try_in_subprocess", lambda backend: (False, f"{backend} is broken"))
+    monkeypatch.setattr(probe_module, "try_backend", lambda backend: (False, f"{backend} is broken"))
 
 
 class TestCandidates:
@@ -72,9 +72,7 @@ class TestProbe:
     def test_the_first_that_draws(self, monkeypatch, screenless):
         answers = {"egl": (False, "no device"), "osmesa": (True, "llvmpipe (LLVM 15)")}
         asked = []
-        monkeypatch.setattr(
-            probe_module, "_try_in_subprocess", lambda backend: (asked.append(backend), answers[backend])[1]
-        )
+        monkeypatch.setattr(probe_module, "try_backend", lambda backend: (asked.append(backend), answers[backend])[1])
         assert probe() == OpenGL("osmesa", "llvmpipe (LLVM 15)", {"egl": "no device"})
         probe()
         assert asked == ["egl", "osmesa"]  # once per process
@@ -99,8 +97,7 @@ class TestProbe:
     def test_a_backend_that_hangs_is_reported(self, monkeypatch, tmp_path):
         (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setattr(probe_module, "_TIME_LIMIT", 0.3)
-        assert _try_in_subprocess("egl") == (False, "no answer within 0.3 seconds")
+        assert try_backend("egl", time_limit=0.3) == (False, "no answer within 0.3 seconds")
 
     def test_missing_libraries_are_reported(self, monkeypatch, screenless, tmp_path):
         (tmp_path / "sitecustomize.py").write_text(WITHOUT_LIBRARIES)

@@ -1,0 +1,147 @@
+"""Methods over all tasks of a suite together: the statistics of Agarwal et al. (2021, NeurIPS), "rliable"."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bisimgym.benchmarks.measures import aggregates
+from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row
+from bisimgym.benchmarks.report.tables import FEW, pipe_table
+from bisimgym.benchmarks.suites.base import Suite
+
+#: Where performance profiles are taken: normalized scores.
+THRESHOLDS = np.linspace(0.0, 1.0, 51)
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Across:
+    """A method on several tasks; scores are normalized by the suite's anchors, and intervals are 95 % bootstraps.
+
+    Attributes:
+        row: its first row.
+        tasks: which.
+        seeds: those that it has on all of them.
+        iqm: interquartile mean; 1 is the optimum.
+        gap: optimality gap; 0 is the optimum.
+        beaten: how often a run of the method of the highest ``iqm`` beats one of this; None for that method.
+        profile: ``float[K]``, the share of runs above each of :data:`THRESHOLDS`, and its interval, ``float[K]`` each.
+    """
+
+    row: Row
+    tasks: Sequence[str]
+    seeds: Sequence[int]
+    iqm: float
+    iqm_interval: Interval
+    gap: float
+    gap_interval: Interval
+    beaten: float | None
+    beaten_interval: Interval | None
+    profile: np.ndarray
+    profile_interval: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def few(self) -> bool:
+        """Whether its seeds are single observations."""
+        return len(self.seeds) < ENOUGH_SEEDS
+
+
+def normalized(suite: Suite, task: str, scores: Sequence[float]) -> np.ndarray:
+    """Return scores on the scale on which the suite's anchors of a task are 0 and 1."""
+    nothing, optimum = suite.anchors(task)
+    return (np.asarray(scores, dtype=float) - nothing) / (optimum - nothing)
+
+
+def across_tasks(suite: Suite, rows: Collection[Row]) -> list[Across]:
+    """Return the methods of one table that were run on all of its tasks, the highest interquartile mean first.
+
+    Tasks count on which two methods or more have three seeds; there must be two such tasks, else nothing is returned.
+    Of each method, the seeds that it has on all of them count.
+    """
+    cells = {(row.method, row.outside, row.task): row for row in rows if len(row.runs) >= INTERVAL_SEEDS}
+    tasks = [task for task in suite.tasks if sum(of == task for _, _, of in cells) > 1]
+    if len(tasks) < 2:
+        return []
+    found = []
+    for method, outside in dict.fromkeys(key[:2] for key in cells):
+        own = [cells.get((method, outside, task)) for task in tasks]
+        complete = [row for row in own if row is not None]
+        by_seed = [{run.spec.seed: run.score for run in row.runs} for row in complete]
+        seeds = sorted(set.intersection(*map(set, by_seed))) if len(complete) == len(tasks) else []
+        if len(seeds) >= INTERVAL_SEEDS:
+            columns = [
+                normalized(suite, task, [of[seed] for seed in seeds]) for task, of in zip(tasks, by_seed, strict=True)
+            ]
+            found.append((complete[0], seeds, np.stack(columns, axis=1)))
+    if len(found) < 2:
+        return []
+    found.sort(key=lambda one: (-float(aggregates.interquartile_mean(one[2])), one[0].method, one[0].outside))
+    _, best_seeds, best = found[0]
+    return [
+        _across(row, tasks, seeds, scores, None if number == 0 else best, seeds == best_seeds)
+        for number, (row, seeds, scores) in enumerate(found)
+    ]
+
+
+def _across(
+    row: Row, tasks: Sequence[str], seeds: Sequence[int], scores: np.ndarray, best: np.ndarray | None, paired: bool
+) -> Across:
+    def profile(of: np.ndarray) -> np.ndarray:
+        return aggregates.performance_profile(of, THRESHOLDS)
+
+    beaten, beaten_interval = None, None
+    if best is not None:
+        beaten = float(aggregates.improvement_probability(best, scores))
+        ends = aggregates.bootstrap_interval(aggregates.improvement_probability, best, scores, paired=paired)
+        beaten_interval = _ends(ends)
+    return Across(
+        row,
+        tasks,
+        seeds,
+        float(aggregates.interquartile_mean(scores)),
+        _ends(aggregates.bootstrap_interval(aggregates.interquartile_mean, scores)),
+        float(aggregates.optimality_gap(scores)),
+        _ends(aggregates.bootstrap_interval(aggregates.optimality_gap, scores)),
+        beaten,
+        beaten_interval,
+        profile(scores),
+        aggregates.bootstrap_interval(profile, scores),
+    )
+
+
+def _ends(interval: tuple[np.ndarray, np.ndarray]) -> Interval:
+    return float(interval[0]), float(interval[1])
+
+
+#: Heads of a table of :class:`Across`.
+HEADS = ("method", "seeds", "interquartile mean [95 %]", "optimality gap [95 %]", "beaten by the first [95 %]")
+
+
+def texts(entry: Across) -> list[str]:
+    """Return a method's cells under :data:`HEADS`."""
+
+    def cell(value: float | None, interval: Interval | None) -> str:
+        return "" if value is None or interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+    return [
+        entry.row.method,
+        f"{len(entry.seeds)}{'*' if entry.few else ''}",
+        cell(entry.iqm, entry.iqm_interval),
+        cell(entry.gap, entry.gap_interval),
+        cell(entry.beaten, entry.beaten_interval),
+    ]
+
+
+def markdown(suite: Suite, rows: Sequence[Row]) -> str:
+    """Return a Markdown table for every preset that has one, "" for none."""
+    parts = []
+    for preset in suite.presets:
+        entries = across_tasks(suite, [row for row in rows if row.preset == preset])
+        if entries:
+            table = pipe_table(HEADS, [texts(entry) for entry in entries])
+            few = f"\\{FEW}\n" if any(entry.few for entry in entries) else ""
+            parts.append(f"**{', '.join(entries[0].tasks)}; {preset}**\n\n{table}{few}")
+    return "\n".join(parts)

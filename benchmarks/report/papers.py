@@ -1,0 +1,371 @@
+"""Which of our numbers belongs to which table or figure of which paper, and which tables have none, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.measures.aggregates import mean_interval
+from bisimgym.benchmarks.report.summary import INTERVAL_SEEDS, Row, interval_text, number, published_text
+from bisimgym.benchmarks.report.tables import pipe_table
+from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.base import Suite
+
+DONE, PARTLY, NOT_RUN, OTHERWISE, NOT_DONE, GPU = (
+    *("done", "in part", "not run", "otherwise", "not done", "needs a GPU"),
+)
+#: What the states mean.
+STATES = {
+    DONE: "the command makes ours",
+    PARTLY: "some of its numbers are here, others only have a command",
+    NOT_RUN: "there is a command, and its results are not here",
+    OTHERWISE: "the same question, asked otherwise: numbers do not compare",
+    NOT_DONE: "there is nothing of ours, for the reason given",
+    GPU: "there is a command, and its results are not here: it takes a GPU, or days of two cores",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A table or figure of a paper.
+
+    Attributes:
+        label: as the paper has it: "Table 1".
+        shows: what it shows.
+        state: one of :data:`STATES`; "" for tables with published numbers, whose state follows from what is run.
+        command: that makes ours; "" if there is none.
+        suite: whose published numbers of this label stand beside ours; "" if it has no such numbers.
+        note: why there is nothing, or what differs.
+    """
+
+    label: str
+    shows: str
+    state: str
+    command: str = ""
+    suite: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A source: ``cited`` is how published numbers of suites name it."""
+
+    title: str
+    cited: str
+    link: str
+    items: Sequence[Item]
+
+
+_HYPERPARAMETERS = "settings, which the presets of the suite hold"
+_NO_VIDEOS = "agents and `DistractingControl-v0` are here, no suite of videos is, and its runs would need a GPU"
+_DRQ = "neither DrQ nor DrQ + PSE is here; the environments, with two training videos and unseen ones, are"
+
+PAPERS: dict[str, Paper] = {
+    "psm": Paper(
+        "Contrastive behavioral similarity embeddings for generalization (PSM, PSE)",
+        "Agarwal et al. (2021)",
+        "https://arxiv.org/abs/2101.05265",
+        [
+            Item(
+                "Table 1",
+                "unseen jumping tasks solved, three grids, with and without RandConv",
+                "",
+                "bisimgym run --paper psm --table 1 --seeds 100 --yes",
+                "jumping",
+            ),
+            Item(
+                "Table 2",
+                "wide grid: PSM or bisimulation, contrastive or l2 loss",
+                "",
+                "bisimgym run --paper psm --table 2 --seeds 100 --yes",
+                "jumping",
+                "its other two cells are in Table 1",
+            ),
+            Item(
+                "Table 3",
+                "six control tasks before unseen videos, DrQ and DrQ + PSE, 500,000 control steps",
+                NOT_DONE,
+                note=_DRQ,
+            ),
+            Item("Figure 4", "colored obstacles: the numbers of Table G.1", DONE, note="see Table G.1"),
+            Item(
+                "Figure 5",
+                "wide grid with metrics of policies that err with probability 0 to 0.5",
+                NOT_DONE,
+                note="metrics of the jumping task are those of the optimal policy alone; no numbers are printed",
+            ),
+            Item(
+                "Figure 6",
+                "LQR: cost above the optimum by number of distractors, the numbers of Table H.1",
+                DONE,
+                "python docs/tools/lqr_pictures.py",
+                note="[docs/lqr.md](lqr.md) shows it",
+            ),
+            Item(
+                "Table G.1",
+                "unseen red and green obstacles",
+                "",
+                "bisimgym run --paper psm --table G.1 --seeds 100 --yes",
+                "jumping",
+            ),
+            Item("Tables G.2, G.3, G.4, G.5", _HYPERPARAMETERS, DONE, "bisimgym run jumping --dry-run"),
+            Item(
+                "Figure G.2",
+                "exact metrics between the states of two jumping tasks",
+                DONE,
+                "python docs/tools/metric_pictures.py",
+                note="[docs/metrics.md](metrics.md) shows it",
+            ),
+            Item(
+                "Table H.1",
+                "LQR: cost above the optimum, four methods, 500 to 10,000 distractors",
+                "",
+                "bisimgym run --paper psm --table H.1 --seeds 100 --yes",
+                "lqr",
+                "the published l1 row is that of no force at all: [docs/lqr.md](lqr.md)",
+            ),
+            Item("Table H.2", _HYPERPARAMETERS, DONE, "bisimgym run lqr --dry-run"),
+            Item("Tables I.2, I.3", "settings of DrQ + PSE on dm_control", NOT_DONE, note=_DRQ),
+        ],
+    ),
+    "interaction": Paper(
+        "Interaction-based representations by recursive state similarity",
+        "Black et al. (2021)",
+        "https://github.com/kvablack/nav2d-representation",
+        [
+            Item("Figure 1", "drawing of a block-pushing task", NOT_DONE, note="an illustration; nothing is measured"),
+            Item(
+                "Figure 2",
+                "success against steps, encoders trained on data of several epsilons or not at all",
+                GPU,
+                "bisimgym run nav2d --preset paper --seeds 5 --yes",
+                note="no numbers are printed; results of ours are not committed",
+            ),
+            Item(
+                "Figure 4",
+                "where an obstacle that comes or goes moves the embedding",
+                DONE,
+                "bisimgym run nav2d --task epsilon-0.1 --method phi --preset smoke --seeds 1",
+                note="every run of the suite draws it; shown at full training only after Figure 2's command",
+            ),
+            Item(
+                "Figure 5",
+                "embeddings of a corridor whose surroundings change",
+                OTHERWISE,
+                "bisimgym run nav2d --task epsilon-0.1 --method phi --preset smoke --seeds 1",
+                note="distances, learned beside exact, in place of t-SNE, whose settings are not known",
+            ),
+        ],
+    ),
+    "nld": Paper(
+        "Neural Langevin dynamics",
+        "Koop et al. (2022)",
+        "https://arxiv.org/abs/2211.09537",
+        [
+            *(
+                Item(
+                    f"Table {table}",
+                    shows,
+                    "",
+                    f"bisimgym run --paper nld --table {table} --seeds 10 --yes",
+                    "markov",
+                    "theirs are the best five of more models, ours all seeds; their emissions are not published",
+                )
+                for table, shows in (
+                    ("1", "l1 error of the stationary distribution, equal states"),
+                    ("2", "share of the first state, equal states"),
+                    ("3", "hidden states guessed from sampled paths, equal states"),
+                    ("4", "l1 error of the stationary distribution, unequal states"),
+                    ("5", "shares of the three states, unequal states"),
+                    ("6", "hidden states guessed from sampled paths, unequal states, 200 steps"),
+                )
+            ),
+            Item(
+                "Figures 1, 3, 4, 5",
+                "drift, energy, wells and segmentation of trained models",
+                DONE,
+                "bisimgym landscape runs/markov/uniform/nld-overdamped/paper/seed-1/checkpoint/model.pt",
+                note="[docs/langevin.md](langevin.md) shows ours",
+            ),
+        ],
+    ),
+    "behavioral": Paper(
+        "Behavioral-metric agents and channel pruning (thesis: AMBS, RAP, DBC, MICo)",
+        "Chen (thesis)",
+        "https://github.com/jianda-chen/AMBS",
+        [
+            Item(
+                "Table 4.1",
+                "four control tasks before unseen videos: AMBS beside DrQ + PSE, 500,000 steps",
+                NOT_DONE,
+                note=f"{_NO_VIDEOS}; DrQ + PSE is not here",
+            ),
+            Item("Table 4.3", "action repeats", DONE, note="`action_repeat` of `DistractingControl-v0` takes them"),
+            Item(
+                "Figures 4.4, 4.5",
+                "curves of AMBS, clean and before videos, a million steps, 5 seeds",
+                NOT_DONE,
+                note=f"{_NO_VIDEOS}; no numbers are printed",
+            ),
+            Item(
+                "Figures 4.9, 4.10", "not known to us", NOT_DONE, note="we have what the text says of the section alone"
+            ),
+            Item(
+                "Figures 5.2, 5.3",
+                "curves of RAP, clean and before videos, a million steps, 3 seeds",
+                NOT_DONE,
+                note=f"{_NO_VIDEOS}; no numbers are printed",
+            ),
+            Item("Table 5.1", "settings of RAP on three domains", NOT_DONE, note="two of the domains are not here"),
+            Item("Table 5.2", "two Robosuite tasks, 500,000 steps", NOT_DONE, note="no Robosuite environment is here"),
+            Item(
+                "Tables 6.1 to 6.6, Figures 6.2, 6.3",
+                "channel pruning of networks by agents",
+                NOT_DONE,
+                note="no pruning environment is here",
+            ),
+        ],
+    ),
+    "study": Paper(
+        "Behavioral metric learning under noise: a large-scale study",
+        "Luo et al. (2025)",
+        "https://arxiv.org/abs/2506.00563",
+        [
+            Item("Table 1", "not known to us", NOT_DONE, note="we have its protocol and code, not its tables"),
+            Item(
+                "Benchmark of states under noise",
+                "370 configurations, seven methods: returns and denoising factors",
+                OTHERWISE,
+                "bisimgym run noisy-states --preset paper --seeds 10 --yes",
+                note="18 tasks of its protocol, ten methods, of which four tasks are run with the `short` preset: "
+                "[docs/control.md](control.md). Its numbers are not known to us",
+            ),
+            Item(
+                "Benchmark of pixels under distraction",
+                "the same methods from images with distracting backgrounds",
+                NOT_DONE,
+                note="learners, distractions and denoising factors of images are here, no suite is; runs need a GPU",
+            ),
+            Item(
+                "Figures 3, 28",
+                "which part of SimSR and DBC helps: models, targets, norms",
+                OTHERWISE,
+                "bisimgym run noisy-states --task cartpole-swingup-noise --method simsr --set norm=layer",
+                note="one of the parts, others are settings as well; the study's numbers are not known to us",
+            ),
+        ],
+    ),
+}
+
+
+def find_item(paper: str, table: str) -> Item:
+    """Return a table of a paper that a suite has published numbers of.
+
+    Raises:
+        UserError: for unknown papers, and for tables that no suite can run; it names those that can be.
+    """
+    if paper not in PAPERS:
+        raise unknown("paper", paper, PAPERS)
+    items = {item.label.removeprefix("Table "): item for item in PAPERS[paper].items if item.suite}
+    name = table.removeprefix("Table ")
+    if name not in items:
+        raise UserError(
+            f"no suite runs table {table!r} of {paper}: choose from {', '.join(items) or 'none'}; see `bisimgym papers`"
+        )
+    return items[name]
+
+
+def cells(paper: str, item: Item) -> list[tuple[str, str, str]]:
+    """Return the (task, method, measure) of a table's published numbers, in the suite's order; none if it has none."""
+    if not item.suite:
+        return []
+    source = f"{PAPERS[paper].cited}, {item.label}"
+    return [key for key, published in load_suite(item.suite).published.items() if published.source == source]
+
+
+def state(item: Item, found: Sequence[Line]) -> str:
+    """Return the state of a table or figure, given its lines."""
+    if item.state:
+        return item.state
+    run = sum(line.ours != NOT_RUN for line in found)
+    return DONE if run == len(found) else PARTLY if run else NOT_RUN
+
+
+@dataclass(frozen=True)
+class Line:
+    """A published number and ours, as text; ``ours`` is "not run" where there is none."""
+
+    task: str
+    method: str
+    measure: str
+    published: str
+    ours: str
+    seeds: str
+
+
+def lines(paper: str, item: Item, rows: Sequence[Row]) -> Iterator[Line]:
+    """Yield a table's published numbers beside ours: of the longest preset that was run, with its interval."""
+    if not item.suite:
+        return
+    suite = load_suite(item.suite)
+    presets = list(suite.presets)
+    for task, method, measure in cells(paper, item):
+        published = published_text(suite, suite.published[task, method, measure], measure)
+        found = [row for row in rows if (row.suite, row.task, row.method) == (item.suite, task, method)]
+        found = [row for row in found if not row.outside and (measure == "score" or measure in row.measures)]
+        title = suite.score_name if measure == "score" else suite.measures[measure].title
+        if not found:
+            yield Line(task, method, title, published, NOT_RUN, "")
+            continue
+        row = max(found, key=lambda row: presets.index(row.preset))
+        seeds = f"{len(row.runs)}{'*' if row.few else ''}, {row.preset}"
+        yield Line(task, method, title, published, _ours(suite, row, measure), seeds)
+
+
+def _ours(suite: Suite, row: Row, measure: str) -> str:
+    if measure != "score":
+        values = [run.scores[measure] for run in row.runs if measure in run.scores]
+        text = number(suite, row.measures[measure], measure)
+        if len(values) < INTERVAL_SEEDS or len(set(values)) == 1:
+            return text
+        ends = mean_interval(values, suite.measures[measure].bounds or suite.bounds)
+        return f"{text} [{', '.join(number(suite, float(end), measure) for end in ends)}]"
+    interval = interval_text(suite, row)
+    text = number(suite, row.mean) + (f" [{interval}]" if interval else "")
+    if (rule := suite.published_measure) in row.measures:  # the number that is comparable
+        text += f"; {suite.measures[rule].title} {number(suite, row.measures[rule], rule)}"
+    return text
+
+
+#: Heads of a table of :class:`Line`.
+HEADS = ("task", "method", "published", "ours [95 %]", "seeds, preset", "number")
+
+
+def texts(found: Sequence[Line]) -> list[list[str]]:
+    """Return lines as cells under :data:`HEADS`."""
+    return [[line.task, line.method, line.published, line.ours, line.seeds, line.measure] for line in found]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the index of all papers as Markdown."""
+    parts = []
+    for key, paper in PAPERS.items():
+        parts.append(f"## {paper.title}\n\n[{paper.cited}]({paper.link}); `bisimgym papers {key}`\n")
+        heads = ["table or figure", "shows", "ours", "command", "remark"]
+        found = {item.label: list(lines(key, item, rows)) for item in paper.items}
+        items = [
+            [
+                item.label,
+                item.shows,
+                state(item, found[item.label]),
+                f"`{item.command}`" * bool(item.command),
+                item.note,
+            ]
+            for item in paper.items
+        ]
+        parts.append(pipe_table(heads, items, texts=len(heads)))
+        for label, numbers in found.items():
+            if numbers:
+                parts.append(f"**{label}**\n\n{pipe_table(HEADS, texts(numbers), texts=2)}")
+    return "\n".join(parts)
