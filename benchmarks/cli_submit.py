@@ -79,9 +79,8 @@ def plug(
     console = Console(highlight=False, soft_wrap=True)
     fits = False
     for trial in try_everywhere(agent, budget, seconds):
-        fits |= not trial.problem
-        said = [f"does not fit: {trial.problem}"] if trial.problem else ["fits", *trial.notes]
-        console.print(f"{trial.suite} ({', '.join(trial.tasks)}): {printable('; '.join(said))}", markup=False)
+        fits |= trial.fits
+        console.print(printable(str(trial)), markup=False)
     if not fits:
         raise UserError(f"agent {agent!r} fits no suite")
 

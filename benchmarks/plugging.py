@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -22,21 +23,32 @@ STEPS, SECONDS = 5, 50.0
 
 @dataclass(frozen=True)
 class Trial:
-    """How an agent did on tasks of one suite that came out alike.
+    """How an agent did on tasks of one suite that came out alike but for numbers, such as those of shapes.
 
     Attributes:
-        problem: why it does not fit; "" if it does.
+        problem: why it does not fit, on the first of these tasks; "" if it does.
         notes: what fits and may still be a slip.
+        tried: whether there was time for it.
     """
 
     suite: str
     tasks: tuple[str, ...]
-    problem: str
+    problem: str = ""
     notes: tuple[str, ...] = ()
+    tried: bool = True
+
+    @property
+    def fits(self) -> bool:
+        """Whether it was tried and fits."""
+        return self.tried and not self.problem
+
+    def __str__(self) -> str:
+        said = "not tried, since the time is over" if not self.tried else f"does not fit: {self.problem}"
+        return f"{self.suite} ({', '.join(self.tasks)}): {'; '.join(['fits', *self.notes]) if self.fits else said}"
 
 
 def try_everywhere(spec: str, budget: int = 0, seconds: float = SECONDS) -> Iterator[Trial]:
-    """Try an agent on all suites and yield how it did, suite by suite.
+    """Try an agent on all suites and yield how it did, suite by suite, those of the most tasks last.
 
     Args:
         spec: as ``resolve_agent`` takes it. One agent plays all tasks of a suite: it must start afresh where
@@ -51,24 +63,24 @@ def try_everywhere(spec: str, budget: int = 0, seconds: float = SECONDS) -> Iter
         check_agent(agent, needs_learn=budget > 0)
         learns = callable(getattr(agent, "learn", None)) and not budget
         hint = "; it has learn(), so that --budget may help" if learns else ""
-        for name in SUITES:
-            suite = load_suite(name)
+        for suite in sorted(map(load_suite, SUITES), key=lambda suite: len(suite.tasks)):
             tasks = list(suite.tasks)[:1] if budget else list(suite.tasks)
-            alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+            alike: dict[object, Trial] = {}
             for task in tasks:
-                if time.monotonic() - start > seconds:
-                    alike.setdefault((f"not tried, since {seconds:g} seconds are over", ()), []).append(task)
-                    continue
-                if budget or getattr(agent, "ended", False):  # what it has learned elsewhere must not count
+                trial = Trial(suite.name, (task,), tried=time.monotonic() - start <= seconds)
+                if trial.tried and (
+                    budget or getattr(agent, "ended", False)
+                ):  # what it learned elsewhere must not count
                     agent = agents.enter_context(closing_agent(resolve_agent(spec)))
-                found: tuple[str, tuple[str, ...]]
-                try:
-                    found = "", tuple(try_task(agent, suite, task, budget))
-                except UserError as error:
-                    found = f"{error}{hint}", ()
-                alike.setdefault(found, []).append(task)
-            for (problem, notes), members in alike.items():
-                yield Trial(name, tuple(members), problem, notes)
+                if trial.tried:
+                    try:
+                        trial = replace(trial, notes=tuple(try_task(agent, suite, task, budget)))
+                    except UserError as error:
+                        trial = replace(trial, problem=f"{error}{hint}")
+                key = trial.tried, re.sub(r"\d+", "#", trial.problem), trial.notes
+                before = alike.get(key)
+                alike[key] = replace(before, tasks=(*before.tasks, task)) if before else trial
+            yield from alike.values()
 
 
 def try_task(agent: Any, suite: Suite, task: str, budget: int = 0) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,8 +17,8 @@ from bisimgym.benchmarks.submissions import model
 from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Spec, Suite
 
-#: Most bytes of the episodes, and most lines of them that are complained of one by one.
-EPISODES_BYTES, NAMED_LINES = 32 * 2**20, 20
+#: Most bytes of the episodes, most lines of them that are complained of one by one, and most problems that are named.
+EPISODES_BYTES, NAMED_LINES, NAMED_PROBLEMS = 32 * 2**20, 20, 500
 _FILES = (model.DESCRIPTION, model.EPISODES)
 _KEYS = ("task", "seed", "episode")
 
@@ -26,13 +27,14 @@ class Refused(UserError):
     """A submission that is not fine.
 
     Attributes:
-        problems: everything that is wrong with it, one line each.
+        problems: everything that is wrong with it, one line each; from 500 on, how many more there are.
     """
 
     def __init__(self, folder: Path, problems: list[str]):
         more = f" (and {len(problems) - 1} more: `bisimgym submit check {folder}` names them)" if problems[1:] else ""
         super().__init__(f"{folder} is no submission that can be shown: {problems[0]}{more}")
-        self.problems = problems
+        rest = len(problems) - NAMED_PROBLEMS
+        self.problems = [*problems[:NAMED_PROBLEMS], *([f"{rest} more problems"] if rest > 0 else [])]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ def read_submission(folder: Path) -> Submission:
     sound = _sound_fields(suite, description, problems) if suite is not None and description is not None else {}
     text = _try(problems, lambda: reading.read_text(folder / model.EPISODES, EPISODES_BYTES))
     runs = _runs_of(text, suite, problems) if text is not None and suite is not None else {}
-    outcomes = {key: columns for key, run in runs.items() if (columns := run.columns(key, problems)) is not None}
+    most = model.MOST_SEEDS * len(suite.tasks) if suite is not None else 0  # no more can be asked for
+    some = itertools.islice(runs.items(), most)
+    outcomes = {key: columns for key, run in some if (columns := run.columns(key, problems)) is not None}
     scores: dict[tuple[str, int], Mapping[str, float]] = {}
     if suite is not None:
         _check_complete(suite, sound, runs, problems)
@@ -134,8 +138,10 @@ class _Run:
     def columns(self, key: tuple[str, int], problems: list[str]) -> dict[str, list] | None:
         """Return the outcomes by column, None if rows are missing or unlike."""
         where = f"{key[0]} seed {key[1]}"
-        if missing := set(range(max(self.rows) + 1)) - set(self.rows):
-            problems.append(f"{where}: episode {min(missing)} is missing ({len(missing)} of {max(self.rows) + 1} are)")
+        last = max(self.rows)
+        if missing := last + 1 - len(self.rows):
+            first = next(number for number in range(last) if number not in self.rows)
+            problems.append(f"{where}: episode {first} is missing ({missing} of {last + 1} are)")
             return None
         rows = [self.rows[number] for number in range(len(self.rows))]
         if unlike := next((number for number, row in enumerate(rows) if set(row) != set(rows[0])), None):

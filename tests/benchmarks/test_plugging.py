@@ -43,8 +43,7 @@ def few_suites(monkeypatch):
 
 def test_it_says_where_an_agent_fits_and_why_not(few_suites):
     trials = {trial.suite: trial for trial in try_everywhere("still")}
-    assert trials["lqr"].problem == ""
-    assert trials["lqr"].tasks == ("500", "1000", "10000")
+    assert str(trials["lqr"]) == "lqr (500, 1000, 10000): fits"
     assert "must return one action per row, integers from 0 to 1" in trials["jumping"].problem
     assert "it has no embed(observation)" in trials["fidelity"].problem
 
@@ -53,13 +52,15 @@ def test_an_agent_that_learns_does_so_first_on_one_task(few_suites):
     problems = {trial.suite: (trial.tasks, trial.problem) for trial in try_everywhere("learns")}
     assert "--budget may help" in problems["lqr"][1]
     assert next(t for t in try_everywhere("learns", budget=64) if t.suite == "lqr").tasks == ("500",)
-    assert {t.suite for t in try_everywhere("learns", budget=64) if not t.problem} == {"lqr"}
+    assert {t.suite for t in try_everywhere("learns", budget=64) if t.fits} == {"lqr"}
     with pytest.raises(UserError, match="has no learn"):
         list(try_everywhere("still", budget=64))
 
 
 def test_when_the_time_is_over_the_rest_is_named(few_suites):
-    assert {trial.problem for trial in try_everywhere("still", seconds=0.0)} == {"not tried, since 0 seconds are over"}
+    trials = list(try_everywhere("still", seconds=0.0))
+    assert not any(trial.fits or trial.tried for trial in trials)
+    assert str(trials[0]) == "lqr (500, 1000, 10000): not tried, since the time is over"
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,17 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path, capsys):
     assert "(and 6 more: `bisimgym submit check" in capsys.readouterr().err
 
 
+def test_a_flood_is_refused_in_a_few_lines_and_little_time(tmp_path):
+    described, rows = fine()
+    flood = [{**rows[0], "seed": seed, "episode": 99_999} for seed in range(10, 20_010)]
+    found = problems_of(write(tmp_path, described, [*rows, *flood]))
+    assert len(found) == checking.NAMED_PROBLEMS + 1
+    assert found[0] == "500 seed 10: episode 0 is missing (99999 of 100000 are)"
+    assert found[-1].endswith(" more problems")
+    described["seeds"] = list(range(10**5))
+    assert any("must have 5 to 100 entries" in problem for problem in problems_of(write(tmp_path, described, rows)))
+
+
 def test_no_mutation_escapes_the_model(tmp_path):
     """Whatever the published schema refuses is refused here too, and nothing raises anything else."""
     jsonschema = pytest.importorskip("jsonschema")
@@ -226,7 +237,7 @@ def test_no_mutation_escapes_the_model(tmp_path):
     published = jsonschema.Draft202012Validator(model.description(suite).json_schema())
     values = [None, True, -1, 0.5, 2**62, 1e308, "", "x" * 5000, [], {}, [[1]], "../..", "\x00", "<b>", 1, "500"]
     counts = [0, 0]
-    for _ in range(200):
+    for _ in range(150):
         described, rows = fine()
         where, keys = described, []
         while isinstance(where, dict | list) and where and (not keys or rng.random() < 0.7):
