@@ -27,8 +27,9 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/bisimgym run jumping --task wide --method dropout-l2 --method randconv-pse --preset $(PRESET) --seeds 1 --out $(OUT) --site $(SITE)
 
+# Workers begin with a half each, so that what tests of a module share is made once.
 test: $(VENV)/.installed browser lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 # Built anew each time, so that a warning is never one of a page that was left as it was.
 docs: $(VENV)/.installed

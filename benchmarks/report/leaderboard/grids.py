@@ -11,9 +11,6 @@ from bisimgym.benchmarks.report.summary import Row
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import Suite
 
-#: Seeds that are drawn one by one.
-DRAWN_SEEDS = 5
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -62,11 +59,11 @@ class GridCard:
     drawn: int = 0
 
 
-def grid_cards(suite: Suite, rows: Sequence[Row]) -> list[GridCard]:
-    """Return a card for every row whose runs have outcomes on the suite's grid."""
+def grid_cards(suite: Suite, rows: Sequence[Row], seeds: int) -> list[GridCard]:
+    """Return a card for every row whose runs have outcomes on the suite's grid, with the first ``seeds`` of them."""
     if suite.grid is None:
         return []
-    return [_card(row, suite.grid) for row in rows if all(_on_grid(run, suite.grid) for run in row.runs)]
+    return [_card(row, suite.grid, seeds) for row in rows if all(_on_grid(run, suite.grid) for run in row.runs)]
 
 
 def median_run(runs: Sequence[RunResult]) -> RunResult:
@@ -74,7 +71,7 @@ def median_run(runs: Sequence[RunResult]) -> RunResult:
     return sorted(runs, key=lambda run: (run.score, run.spec.seed))[(len(runs) - 1) // 2]
 
 
-def _card(row: Row, axes: tuple[str, str, str]) -> GridCard:
+def _card(row: Row, axes: tuple[str, str, str], seeds: int) -> GridCard:
     median = median_run(row.runs)
     if len(row.runs) == 1:
         return GridCard(row, list(_grids(f"Seed {median.spec.seed}, the only one", [median], axes)), [])
@@ -84,7 +81,7 @@ def _card(row: Row, axes: tuple[str, str, str]) -> GridCard:
     ]
     parts = [grid.part for grid in main]
     main.sort(key=lambda grid: parts.index(grid.part))
-    drawn = row.runs[:DRAWN_SEEDS]
+    drawn = row.runs[:seeds]
     return GridCard(row, main, [g for run in drawn for g in _grids(f"Seed {run.spec.seed}", [run], axes)], len(drawn))
 
 

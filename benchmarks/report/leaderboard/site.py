@@ -29,7 +29,7 @@ from bisimgym.benchmarks.suites.base import Suite
 MARKER = ".bisimgym-site"
 
 
-def build_site(runs: Sequence[RunResult], out: Path) -> Path:
+def build_site(runs: Sequence[RunResult], out: Path, limits: views.Limits | None = None) -> Path:
     """Build the leaderboard of finished runs and return the path of its ``index.html``.
 
     The same runs give the same files. The site is built next to ``out`` and takes its place when it is whole; an
@@ -38,6 +38,7 @@ def build_site(runs: Sequence[RunResult], out: Path) -> Path:
     Args:
         runs: as ``find_runs`` returns them.
         out: the site's folder: missing, empty, or an earlier site.
+        limits: how much a page shows.
 
     Raises:
         UserError: if there are no runs, or ``out`` cannot be written or holds files that are not of a site.
@@ -57,7 +58,7 @@ def build_site(runs: Sequence[RunResult], out: Path) -> Path:
     try:
         new.mkdir()
         try:
-            _write(runs, new)
+            _write(runs, new, limits or views.Limits())
             _replace(out, new)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -108,7 +109,7 @@ class _Addresses:
         )
 
 
-def _write(runs: Sequence[RunResult], site: Path) -> None:
+def _write(runs: Sequence[RunResult], site: Path, limits: views.Limits) -> None:
     """Write every file of the site into an empty folder."""
     addresses = _Addresses.of(runs)
     links = export.copy_runs(runs, addresses.data, site)
@@ -124,6 +125,7 @@ def _write(runs: Sequence[RunResult], site: Path) -> None:
     for row in summarize(runs):
         by_suite[row.suite].append(row)
     environment = _environment(addresses, links, pictures)
+    environment.globals["limits"] = limits
     # The number of each method's line style is the same on every page: the suite's methods first.
     styles = {}
     for name, rows in by_suite.items():

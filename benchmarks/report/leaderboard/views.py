@@ -14,15 +14,28 @@ from bisimgym.benchmarks.report.summary import Row, interval_text, not_told_apar
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites.base import EXTERNAL, Suite
 
-#: Most rows of a table, most of them that are drawn as curves and grids, and most single runs of a method's page: the
-#: best of them. All are in the data to download.
-SHOWN_ROWS, DRAWN_ROWS, SHOWN_RUNS = 200, 8, 500
-
 #: What the badges of outside agents mean.
 BADGES = {
     "self-reported": "numbers of the agent's authors, checked against its episodes",
     "re-run": "scored again by the keepers of this leaderboard, with the same numbers",
 }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a page shows, the best first. All is in the data to download.
+
+    Attributes:
+        rows: of a table.
+        drawn_rows: of them, that are drawn as curves and grids.
+        runs: single runs of a method's page.
+        drawn_seeds: of a row, whose grids are drawn.
+    """
+
+    rows: int = 200
+    drawn_rows: int = 8
+    runs: int = 500
+    drawn_seeds: int = 5
 
 
 @dataclass(frozen=True)

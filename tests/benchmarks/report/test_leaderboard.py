@@ -216,11 +216,8 @@ def test_pictures_of_the_first_seed_that_has_any_are_shown(tmp_path):
     assert "<h3>Pictures" not in without.read_text()
 
 
-def test_pages_of_many_rows_show_the_first_and_say_where_all_are(runs, tmp_path, monkeypatch):
-    for name, most in (("SHOWN_ROWS", 3), ("DRAWN_ROWS", 2), ("SHOWN_RUNS", 2)):
-        monkeypatch.setattr(views, name, most)
-    monkeypatch.setattr(grids, "DRAWN_SEEDS", 2)
-    site = build_site(runs, tmp_path / "site").parent
+def test_pages_of_many_rows_show_the_first_and_say_where_all_are(runs, tmp_path):
+    site = build_site(runs, tmp_path / "site", views.Limits(rows=3, drawn_rows=2, runs=2, drawn_seeds=2)).parent
     ours = [row for row in summarize(runs) if row.task == "wide" and row.preset in ("paper", EXTERNAL)]
     text = section_of((site / "tasks/jumping/wide.html").read_text(encoding="utf-8"), "paper")
     assert len(re.findall('<tr data-method="', text)) == 3
@@ -294,7 +291,7 @@ def test_curves_show_mean_and_band_and_pass_over_damage(runs):
 
 def test_grids_show_the_median_seed_and_the_mean(runs):
     row = pick(runs, "wide", "randconv-pse")
-    (card,) = grids.grid_cards(SUITE, [row])
+    (card,) = grids.grid_cards(SUITE, [row], 5)
     median, mean = card.main
     assert median.title == "Median seed (3)"
     assert median.unseen == pytest.approx(row.runs[2].score)
@@ -305,7 +302,7 @@ def test_grids_show_the_median_seed_and_the_mean(runs):
     assert mean.cells[-1].y == 10
 
     assert grids.median_run(row.runs[:2]) is row.runs[0]
-    (colors,) = grids.grid_cards(SUITE, [pick(runs, "colors", "pse")])
+    (colors,) = grids.grid_cards(SUITE, [pick(runs, "colors", "pse")], 5)
     assert [grid.part for grid in colors.main] == ["red", "red", "green", "green"]
-    (random,) = grids.grid_cards(SUITE, [pick(runs, "random", "randconv-pse")])
+    (random,) = grids.grid_cards(SUITE, [pick(runs, "random", "randconv-pse")], 5)
     assert {cell.trained for cell in random.main[1].cells} - {1.0} == {0.0, 0.5}

@@ -134,4 +134,3 @@ class TestBisimulationTransfer:
         assert result["score"] == 48 / 268
         assert "discount must be in [0, 0.999], got 1.0" in error_of(*arguments, "--set", "discount=1.0")
         assert "unknown setting 'epochs': choose from discount" in error_of(*arguments, "--set", "epochs=3")
-        assert main(["report", str(tmp_path), "--out", str(tmp_path / "site")]) == 0
