@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -91,6 +92,9 @@ def repro(
     record: Annotated[
         bool, typer.Option("--record", help="Note the outcome in the folder: leaderboards then show the run as re-run.")
     ] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Compare the score alone, to this much; 0: all numbers, exactly.")
+    ] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Run a run again and compare all of its numbers. Exit code 1 if any differs."""
@@ -100,10 +104,12 @@ def repro(
     from bisimgym.benchmarks.running.machine import chosen_device
     from bisimgym.benchmarks.running.run_folder import read_run
 
+    if not 0 <= tolerance < math.inf:
+        raise UserError(f"--tolerance must not be negative, got {tolerance:g}")
     before = read_run(run)
     made = None if agent is None else resolve_agent(agent)
     with closing_agent(made) as resolved, single_bar(str(before.spec.folder)) as show:
-        found = reproducing.reproduce(before, chosen_device(device), resolved, show)
+        found = reproducing.reproduce(before, chosen_device(device), resolved, show, tolerance)
     console = Console(highlight=False, soft_wrap=True)
     for name, (then, now) in found.numbers.items():
         console.print(f"{name}: {then} then, {now} now", markup=False)
@@ -113,5 +119,6 @@ def repro(
         console.print(f"{name} was {there}, and is {here}", markup=False)
     if record:
         reproducing.record(before, found)
-    console.print("the same numbers" if found.same else "other numbers")
+    said = f"the same score to {tolerance:g}" if tolerance else "the same numbers"
+    console.print(said if found.same else f"not {said}")
     raise typer.Exit(0 if found.same else 1)

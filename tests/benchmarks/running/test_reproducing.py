@@ -41,9 +41,22 @@ def test_what_differs_is_named_and_recorded(tmp_path, capsys):
     assert "differs: outcomes: 1 of 3 entries of 'cost'" in out
     assert f"differs: curve: 1 of {len(curve)} rows" in out
     assert "commit was" in out
-    assert out.endswith("other numbers\n")
+    assert out.endswith("not the same numbers\n")
     assert json.loads((path / reproducing.RECORD).read_text())["same"] is False
     assert not is_reproduced(read_run(path))
+
+
+def test_a_tolerance_is_of_the_score_alone(tmp_path, capsys, error_of):
+    one, path = read_run(RESULTS / ZERO), copy(ZERO, tmp_path / "x")
+    cost = [*one.outcomes["cost"][:2], one.outcomes["cost"][2] + 0.5]
+    curve = [{**row, "score": one.score + 0.5} for row in one.curve]
+    reseal(path, curve=curve, outcomes={**one.outcomes, "cost": cost}, score=one.score + 0.5)
+    assert compare(one, read_run(path), 0.6).same
+    assert compare(one, read_run(path), 0.4).differences == ["score: 0.5 apart, more than 0.4"]
+    assert main(["repro", str(path), "--tolerance", "0.6", "--record"]) == 0
+    assert capsys.readouterr().out.endswith("the same score to 0.6\n")
+    assert json.loads((path / reproducing.RECORD).read_text())["tolerance"] == 0.6
+    assert "--tolerance must not be negative" in error_of("repro", path, "--tolerance", "-1")
 
 
 def test_times_do_not_count_and_missing_rows_do(tmp_path):
