@@ -61,6 +61,7 @@ _CHEN_AND_PAN: Mapping[str, Any] = merged(
 PIXEL_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "sac": _SAC_AE,
     "drq": _DRQ,
+    "drq-pse": _DRQ,
     "curl": merged(_SAC_AE, {"augmentation": random_shift}),
     "dbc": _SAC_AE,
     "robust-dbc": merged(

@@ -279,6 +279,7 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             q_pi = th.cat(self.critic(z_critic, actions_pi), dim=1).amin(dim=1, keepdim=True)
             losses["actor_loss"] = (ent_coef * log_prob - q_pi).mean()
             self.optimize(losses["actor_loss"], [self.actor.optimizer], self.max_grad_norm)
+        losses |= self.further_steps()
         if number % self.target_update_interval == 0:
             polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
             polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
@@ -287,6 +288,13 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
                 soft_update(self.policy.encoder, self.policy.encoder_target, tau)
                 soft_update(self.policy.critic_input, self.policy.critic_input_target, tau)
         return losses
+
+    def further_steps(self) -> dict[str, th.Tensor]:
+        """Take the steps of losses on other data than the batch, after the actor's and before targets move.
+
+        Returns them by name: a method's place to add some.
+        """
+        return {}
 
     def _next_inputs(self, data: ReplayBufferSamples, batch: LatentBatch | None) -> list[tuple[Any, Any]]:
         """Return what actor and target critic take of the next observations, view by view."""

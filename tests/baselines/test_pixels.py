@@ -87,7 +87,7 @@ def test_what_the_actor_sees(trained):
         images = th.as_tensor(observation).float() / 255
         seen = trained.policy.actor_head(trained.policy.encoder.convolutions(images))
         expected = trained.actor(seen, deterministic=True).numpy()
-    np.testing.assert_allclose(trained.predict(observation, deterministic=True)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(trained.predict(observation, deterministic=True)[0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_loss_of_drq_is_that_of_a_loop_over_views():
@@ -162,7 +162,7 @@ def test_every_learner_has_published_settings():
         "rap": 5e-4,
         "ambs": 5e-4,
     }
-    assert {name for name, s in table.items() if "augmentation" in s} == {"drq", "ambs", "curl"}
+    assert {name for name, s in table.items() if "augmentation" in s} == {"drq", "drq-pse", "ambs", "curl"}
     with pytest.raises(ValueError, match="learner must be one of .* got 'dreamer'"):
         pixel_settings("dreamer")
 
