@@ -65,8 +65,7 @@ def collect_pairs(
         discount: of the metric, in [0, 1].
 
     Raises:
-        ValueError: for a count below 1, if rewards differ, as they cannot where states are the same, or if nothing that
-            is seen differs.
+        ValueError: for a count below 1, or if rewards differ, as they cannot where states are the same.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -78,11 +77,6 @@ def collect_pairs(
             raise ValueError(
                 f"rewards of the two environments differ from step {int(np.argmax(rewards != other_rewards))} on with "
                 f"seed {start} and the same actions: they must differ in their distractions alone"
-            )
-        if (seen == shown).all():
-            raise ValueError(
-                f"both environments show the same with seed {start}: give them different videos, or another "
-                "distraction_seed"
             )
         distance = trajectory_similarity(action_cost(actions), discount)
         pairs.append(EpisodePair(np.stack([seen, shown]), actions, distance))

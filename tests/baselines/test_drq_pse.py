@@ -79,8 +79,6 @@ def test_environments_that_differ_in_more_are_refused():
     agent = DrQPSESAC("PixelPolicy", Scene(), **SMALL)
     with pytest.raises(ValueError, match="rewards of the two environments differ from step 0 on with seed 1"):
         collect_pairs(agent, Scene(), Scene(slope=2.0), 1, seed=1)
-    with pytest.raises(ValueError, match="both environments show the same with seed 4"):
-        collect_pairs(agent, Scene(), Scene(), 1, seed=4)
     with pytest.raises(ValueError, match="count must be at least 1, got 0"):
         collect_pairs(agent, Scene(), Scene(), 0)
 

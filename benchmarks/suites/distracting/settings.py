@@ -69,6 +69,10 @@ METHODS = {
         "DrQ and the loss of predicting the next embedding: the baseline that metrics have to beat",
         {"learner": "drq", "self_prediction": 1.0},
     ),
+    "drq-pse": Method(
+        "DrQ aligned by the policy similarity metric of another DrQ's episodes, which is trained before, for as long",
+        {"learner": "drq-pse", "pairs": 10, "pretrained": False},
+    ),
     "self-prediction": Method("SAC and the loss of predicting the next embedding", {"learner": "self-prediction"}),
     "deepmdp": Method("Self-prediction and reward prediction", {"learner": "deepmdp"}),
     "curl": Method("CURL: which of the batch's images is this one, shifted anew?", {"learner": "curl"}),

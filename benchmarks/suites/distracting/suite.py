@@ -8,27 +8,34 @@ setting and stays with the row.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import gymnasium as gym
 import numpy as np
 
-import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.base import (
-    Monitor,
-    Outcome,
-    Spec,
-    Suite,
-    check_columns,
-    check_least,
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least
+from bisimgym.benchmarks.suites.distracting.envs import (
+    PROTOCOL,
+    Protocol,
+    check_images,
+    distracts,
+    image_settings,
+    make_env,
+    play,
+    split_task,
+    steps_per_episode,
+    training_env,
+    training_envs,
+)
+from bisimgym.benchmarks.suites.distracting.learning import (
+    learner_from,
+    make_learner,
+    train_episodes,
+    trained_first,
+    two_looks,
 )
 from bisimgym.benchmarks.suites.distracting.settings import (
-    DISTRACTIONS,
     DMC_TASKS,
     EPISODE_STEPS,
     MEASURES,
@@ -38,102 +45,7 @@ from bisimgym.benchmarks.suites.distracting.settings import (
     TASKS,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Sizes that all runs share.
-
-    Attributes:
-        episodes: that an agent is scored in, under training distractions and as many under held-out ones.
-        curve_episodes: of each kind, for a row of the curve.
-        anchors: observations that the denoising factor is measured at, of one held-out episode.
-        positives: distractions that each of them is shown under.
-        episode_steps: control steps of an episode, at most dm_control's 1000.
-        size: of the images that outside agents see.
-        num_envs: that outside agents learn from.
-    """
-
-    episodes: int = 30
-    curve_episodes: int = 3
-    anchors: int = 60
-    positives: int = 8
-    episode_steps: int = EPISODE_STEPS
-    size: int = 84
-    num_envs: int = 4
-
-
-PROTOCOL = Protocol()
-
-
-def split_task(task: str) -> tuple[str, str]:
-    """Return the name of a task of dm_control and that of its setting."""
-    name = next(name for name in DMC_TASKS if task.startswith(f"{name}-"))
-    return name, task.removeprefix(f"{name}-")
-
-
-def distracts(task: str) -> bool:
-    """Return whether held-out distractions differ from those that agents learn under."""
-    return not task.endswith("-clean")
-
-
-@functools.cache
-def steps_per_episode(task: str, protocol: Protocol = PROTOCOL) -> int:
-    """Return how many actions an episode takes."""
-    from bisimgym.envs.distracting_control.env import default_action_repeat
-
-    return -(-protocol.episode_steps // default_action_repeat(*DMC_TASKS[split_task(task)[0]][:2]))
-
-
-def env_arguments(task: str, held_out: bool, protocol: Protocol = PROTOCOL, **images: Any) -> dict[str, Any]:
-    """Return the keyword arguments of ``bisimgym/DistractingControl-v0`` for a task of the suite.
-
-    Args:
-        task: of :data:`TASKS`.
-        held_out: whether under the distractions that agents are scored under.
-        protocol: sizes.
-        **images: size, renderer and backgrounds.
-    """
-    name, setting = split_task(task)
-    domain, dmc_task = DMC_TASKS[name][:2]
-    _, learned, scored = DISTRACTIONS[setting]
-    shorter = protocol.episode_steps < EPISODE_STEPS
-    limit = {"max_episode_steps": steps_per_episode(task, protocol)} if shorter else {}
-    return {"domain": domain, "task": dmc_task, **(scored if held_out else learned), **limit, **images}
-
-
-def make_env(task: str, held_out: bool, protocol: Protocol = PROTOCOL, **images: Any) -> gym.Env:
-    """Return one environment of a task; arguments as of :func:`env_arguments`."""
-    return gym.make("bisimgym/DistractingControl-v0", **env_arguments(task, held_out, protocol, **images))
-
-
-def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
-    """Return the environments that outside agents learn from."""
-    arguments = env_arguments(task, False, protocol, size=protocol.size)
-    return gym.make_vec("bisimgym/DistractingControl-v0", num_envs=protocol.num_envs, **arguments)
-
-
-def play(agent: Any, env: gym.Env, episodes: int, seed: int) -> tuple[list[float], list[str]]:
-    """Return what a deterministic agent earns in some episodes, and the names of their videos."""
-    returns, videos = [], []
-    for episode in range(episodes):
-        # Seeded once: videos in order go on from there.
-        observation, info = env.reset(seed=seed if episode == 0 else None)
-        total, ended, state, start = 0.0, False, None, np.ones(1, dtype=bool)
-        while not ended:
-            action, state = agent.predict(observation[None], state=state, episode_start=start, deterministic=True)
-            action = np.asarray(action, dtype=np.float32)
-            if action.shape != (1, *env.action_space.shape) or not np.isfinite(action).all():  # type: ignore[misc]
-                raise ValueError(
-                    "the agent's predict() must return finite actions of shape "
-                    f"{(1, *env.action_space.shape)}, got {action!r}"  # type: ignore[misc]
-                )
-            observation, reward, terminated, truncated, _ = env.step(action[0])
-            total, ended, start = total + float(reward), terminated or truncated, np.zeros(1, dtype=bool)
-        returns.append(total)
-        videos.append(str(info.get("background", "")))
-    return returns, videos
+from bisimgym.benchmarks.suites.training import train_with_evaluations
 
 
 def evaluate(
@@ -188,53 +100,6 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protoc
     return _scores(task, outcomes)
 
 
-def image_settings(spec: Spec) -> dict[str, Any]:
-    """Return what decides the images of a run."""
-    return {name: spec.settings[name] for name in ("size", "renderer", "backgrounds")}
-
-
-def check_images(spec: Spec, protocol: Protocol = PROTOCOL) -> None:
-    """Raise ``UserError`` if the videos or the renderer of a run are not there."""
-    for held_out in {False, distracts(spec.task)}:
-        try:
-            make_env(spec.task, held_out, protocol, **image_settings(spec)).close()
-        except (ImportError, OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"the images of {spec.task} cannot be made: {error}") from error
-
-
-def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCOL) -> Any:
-    """Return the untrained agent of a run: the published settings of its learner in the sizes of the preset.
-
-    Raises:
-        UserError: if its replay does not fit into memory.
-    """
-    from bisimgym.baselines.learners import SAC_LEARNERS
-    from bisimgym.baselines.pixels import pixel_settings
-    from bisimgym.baselines.pse.augmentation import random_shift
-
-    settings = {name: value for name, value in spec.settings.items() if name not in _OF_SUITE}
-    learner = settings.pop("learner")
-    policy: dict[str, Any] = {"features_extractor_kwargs": {"channels": spec.settings["channels"]}}
-    if spec.settings["hidden"] is not None:
-        policy["net_arch"] = [spec.settings["hidden"]] * 2
-    for name in ("batch_size", "learning_rate"):
-        if settings[name] is None:
-            del settings[name]
-    settings = pixel_settings(learner, {**settings, "policy_kwargs": policy})
-    if "augmentation" in settings:
-        settings["augmentation"] = functools.partial(random_shift, pad=spec.settings["pad"])
-    transitions = spec.settings["episodes"] * steps_per_episode(spec.task, protocol)
-    settings["buffer_size"] = min(settings["buffer_size"], transitions)
-    try:
-        return SAC_LEARNERS[learner]("PixelPolicy", env, seed=spec.seed, device=device, **settings)
-    except MemoryError as error:
-        raise UserError(f"the replay of {spec.method} does not fit: {error}") from error
-
-
-#: Settings that are not arguments of a learner.
-_OF_SUITE = ("episodes", "evaluate_every", "size", "channels", "hidden", "pad", "backgrounds", "renderer")
-
-
 def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
     """Return what the learner of these settings takes beside them."""
     from bisimgym.baselines.core.settings import SACSettings
@@ -251,35 +116,23 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     """Train one agent, from its checkpoint if there is one, and score it.
 
     Training goes episode by episode. Each has a seed of its own, so that a run that is cut off goes on from its last
-    checkpoint as the unbroken run did.
+    checkpoint as the unbroken run did. PSE trains another agent before, for as long, which the curve does not show.
     """
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
-    from bisimgym.baselines.learners import SAC_LEARNERS
+    from bisimgym.baselines.core.checkpoint import save_checkpoint
 
     check_images(spec, protocol)
-    images = image_settings(spec)
-    env = DummyVecEnv([lambda: make_env(spec.task, False, protocol, **images)])
-    actions = steps_per_episode(spec.task, protocol)
-    checkpoint = Path(monitor.checkpoint)
-    recover_checkpoint(checkpoint)
-    algorithm = SAC_LEARNERS[spec.settings["learner"]]
-    model = learner_of(
-        monitor,
-        checkpoint,
-        lambda folder: load_checkpoint(algorithm, folder, device, env=env),
-        lambda: make_learner(spec, device, env, protocol),
-    )
-    episodes = spec.settings["episodes"]
+    images, actions, episodes = image_settings(spec), steps_per_episode(spec.task, protocol), spec.settings["episodes"]
+    two_stages = spec.settings["learner"] == "drq-pse"
+    checkpoint = Path(monitor.checkpoint, "agent") if two_stages else Path(monitor.checkpoint)
+    first = trained_first(spec, monitor, device, protocol) if two_stages else None
+    model = learner_from(spec, monitor, checkpoint, device, protocol)
+    if first is not None:
+        from bisimgym.baselines.drq_pse import collect_pairs
 
-    def rounds(reached: Reached) -> None:
-        while model.num_timesteps < episodes * actions:
-            episode = model.num_timesteps // actions
-            env.seed(10_000_000 * (spec.seed + 1) + episode)
-            model._last_obs = None  # start a new episode
-            model.learn(actions, reset_num_timesteps=False, log_interval=None)
-            reached((episode + 1) * protocol.episode_steps)
+        looks = two_looks(spec, protocol)
+        model.align(collect_pairs(first, *looks, count=spec.settings["pairs"], seed=20_000_000 + 1000 * spec.seed))
+        if spec.settings["pretrained"] and model.num_timesteps == 0:
+            model.policy.load_state_dict(first.policy.state_dict())
 
     def complete(_: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed, protocol, images=images)
@@ -292,7 +145,7 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
         done=model.num_timesteps // actions * protocol.episode_steps,
         total=episodes * protocol.episode_steps,
         every=spec.settings["evaluate_every"] * protocol.episode_steps,
-        train=rounds,
+        train=lambda reached: train_episodes(model, spec, protocol, reached),
         evaluate=lambda: evaluate(model, spec.task, spec.seed, protocol, protocol.curve_episodes, images),
         complete=complete,
         save=lambda: save_checkpoint(model, checkpoint, with_env=False),
@@ -331,10 +184,8 @@ def _looked_into(model: Any, spec: Spec, monitor: Monitor, protocol: Protocol) -
 
 def check(spec: Spec, protocol: Protocol = PROTOCOL) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
     settings = spec.settings
-    check_least(settings, episodes=1, evaluate_every=1, channels=1, pad=0, learning_starts=1)
+    check_least(settings, episodes=1, evaluate_every=1, channels=1, pad=0, learning_starts=1, pairs=1)
     check_least({name: value for name, value in settings.items() if value is not None}, hidden=1, batch_size=1)
     if settings["size"] < SMALLEST:
         raise ValueError(f"size must be at least {SMALLEST}, what the encoder takes, got {settings['size']} pixels")
@@ -342,8 +193,7 @@ def check(spec: Spec, protocol: Protocol = PROTOCOL) -> None:
         raise ValueError(f"unknown learner {settings['learner']!r}")
     if spec.variant:  # the suite's own settings are sound, and making networks takes time
         check_images(spec, protocol)
-        env = DummyVecEnv([lambda: make_env(spec.task, False, protocol, **image_settings(spec))])
-        make_learner(spec, "cpu", env, protocol)
+        make_learner(spec, "cpu", training_env(spec, protocol), protocol)
 
 
 SUITE = Suite(

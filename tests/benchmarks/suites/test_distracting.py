@@ -1,6 +1,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from PIL import Image
 
 from bisimgym.baselines.core import frame_replay
@@ -8,13 +9,13 @@ from bisimgym.baselines.learners import SAC_LEARNERS
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import make_spec
-from bisimgym.benchmarks.suites.distracting import pictures
+from bisimgym.benchmarks.suites.distracting import envs, learning, pictures
 from bisimgym.benchmarks.suites.distracting import suite as distracting
 from bisimgym.benchmarks.suites.distracting.pictures import saliency, seen
 
 SUITE = load_suite("distracting")
 #: Episodes of five actions.
-SMALL = distracting.Protocol(episodes=2, curve_episodes=1, anchors=4, positives=2, episode_steps=40, size=20)
+SMALL = envs.Protocol(episodes=2, curve_episodes=1, anchors=4, positives=2, episode_steps=40, size=20)
 QUICK = SUITE.under(SMALL)
 PSE = "cartpole-swingup-pse-2video"
 
@@ -55,18 +56,18 @@ class Watcher:
 def test_tasks_are_six_times_ten_settings():
     assert len(SUITE.tasks) == 60
     for task in SUITE.tasks:
-        name, setting = distracting.split_task(task)
+        name, setting = envs.split_task(task)
         assert f"{name}-{setting}" == task
-        learned, scored = (distracting.env_arguments(task, held_out) for held_out in (False, True))
+        learned, scored = (envs.env_arguments(task, held_out) for held_out in (False, True))
         assert (learned == scored) == (setting == "clean")
         assert learned.get("split", "train") == "train"
         assert scored.get("split", "train") == ("train" if setting == "clean" else "test")
-    assert distracting.steps_per_episode("walker-walk-clean") == 500
-    assert distracting.steps_per_episode(PSE) == 125
+    assert envs.steps_per_episode("walker-walk-clean") == 500
+    assert envs.steps_per_episode(PSE) == 125
 
 
 def test_scores_are_of_thirty_unseen_videos(videos):
-    protocol = distracting.Protocol(episodes=30, episode_steps=8)
+    protocol = envs.Protocol(episodes=30, episode_steps=8)
     agent = Watcher()
     outcome = distracting.evaluate(agent, PSE, 1, protocol, images={"size": 20, "backgrounds": videos})
     assert sorted(outcome.outcomes["video"]) == sorted(f"test{number}" for number in range(30))
@@ -82,9 +83,8 @@ def test_scores_are_of_thirty_unseen_videos(videos):
         SUITE.under(protocol).rescore(PSE, 1, repeated)
 
 
-@pytest.mark.parametrize("method", ["sac", "drq-rap"])
-def test_methods_train_and_are_scored(method, folder_of, rows_of):
-    spec = spec_of(method, episodes=1)
+def test_a_method_trains_and_is_scored(folder_of, rows_of):
+    spec = spec_of("drq-rap", episodes=1)
     folder = folder_of(spec)
     outcome = QUICK.train(spec, folder, "cpu")
     assert set(outcome.scores) == {"trained", "gap", "normalized", "denoising"}
@@ -100,14 +100,30 @@ def test_methods_train_and_are_scored(method, folder_of, rows_of):
 
 def test_a_killed_run_goes_on_to_the_same_numbers(check_resumed, monkeypatch):
     monkeypatch.setattr(pictures, "figures_of", lambda *arguments: {})
-    rows = check_resumed(QUICK, spec_of("drq", "cartpole-swingup-clean", learning_rate=1e-2), at=40)
+    rows = check_resumed(QUICK, spec_of("drq-pse", pairs=1, learning_rate=1e-2), at=40)
     assert [row["control_steps"] for row in rows] == [40, 80]
-    assert set(rows[-1]) == {"control_steps", "score", "normalized", "updates"}
+    assert set(rows[-1]) == {"control_steps", "score", "trained", "gap", "normalized", "denoising", "updates"}
+
+
+def test_pse_has_a_first_agent_whose_episodes_it_is_aligned_to(folder_of):
+    spec = spec_of("drq-pse", pairs=2)
+    one, other = learning.two_looks(spec, SMALL)
+    seen = [env.reset(seed=5)[1]["background"] for env in (one, other)]
+    assert len(set(seen)) == 2
+    assert set(seen) <= {"train0", "train1"}
+    folder = folder_of(spec)
+    first = learning.trained_first(spec, folder, "cpu", SMALL)
+    assert type(first) is SAC_LEARNERS["drq"]
+    assert first.num_timesteps == 10
+    again = learning.trained_first(spec, folder, "cpu", SMALL)  # from its checkpoint: nothing is trained twice
+    assert again._n_updates == first._n_updates > 0
+    before = first.policy.state_dict()
+    assert all(th.equal(value, before[name]) for name, value in again.policy.state_dict().items())
 
 
 def test_a_learner_has_published_settings_in_the_sizes_of_its_preset():
     env = gym.make("bisimgym/DistractingControl-v0", size=20)
-    model = distracting.make_learner(spec_of("ambs", ent_coef_beta1=0.6), "cpu", env)
+    model = learning.make_learner(spec_of("ambs", ent_coef_beta1=0.6), "cpu", env)
     assert model.learning_rate == 5e-4
     assert (model.batch_size, model.ent_coef_beta1, model.augmentation.keywords) == (4, 0.6, {"pad": 1})
     assert model.policy.critic.qf0[0].out_features == 8
@@ -120,15 +136,15 @@ def test_a_learner_has_published_settings_in_the_sizes_of_its_preset():
 def test_every_method_can_be_made(method):
     spec, env = make_spec(SUITE, PSE, method, "smoke", 1), gym.make("Pendulum-v1")
     env.observation_space = gym.spaces.Box(0, 255, (24, 24, 9), np.uint8)
-    model = distracting.make_learner(spec, "cpu", env)
+    model = learning.make_learner(spec, "cpu", env)
     assert type(model) is SAC_LEARNERS[spec.settings["learner"]]
     losses = {"mico", "dbc", "robust-dbc", "rap", "ambs", "simsr", "curl", "drq-mico", "drq-rap"}
     assert (model.representation.metric is not None) == (method in losses)
 
 
 def test_saliency_finds_the_pixels_that_the_value_hangs_on():
-    env = distracting.make_env("cartpole-swingup-clean", False, SMALL, size=20)
-    model = distracting.make_learner(spec_of(hidden=64), "cpu", env)
+    env = envs.make_env("cartpole-swingup-clean", False, SMALL, size=20)
+    model = learning.make_learner(spec_of(hidden=64), "cpu", env)
     weight = model.policy.encoder.convolutions[0].weight
     weight.data[:, :3] = 0  # the oldest frame is not looked at
     observations = seen(model, env, 0, 2)
