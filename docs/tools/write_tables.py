@@ -33,6 +33,7 @@ PAGES = (
     "docs/methods/speed.md",
     "docs/metrics.md",
     "docs/nav2d.md",
+    "docs/pixels.md",
 )
 #: Files of figures by the topic of ``bisimgym speed`` that wrote them.
 FIGURES = {
@@ -41,6 +42,7 @@ FIGURES = {
     "distracting": "distracting_speed.json",
     "langevin": "langevin_speed.json",
     "pretraining": "pretraining_speed.json",
+    "pixels": "pixel_speed.json",
 }
 _BETWEEN = re.compile(r"<!-- results ([^>]+?) -->.*?<!-- end results -->", re.DOTALL)
 

@@ -115,9 +115,9 @@ PRESETS = {
         },
     ),
     "laptop": Preset(
-        "200,000 control steps, images of 32 x 32 pixels, narrow networks, batches of 32, for one core",
+        "150,000 control steps, images of 32 x 32 pixels, narrow networks, batches of 32, for one core",
         {
-            "episodes": 200,
+            "episodes": 150,
             "evaluate_every": 25,
             "size": 32,
             "channels": 16,
