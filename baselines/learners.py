@@ -27,6 +27,9 @@ class Method(NamedTuple):
 METHODS: Mapping[str, Method] = {
     "sac": Method("core.metric_learning", sac="MetricSAC"),
     "dqn": Method("core.metric_learning", dqn="MetricDQN"),
+    "drq": Method("drq", sac="DrQSAC"),
+    "drq-pse": Method("drq_pse", sac="DrQPSESAC"),
+    "curl": Method("curl", sac="CURLSAC"),
     "self-prediction": Method("self_prediction", sac="SelfPredictionSAC"),
     "deepmdp": Method("deepmdp", sac="DeepMDPSAC"),
     "mico": Method("mico", "MICo", "MICoSAC", "MICoDQN"),

@@ -128,6 +128,9 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             raise ValueError(
                 "augmentation is for observations of one array, got a dictionary: leave it out, or augment in a wrapper"
             )
+        shape = self.observation_space.shape
+        if self.augmentation is not None and (shape is None or len(shape) != 3):
+            raise ValueError(f"augmentation is for images, got observations of shape {shape}: leave it out")
         super()._setup_model()
         self.augmentation_stream = RandomStream(0 if self.seed is None else int(self.seed))
         self.own_encoder_optimizer: th.optim.Optimizer | None = None

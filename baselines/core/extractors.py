@@ -118,6 +118,8 @@ class ImageExtractor(BaseFeaturesExtractor):
         normalized_image: whether images are scaled already, so that they may be of any type and range. SB3's name;
             policies with ``normalize_images=False`` say so by themselves.
         signed: whether images in [0, 1] are mapped to [-1, 1] first, as the Nav2D paper has them.
+        channels: of every layer of "sac-ae", which alone takes another number than its 32.
+        squash: whether a tanh follows the norm, as in DrQ and PSE.
 
     Raises:
         ValueError: for a space that is not one of images, channels first.
@@ -132,6 +134,8 @@ class ImageExtractor(BaseFeaturesExtractor):
         cap_radius: float = CAP_RADIUS,
         normalized_image: bool = False,
         signed: bool = False,
+        channels: int = 32,
+        squash: bool = False,
     ):
         if not is_image_space(observation_space, normalized_image=normalized_image):
             raise ValueError(
@@ -142,12 +146,16 @@ class ImageExtractor(BaseFeaturesExtractor):
         assert observation_space.shape is not None
         if normalized_image and np.argmin(observation_space.shape) == 2:
             raise ValueError(f"images must have their channels first, [C, H, W], got {observation_space}")
-        channels, height, width = observation_space.shape
+        planes, height, width = observation_space.shape
         name = _architecture_for(architecture, height, width)
+        if channels < 1 or (channels != 32 and name != "sac-ae"):
+            raise ValueError(
+                f"channels must be at least 1, and 32 but with architecture 'sac-ae', got {channels} with {name!r}"
+            )
         try:
-            convolutions = _convolutions(name, (channels, height, width))
+            convolutions = _convolutions(name, (planes, height, width), channels)
             with th.no_grad():
-                count = convolutions(th.zeros(1, channels, height, width)).shape[1]
+                count = convolutions(th.zeros(1, planes, height, width)).shape[1]
         except (RuntimeError, ValueError) as error:  # of PyTorch, for kernels larger than what there is
             raise ValueError(
                 f"images of {height} x {width} pixels are too small for architecture {name!r} ({error}): scale them, "
@@ -155,16 +163,25 @@ class ImageExtractor(BaseFeaturesExtractor):
                 "MLPExtractor (policy 'MlpPolicy'), which flattens them"
             ) from None
         super().__init__(observation_space, features_dim or count)
-        self.convolutions, self.signed = convolutions, signed
+        self.convolutions, self.signed, self.squash = convolutions, signed, squash
         self.linear = nn.Identity() if features_dim is None else nn.Linear(count, features_dim)
         self.norm = make_norm(norm, self.features_dim, cap_radius)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
+        return self.head(self.trunk(observations))
+
+    def trunk(self, observations: th.Tensor) -> th.Tensor:
+        """Return what the convolutions give, ``float[B, F]``, from images ``float[B, C, H, W]``."""
         # Convolutions are quicker with channels last, on processors too.
         images = observations.contiguous(memory_format=th.channels_last)
         if self.signed:
             images = 2 * images - 1
-        return self.norm(self.linear(self.convolutions(images)))
+        return self.convolutions(images)
+
+    def head(self, features: th.Tensor) -> th.Tensor:
+        """Return embeddings, ``float[B, features_dim]``, from what the convolutions give."""
+        z = self.norm(self.linear(features))
+        return z.tanh() if self.squash else z
 
 
 class DictExtractor(BaseFeaturesExtractor):
@@ -267,7 +284,7 @@ def _architecture_for(architecture: str, height: int, width: int) -> str:
     return "coordconv" if size <= _SMALL else "jumping" if size <= 64 else "sac-ae"
 
 
-def _convolutions(architecture: str, shape: tuple[int, int, int]) -> nn.Sequential:
+def _convolutions(architecture: str, shape: tuple[int, int, int], width: int) -> nn.Sequential:
     if architecture == "coordconv":
         return CoordConvNet(shape)
     if architecture == "jumping":
@@ -277,6 +294,6 @@ def _convolutions(architecture: str, shape: tuple[int, int, int]) -> nn.Sequenti
     if min(shape[1:]) < _SMALLEST_OF_SAC_AE:
         raise ValueError(f"architecture 'sac-ae' needs images of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
     layers: list[nn.Module] = []
-    for channels, stride in ((shape[0], 2), (32, 1), (32, 1), (32, 1)):
-        layers += [nn.Conv2d(channels, 32, 3, stride=stride), nn.ReLU(inplace=True)]
+    for channels, stride in ((shape[0], 2), (width, 1), (width, 1), (width, 1)):
+        layers += [nn.Conv2d(channels, width, 3, stride=stride), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Flatten())

@@ -19,6 +19,11 @@ from bisimgym.baselines.losses.models import Gaussian, TransitionModel
 Encode = Callable[..., th.Tensor]
 
 
+def whole(features: th.Tensor, target: bool = False) -> th.Tensor:
+    """Return embeddings of an encoder that is not parted: what it gives."""
+    return features
+
+
 @dataclass
 class LatentBatch:
     """What auxiliary losses are computed from. A batch lives for one update and owns what is computed of it.
@@ -28,7 +33,9 @@ class LatentBatch:
         actions: ``float[B, A]``, one-hot for finite action spaces.
         rewards, dones: ``float[B]``. An episode cut off by a time limit is not done.
         discounts: a number, or ``float[B, 1]``.
-        encode: the encoder and its target.
+        encode: the encoder and its target; of one that is parted, what lies before ``head``.
+        head: ``head(features, target=False)``: embeddings from what ``encode`` gives, where an actor has a head of its
+            own on that.
         make_second_view: returns observations and next observations in another augmentation.
         critic_input: what embeddings pass on their way to the critic.
         trains_next: whether a loss trains the encoder on next observations too. That pass then serves as ``next_z``.
@@ -42,17 +49,33 @@ class LatentBatch:
     dones: th.Tensor
     discounts: float | th.Tensor
     encode: Encode = field(repr=False)
+    head: Encode = field(default=whole, repr=False)
     make_second_view: Callable[[], tuple[Any, Any]] | None = field(default=None, repr=False)
     critic_input: nn.Module = field(default_factory=nn.Identity, repr=False)
     trains_next: bool = False
     in_tandem: bool = False
     _predicted: dict[TransitionModel, Gaussian] = field(default_factory=dict, init=False, repr=False)
+    _further_views: list[LatentBatch] = field(default_factory=list, init=False, repr=False)
+
+    @cached_property
+    def features(self) -> th.Tensor:
+        """What an actor's own head takes, ``float[B, F]``, with gradients to the encoder; else the embeddings."""
+        with th.enable_grad():  # whoever asks first may be computing without
+            return self.encode(self.observations)
 
     @cached_property
     def z(self) -> th.Tensor:
         """Embeddings of the observations, ``float[B, D]``, with gradients to the encoder."""
-        with th.enable_grad():  # whoever asks first may be computing without
-            return self.encode(self.observations)
+        with th.enable_grad():
+            return self.head(self.features)
+
+    @cached_property
+    def next_features(self) -> th.Tensor:
+        """:attr:`features` of the next observations, without gradients."""
+        if self.trains_next:
+            return self._trained_next_features.detach()
+        with th.no_grad():
+            return self.encode(self.next_observations)
 
     @cached_property
     def next_z(self) -> th.Tensor:
@@ -60,25 +83,30 @@ class LatentBatch:
         if self.trains_next:
             return self.trained_next_z.detach()
         with th.no_grad():
+            return self.head(self.next_features)
+
+    @cached_property
+    def _trained_next_features(self) -> th.Tensor:
+        with th.enable_grad():
             return self.encode(self.next_observations)
 
     @cached_property
     def trained_next_z(self) -> th.Tensor:
         """Embeddings of the next observations with gradients to the encoder, for losses that train it on both sides."""
         with th.enable_grad():
-            return self.encode(self.next_observations)
+            return self.head(self._trained_next_features)
 
     @cached_property
     def target_z(self) -> th.Tensor:
         """Embeddings of the observations by the target encoder, without gradients."""
         with th.no_grad():
-            return self.encode(self.observations, target=True)
+            return self.head(self.encode(self.observations, target=True), target=True)
 
     @cached_property
     def next_target_z(self) -> th.Tensor:
         """Embeddings of the next observations by the target encoder, without gradients."""
         with th.no_grad():
-            return self.encode(self.next_observations, target=True)
+            return self.head(self.encode(self.next_observations, target=True), target=True)
 
     def members(self, model: TransitionModel) -> Gaussian:
         """Return what each member of a model predicts, ``float[M, B, D]``, with gradients. Computed once.
@@ -102,17 +130,25 @@ class LatentBatch:
         vars(again).update({name: vars(self)[name] for name in ("target_z", "next_target_z") if name in vars(self)})
         return again
 
-    @cached_property
-    def second_view(self) -> LatentBatch:
-        """The same transitions in a second view, augmented independently.
+    def views(self, count: int) -> list[LatentBatch]:
+        """Return the transitions in ``count`` views, this one and others augmented independently; each is made once.
 
         Raises:
-            ValueError: without augmentation.
+            ValueError: for more than one without augmentation.
         """
-        if self.make_second_view is None:
-            raise ValueError("there are no two augmented views of this batch: set augmentation=random_shift")
-        observations, next_observations = self.make_second_view()
-        return replace(self, observations=observations, next_observations=next_observations, make_second_view=None)
+        further = self._further_views
+        while len(further) < count - 1:
+            if self.make_second_view is None:
+                raise ValueError("there are no two augmented views of this batch: set augmentation=random_shift")
+            one, two = self.make_second_view()
+            made = replace(self, observations=one, next_observations=two, make_second_view=None, trains_next=False)
+            further.append(made)
+        return [self, *further[: count - 1]]
+
+    @property
+    def second_view(self) -> LatentBatch:
+        """The second of :meth:`views`."""
+        return self.views(2)[1]
 
 
 def modeled(z: th.Tensor, model: TransitionModel) -> th.Tensor:

@@ -23,6 +23,7 @@ from bisimgym.baselines.core.dqn import (
 from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.core.latents import LatentBatch, effective_rank, embeddings_of
 from bisimgym.baselines.core.metric_loss import MetricLoss
+from bisimgym.baselines.core.pixel_policy import PixelSACPolicy
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.sac import (
     AuxiliarySAC,
@@ -238,7 +239,8 @@ class MetricSAC(MetricLearning, AuxiliarySAC):
     they do in that study.
 
     Args:
-        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an :class:`EncoderSACPolicy`.
+        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", "PixelPolicy" (:class:`PixelSACPolicy`) or an
+            :class:`EncoderSACPolicy`.
         env: the environment.
         learning_rate: of all networks; ``None`` is the default of the class.
         **settings: of :class:`MetricLearning`, :class:`AuxiliarySAC` and SB3's SAC; ``help()`` lists them.
@@ -252,6 +254,7 @@ class MetricSAC(MetricLearning, AuxiliarySAC):
         "MlpPolicy": EncoderSACPolicy,
         "CnnPolicy": EncoderCnnPolicy,
         "MultiInputPolicy": EncoderMultiInputPolicy,
+        "PixelPolicy": PixelSACPolicy,
     }
     defaults = {
         "learning_rate": 1e-3,

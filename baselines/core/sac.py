@@ -5,6 +5,7 @@ What a method adds comes in through :meth:`~bisimgym.baselines.core.auxiliary.Au
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, soft_update
 from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor, extractor_settings
 from bisimgym.baselines.core.latents import LatentBatch
+from bisimgym.baselines.core.precision import autocast
 
 
 class EncoderSACPolicy(SACPolicy):
@@ -42,6 +44,9 @@ class EncoderSACPolicy(SACPolicy):
     encoder_target: BaseFeaturesExtractor
     critic_input: nn.Module
     critic_input_target: nn.Module
+    #: What the actor sees embeddings through, and whether it takes the encoder's ``trunk`` in their place.
+    actor_head: nn.Module
+    parts_encoder: bool = False
 
     def __init__(
         self,
@@ -80,6 +85,7 @@ class EncoderSACPolicy(SACPolicy):
         self.encoder_target = self.make_features_extractor()
         self.encoder_target.load_state_dict(self.encoder.state_dict())
         self.critic_input, self.critic_input_target = self.critic_input_class(), self.critic_input_class()
+        self.actor_head = nn.Identity()
         latent = spaces.Box(-np.inf, np.inf, (self.encoder.features_dim,), np.float32)
         for arguments in (self.actor_kwargs, self.critic_kwargs):
             arguments["observation_space"] = latent
@@ -110,8 +116,12 @@ class EncoderSACPolicy(SACPolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), "critic_input": self.critic_input_class}
 
+    def trunk(self, observations: PyTorchObs) -> th.Tensor:
+        """Return what :attr:`actor_head` takes of observations as the replay holds them: here embeddings."""
+        return self.encode(observations)
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        return self.actor(self.encode(observation).float(), deterministic)
+        return self.actor(self.actor_head(self.trunk(observation).float()), deterministic)
 
     def set_training_mode(self, mode: bool) -> None:
         super().set_training_mode(mode)
@@ -142,6 +152,11 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
     Args:
         policy: any of SB3's SAC, or an :class:`EncoderSACPolicy`.
         env: the environment.
+        views: augmentations of the observations (DrQ's K), over which the critic's loss is summed.
+        target_views: augmentations of the next observations (DrQ's M), over which its target is averaged, each with an
+            action of its own. Both take an ``augmentation``; the actor sees the first view.
+        ent_coef_learning_rate: of the temperature; ``None``: that of all else.
+        ent_coef_beta1: first constant of the temperature's Adam.
         actor_period: updates per update of actor and temperature.
         target_update_interval: updates per update of targets. Counted over the whole training, where SB3 starts again
             in every call of ``train``.
@@ -159,26 +174,53 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         env: Any,
         learning_rate: float | Schedule = 3e-4,
         *,
+        views: int = 1,
+        target_views: int = 1,
         actor_period: int = 1,
         max_grad_norm: float | None = None,
+        ent_coef_learning_rate: float | None = None,
+        ent_coef_beta1: float = 0.9,
         **kwargs: Any,
     ):
-        if not isinstance(actor_period, int) or actor_period < 1:
-            raise ValueError(f"actor_period must be an integer of at least 1, got {actor_period!r}")
-        if max_grad_norm is not None and not max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be positive or None, got {max_grad_norm!r}")
+        for name, count in (("actor_period", actor_period), ("views", views), ("target_views", target_views)):
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {count!r}")
+        for name, value in (("max_grad_norm", max_grad_norm), ("ent_coef_learning_rate", ent_coef_learning_rate)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive or None, got {value!r}")
+        if not 0 <= ent_coef_beta1 < 1:
+            raise ValueError(f"ent_coef_beta1 must be in [0, 1), got {ent_coef_beta1!r}")
+        self.views, self.target_views = views, target_views
         self.actor_period, self.max_grad_norm = actor_period, max_grad_norm
+        self.ent_coef_learning_rate, self.ent_coef_beta1 = ent_coef_learning_rate, ent_coef_beta1
         super().__init__(policy, env, learning_rate, **kwargs)
 
     def _setup_model(self) -> None:
+        if max(self.views, self.target_views) > 1 and self.augmentation is None:
+            raise ValueError(
+                f"views={self.views} and target_views={self.target_views} need an augmentation, such as random_shift"
+            )
         super()._setup_model()
         self._encodes = isinstance(self.policy, EncoderSACPolicy)
         if not self._encodes and (self.augmentation is not None or self.encoder_tau is not None):
             raise ValueError("augmentation and encoder_tau need a policy with an encoder (EncoderSACPolicy)")
+        if self.ent_coef_optimizer is not None:
+            for group in self.ent_coef_optimizer.param_groups:
+                group["betas"] = (self.ent_coef_beta1, group["betas"][1])
+                if self.ent_coef_learning_rate is not None:
+                    group["lr"] = self.ent_coef_learning_rate
 
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:
         batch = super().encoded(data)
         batch.critic_input = self.policy.critic_input
+        if self._encodes and self.policy.parts_encoder:
+            encoders: Any = self.encoders()
+
+            def passed(part: str, inputs: PyTorchObs, target: bool = False) -> th.Tensor:
+                with autocast(self.precision, self.device):
+                    return getattr(encoders[int(target)], part)(inputs).float()
+
+            batch.encode, batch.head = partial(passed, "trunk"), partial(passed, "head")
         return batch
 
     def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
@@ -191,7 +233,9 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
 
     def main_optimizers(self) -> list[th.optim.Optimizer]:
         optimizers = [self.actor.optimizer, self.critic.optimizer]
-        return optimizers if self.ent_coef_optimizer is None else [*optimizers, self.ent_coef_optimizer]
+        if self.ent_coef_optimizer is None or self.ent_coef_learning_rate is not None:
+            return optimizers
+        return [*optimizers, self.ent_coef_optimizer]
 
     def update(self, data: ReplayBufferSamples, number: int) -> dict[str, th.Tensor]:
         """Do one update, in the order of SB3: temperature, critic with auxiliary losses, actor, targets."""
@@ -199,17 +243,15 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             self.actor.reset_noise()
         losses: dict[str, th.Tensor] = {}
         batch: LatentBatch | None = None
-        # What the networks take: embeddings, or with SB3's policies the observations themselves.
+        # What the networks take, view by view: embeddings, or with SB3's policies the observations themselves.
         if self._encodes:
             batch = self.encoded(data)
             policy = self.policy
-            z, z_actor = policy.critic_input(batch.z), batch.z.detach()
-            next_z_actor, next_z_target = batch.next_z, policy.critic_input_target(batch.next_target_z)
+            seen = [policy.critic_input(view.z) for view in batch.views(self.views)]
+            z_actor = policy.actor_head(batch.features.detach())
             rewards = batch.rewards.unsqueeze(1)
         else:
-            z = z_actor = data.observations
-            next_z_actor = next_z_target = data.next_observations
-            rewards = data.rewards
+            seen, z_actor, rewards = [data.observations], data.observations, data.rewards
 
         update_actor = number % self.actor_period == 0
         if update_actor:
@@ -226,19 +268,18 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         losses["ent_coef"] = ent_coef
 
         with th.no_grad():
-            next_actions, next_log_prob = self.actor.action_log_prob(next_z_actor)
-            next_q = th.cat(self.critic_target(next_z_target, next_actions), dim=1).amin(dim=1, keepdim=True)
-            next_q = next_q - ent_coef * next_log_prob.reshape(-1, 1)
-            target_q = rewards + (1 - data.dones) * self.discounts_of(data) * next_q
-        errors = [F.mse_loss(q, target_q) for q in self.critic(z, data.actions)]
+            next_value = th.stack([self._value(*inputs, ent_coef) for inputs in self._next_inputs(data, batch)]).mean(0)
+            target_q = rewards + (1 - data.dones) * self.discounts_of(data) * next_value
+        errors = [F.mse_loss(q, target_q) for z in seen for q in self.critic(z, data.actions)]
         losses["critic_loss"] = 0.5 * th.stack(errors).sum()
         losses |= self.minimize(losses["critic_loss"], self.critic.optimizer, batch, self.max_grad_norm)
 
         if update_actor:
-            z_critic = self.policy.critic_input(z_actor).detach() if self._encodes else z_actor
+            z_critic = z_actor if batch is None else self.policy.critic_input(batch.z.detach()).detach()
             q_pi = th.cat(self.critic(z_critic, actions_pi), dim=1).amin(dim=1, keepdim=True)
             losses["actor_loss"] = (ent_coef * log_prob - q_pi).mean()
             self.optimize(losses["actor_loss"], [self.actor.optimizer], self.max_grad_norm)
+        losses |= self.further_steps()
         if number % self.target_update_interval == 0:
             polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
             polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
@@ -247,3 +288,26 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
                 soft_update(self.policy.encoder, self.policy.encoder_target, tau)
                 soft_update(self.policy.critic_input, self.policy.critic_input_target, tau)
         return losses
+
+    def further_steps(self) -> dict[str, th.Tensor]:
+        """Take the steps of losses on other data than the batch, after the actor's and before targets move.
+
+        Returns them by name: a method's place to add some.
+        """
+        return {}
+
+    def _next_inputs(self, data: ReplayBufferSamples, batch: LatentBatch | None) -> list[tuple[Any, Any]]:
+        """Return what actor and target critic take of the next observations, view by view."""
+        if batch is None:
+            return [(data.next_observations, data.next_observations)]
+        policy = self.policy
+        return [
+            (policy.actor_head(view.next_features), policy.critic_input_target(view.next_target_z))
+            for view in batch.views(self.target_views)
+        ]
+
+    def _value(self, z_actor: Any, z_critic: Any, ent_coef: th.Tensor) -> th.Tensor:
+        """Return the soft value of states, ``float[B, 1]``, by the target critic and one action of each."""
+        actions, log_prob = self.actor.action_log_prob(z_actor)
+        q = th.cat(self.critic_target(z_critic, actions), dim=1).amin(dim=1, keepdim=True)
+        return q - ent_coef * log_prob.reshape(-1, 1)

@@ -115,7 +115,11 @@ class Settings(TypedDict, total=False):
 class SACSettings(Settings, total=False):
     """Keyword arguments of :class:`MetricSAC` and of the methods that inherit from it."""
 
+    views: int
+    target_views: int
     actor_period: int
+    ent_coef_learning_rate: float | None
+    ent_coef_beta1: float
     action_noise: ActionNoise | None
     ent_coef: str | float
     target_entropy: str | float
@@ -135,11 +139,11 @@ class DQNSettings(Settings, total=False):
 
 def merged(settings: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with further ones over them; of two dictionaries the entries are merged."""
-    merged = dict(settings)
+    result = dict(settings)
     for name, value in further.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        merged[name] = {**merged[name], **value} if both else value
-    return merged
+        old = result.get(name)
+        result[name] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
 
 
 def declared_defaults(cls: type) -> dict[str, Any]:

@@ -84,6 +84,33 @@ def contrastive_metric_loss(
     )
 
 
+def anchored_contrastive_loss(
+    anchors: th.Tensor, others: th.Tensor, distance: th.Tensor, temperature: float = 0.1, beta: float = 0.1
+) -> th.Tensor:
+    """Return one side of the contrastive metric embedding loss, a scalar: the mean over anchors.
+
+    For anchor i with nearest state p, similarities ``G = exp(-distance / beta)`` and logits S, it is
+    ``-log[ G_ip exp(S_ip) / ( G_ip exp(S_ip) + sum over j != p of (1 - G_ij) exp(S_ij) ) ]``; S is the cosine over
+    ``temperature``. Source: Agarwal et al. (2021), Equation 4, as its code has it for control from images.
+
+    Args:
+        anchors: ``float[n, D]``; ``others``: ``float[m, D]``. Gradients flow into both.
+        distance: ``float[n, m]``, non-negative.
+        temperature, beta: > 0.
+
+    Raises:
+        ValueError: for other shapes, or a temperature or beta that is not positive.
+    """
+    if distance.shape != (len(anchors), len(others)):
+        raise ValueError(f"distance must be float[{len(anchors)}, {len(others)}], got shape {tuple(distance.shape)}")
+    for name, value in (("temperature", temperature), ("beta", beta)):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    log_weight, positive = _one_sided(distance.T, beta, weighted=True)
+    logits = F.normalize(others, dim=1, eps=1e-9) @ F.normalize(anchors, dim=1, eps=1e-9).T / temperature
+    return _info_nce(logits + log_weight, positive)
+
+
 def _info_nce(weighted_logits: th.Tensor, positive: th.Tensor) -> th.Tensor:
     return F.cross_entropy(weighted_logits.T, positive)
 

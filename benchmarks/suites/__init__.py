@@ -16,6 +16,7 @@ SUITES = {
     "nav2d": "bisimgym.benchmarks.suites.nav2d.suite",
     "small-images": "bisimgym.benchmarks.suites.small_images",
     "lqr": "bisimgym.benchmarks.suites.lqr",
+    "distracting": "bisimgym.benchmarks.suites.distracting.suite",
     "fidelity": "bisimgym.benchmarks.suites.fidelity.suite",
 }
 

@@ -37,6 +37,7 @@ PAGES = (
     "docs/metrics.md",
     "docs/nav2d.md",
     "docs/papers.md",
+    "docs/pixels.md",
 )
 #: The JSON schema of submissions, which the package generates.
 SCHEMA = "docs/submission.schema.json"
@@ -47,6 +48,7 @@ FIGURES = {
     "distracting": "distracting_speed.json",
     "langevin": "langevin_speed.json",
     "pretraining": "pretraining_speed.json",
+    "pixels": "pixel_speed.json",
 }
 _BETWEEN = re.compile(r"<!-- results ([^>]+?) -->.*?<!-- end results -->", re.DOTALL)
 

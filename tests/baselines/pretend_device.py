@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from methods import Picture
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from torch import nn
 
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.core.settings import declared_defaults
 from bisimgym.baselines.learners import AUXILIARY_TASKS, DQN_LEARNERS, METRIC_LOSSES, SAC_LEARNERS
 from bisimgym.baselines.offline import OfflineRepresentation
 from bisimgym.baselines.pse.imitation import Alignment, ImitationLearner
@@ -114,7 +116,14 @@ def updated(learner, policy, env, **settings):
 
 @pytest.mark.parametrize("name", SAC_LEARNERS)
 def test_sac(mode, name):
-    updated(SAC_LEARNERS[name], "MlpPolicy", gym.make("Pendulum-v1"))
+    if "augmentation" not in declared_defaults(SAC_LEARNERS[name]):
+        updated(SAC_LEARNERS[name], "MlpPolicy", gym.make("Pendulum-v1"))
+
+
+@pytest.mark.parametrize("name", ["drq", "curl"])
+def test_sac_on_images(mode, name):
+    small = {"net_arch": [8], "features_extractor_kwargs": {"channels": 4}}
+    updated(SAC_LEARNERS[name], "PixelPolicy", Picture(), policy_kwargs=small, replay_buffer_class=ReplayBuffer)
 
 
 @pytest.mark.parametrize("name", DQN_LEARNERS)

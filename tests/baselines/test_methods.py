@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from methods import SACS, env_of, every_method, make, parameters
+from methods import SACS, Picture, env_of, every_method, make, parameters
 from stable_baselines3.common.buffers import ReplayBuffer
 
 import bisimgym  # noqa: F401
@@ -16,8 +16,10 @@ from bisimgym.baselines.core.checkpoint import load_checkpoint, save_checkpoint
 from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer
 from bisimgym.baselines.core.metric_learning import MetricDQN, MetricSAC
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.curl import CURLSAC
 from bisimgym.baselines.dbc import DBCDQN, DBCSAC
 from bisimgym.baselines.deepmdp import DeepMDPSAC
+from bisimgym.baselines.drq import DrQSAC
 from bisimgym.baselines.mico import MICoDQN, MICoSAC
 from bisimgym.baselines.pse.augmentation import random_shift
 from bisimgym.baselines.rap import RAPDQN, RAPSAC
@@ -53,6 +55,8 @@ GRADIENTS = {
     SimSRSAC: {"metric_loss": {"encoder"}, "transition_loss": {"encoder", "transition"}},
     DeepMDPSAC: {"transition_loss": {"encoder", "transition"}, "reward_loss": {"encoder", "reward"}},
     SelfPredictionSAC: {"transition_loss": {"encoder", "transition"}},
+    DrQSAC: {},
+    CURLSAC: {"metric_loss": {"encoder", "metric.bilinear"}},
     MetricDQN: {},
     MICoDQN: {"metric_loss": {"encoder"}},
     DBCDQN: {
@@ -162,25 +166,8 @@ def test_dictionaries():
     assert model.predict(env.reset(seed=0)[0], deterministic=True)[0] in range(4)
 
 
-class Picture(gym.Env):
-    """Pictures of noise, continuous actions."""
-
-    observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
-    action_space = gym.spaces.Box(-1, 1, (2,))
-
-    def _picture(self):
-        return self.np_random.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self._picture(), {}
-
-    def step(self, action):
-        return self._picture(), float(action[0]), False, bool(self.np_random.random() < 0.1), {}
-
-
 def test_pictures_with_continuous_actions_and_two_views():
-    model = make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
+    model = make(AMBSSAC, Picture(40), "CnnPolicy", augmentation=random_shift, batch_size=4)
     model.learn(24)
     batch = model.encoded(model.replay_buffer.sample(4))
     assert not th.equal(batch.observations, batch.second_view.observations)
@@ -188,7 +175,7 @@ def test_pictures_with_continuous_actions_and_two_views():
 
 def test_a_run_with_augmentation_resumes_exactly(tmp_path):
     def start():
-        return make(AMBSSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4)
+        return make(AMBSSAC, Picture(40), "CnnPolicy", augmentation=random_shift, batch_size=4)
 
     unbroken = start().learn(28)
     save_checkpoint(start().learn(24), tmp_path / "checkpoint")
@@ -329,7 +316,7 @@ def test_all_optimizers_follow_the_schedule_and_only_models_decay(method):
 
 
 def test_both_sides_are_augmented_and_not_alike():
-    model = make(MICoSAC, Picture(), "CnnPolicy", augmentation=random_shift, batch_size=4).learn(22)
+    model = make(MICoSAC, Picture(40), "CnnPolicy", augmentation=random_shift, batch_size=4).learn(22)
     data = model.replay_buffer.sample(16)
     data = data._replace(next_observations=data.observations)
     batch = model.encoded(data)

@@ -179,5 +179,5 @@ def test_settings_that_mean_nothing_are_errors():
         make(MICoSAC, gym.make_vec("Pendulum-v1", num_envs=2))
     with pytest.raises(ValueError, match="augmentation .* got a dictionary"):
         make(MICoDQN, gym.make("bisimgym/Nav2DGoal-v0"), "MultiInputPolicy", augmentation=random_shift)
-    with pytest.raises(ValueError, match=r"images .* got observations of shape .*16, 3"):
+    with pytest.raises(ValueError, match=r"augmentation is for images, got observations of shape \(3,\)"):
         make(MICoSAC, augmentation=random_shift).learn(22)

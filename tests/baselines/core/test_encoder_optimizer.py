@@ -83,7 +83,7 @@ def test_it_follows_the_schedule():
 
 
 def test_it_is_the_default_of_methods_whose_published_code_has_it():
-    separate = {"dbc", "robust-dbc", "rap", "ambs", "rss"}
+    separate = {"curl", "dbc", "robust-dbc", "rap", "ambs", "rss"}
     for learners in (SAC_LEARNERS, DQN_LEARNERS):
         for name, learner in learners.items():
             choice = declared_defaults(learner).get("encoder_optimizer", "shared")

@@ -16,6 +16,7 @@ from bisimgym.benchmarks.speed import (
     langevin,
     metric_reference,
     metrics,
+    pixels,
     pretraining,
 )
 from bisimgym.benchmarks.speed.harness import Part
@@ -120,6 +121,17 @@ def test_pretraining():
     figures, tables = measured("pretraining", pretraining.parts(0, ["smoke"]))
     (row,) = figures["updates"]
     assert row["ratio"] == row["ms"]["float32 layers"] / min(row["ms"]["float32 grids"], row["ms"]["bfloat16 grids"])
+    (line,) = tables.values()
+    assert all(line.values())
+
+
+def test_pixels():
+    pytest.importorskip("dm_control")
+    figures, tables = measured("pixels", [Part("updates", pixels.updates, ("smoke", 0, ("drq", "mico"), 20))])
+    assert [row["method"] for row in figures["updates"]] == ["stock SAC", "drq", "mico"]
+    for row in figures["updates"]:
+        assert row["rate_of_drq"] == figures["updates"][1]["ms"] / row["ms"]
+        assert row["rate_of_stock"] == figures["updates"][0]["ms"] / row["ms"]
     (line,) = tables.values()
     assert all(line.values())
 

@@ -1,0 +1,1 @@
+"""The distracting suite and its pictures."""

@@ -1,0 +1,117 @@
+"""Learners of the suite ``distracting``: their settings, their episodes, and the first of two stages."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites.base import Monitor, Spec
+from bisimgym.benchmarks.suites.distracting.envs import (
+    PROTOCOL,
+    Protocol,
+    image_settings,
+    make_env,
+    steps_per_episode,
+    training_env,
+)
+from bisimgym.benchmarks.suites.training import Reached, learner_of
+
+#: Settings that are not arguments of a learner.
+_OF_SUITE = (
+    "episodes", "evaluate_every", "size", "channels", "hidden", "pad", "backgrounds", "renderer", "pairs", "pretrained",
+)  # fmt: skip
+
+
+def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCOL) -> Any:
+    """Return the untrained agent of a run: the published settings of its learner in the sizes of the preset.
+
+    Raises:
+        UserError: if its replay does not fit into memory.
+    """
+    from bisimgym.baselines.learners import SAC_LEARNERS
+    from bisimgym.baselines.pixels import pixel_settings
+    from bisimgym.baselines.pse.augmentation import random_shift
+
+    settings = {name: value for name, value in spec.settings.items() if name not in _OF_SUITE}
+    learner = settings.pop("learner")
+    policy: dict[str, Any] = {"features_extractor_kwargs": {"channels": spec.settings["channels"]}}
+    if spec.settings["hidden"] is not None:
+        policy["net_arch"] = [spec.settings["hidden"]] * 2
+    for name in ("batch_size", "learning_rate"):
+        if settings[name] is None:
+            del settings[name]
+    settings = pixel_settings(learner, {**settings, "policy_kwargs": policy})
+    if "augmentation" in settings:
+        settings["augmentation"] = functools.partial(random_shift, pad=spec.settings["pad"])
+    transitions = spec.settings["episodes"] * steps_per_episode(spec.task, protocol)
+    settings["buffer_size"] = min(settings["buffer_size"], transitions)
+    try:
+        return SAC_LEARNERS[learner]("PixelPolicy", env, seed=spec.seed, device=device, **settings)
+    except MemoryError as error:
+        raise UserError(f"the replay of {spec.method} does not fit: {error}") from error
+
+
+def learner_from(spec: Spec, monitor: Monitor, folder: Path, device: str, protocol: Protocol = PROTOCOL) -> Any:
+    """Return the learner in the folder of a checkpoint, or a new one if there is none yet, with its environment."""
+    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint
+    from bisimgym.baselines.learners import SAC_LEARNERS
+
+    env = training_env(spec, protocol)
+    recover_checkpoint(folder)
+    return learner_of(
+        monitor,
+        folder,
+        lambda found: load_checkpoint(SAC_LEARNERS[spec.settings["learner"]], found, device, env=env),
+        lambda: make_learner(spec, device, env, protocol),
+    )
+
+
+def train_episodes(model: Any, spec: Spec, protocol: Protocol, reached: Reached) -> None:
+    """Train a learner from where it stands to the end, and report after each episode, in control steps."""
+    actions = steps_per_episode(spec.task, protocol)
+    while model.num_timesteps < spec.settings["episodes"] * actions:
+        episode = model.num_timesteps // actions
+        model.env.seed(10_000_000 * (spec.seed + 1) + episode)
+        model._last_obs = None  # start a new episode
+        model.learn(actions, reset_num_timesteps=False, log_interval=None)
+        reached((episode + 1) * protocol.episode_steps)
+
+
+def trained_first(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Any:
+    """Return the first agent of a run of two stages: DrQ, trained from its own checkpoint if there is one."""
+    from bisimgym.baselines.core.checkpoint import save_checkpoint
+
+    settings = {name: value for name, value in spec.settings.items() if not name.startswith("pse_")}
+    of_first = replace(spec, settings={**settings, "learner": "drq"})
+    folder = Path(monitor.checkpoint, "first")
+    model = learner_from(of_first, monitor, folder, device, protocol)
+    total = spec.settings["episodes"] * protocol.episode_steps
+    every = spec.settings["evaluate_every"] * protocol.episode_steps
+
+    def reached(at: int) -> bool:
+        if at % every == 0 or at == total:
+            save_checkpoint(model, folder, with_env=False)
+        return True
+
+    train_episodes(model, of_first, protocol, reached)
+    return model
+
+
+def two_looks(spec: Spec, protocol: Protocol = PROTOCOL, tries: int = 50) -> tuple[gym.Env, gym.Env]:
+    """Return two environments of a task that show different videos, if agents learn under any."""
+
+    def look(distraction_seed: int) -> tuple[gym.Env, Any]:
+        env = make_env(spec.task, False, protocol, distraction_seed=distraction_seed, **image_settings(spec))
+        return env, env.reset(seed=0)[1].get("background")
+
+    one, video = look(0)
+    for distraction_seed in range(1, tries):
+        other, other_video = look(distraction_seed)
+        if video is None or other_video != video:
+            return one, other
+    raise UserError(f"{spec.task} needs two videos to learn from for PSE, got {video} in {tries} episodes")
