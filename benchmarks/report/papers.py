@@ -58,6 +58,7 @@ class Paper:
 
 
 _HYPERPARAMETERS = "settings, which the presets of the suite hold"
+_DISTRACTING = "bisimgym run distracting --preset paper"
 _VIDEOS = "no runs of ours are committed at this size; our videos are drawn by formula unless a folder is given"
 
 PAPERS: dict[str, Paper] = {
@@ -85,7 +86,7 @@ PAPERS: dict[str, Paper] = {
                 "Table 3",
                 "six control tasks before unseen videos, DrQ and DrQ + PSE, 500,000 control steps",
                 GPU,
-                "bisimgym run distracting --task cartpole-swingup-pse-2video --method drq --method drq-pse --preset paper",
+                f"{_DISTRACTING} --task cartpole-swingup-pse-2video --method drq --method drq-pse",
                 note=_VIDEOS,
             ),
             Item("Figure 4", "colored obstacles: the numbers of Table G.1", DONE, note="see Table G.1"),
@@ -130,7 +131,7 @@ PAPERS: dict[str, Paper] = {
                 "Tables I.2, I.3",
                 "settings of DrQ + PSE on dm_control",
                 DONE,
-                "bisimgym run distracting --task cartpole-swingup-pse-2video --method drq-pse --preset paper --dry-run",
+                f"{_DISTRACTING} --task cartpole-swingup-pse-2video --method drq-pse --dry-run",
             ),
         ],
     ),
@@ -204,7 +205,7 @@ PAPERS: dict[str, Paper] = {
                 "Table 4.1",
                 "four control tasks before unseen videos: AMBS beside DrQ + PSE, 500,000 steps",
                 GPU,
-                "bisimgym run distracting --task cartpole-swingup-pse-2video --method ambs --method drq-pse --preset paper",
+                f"{_DISTRACTING} --task cartpole-swingup-pse-2video --method ambs --method drq-pse",
                 note=_VIDEOS,
             ),
             Item("Table 4.3", "action repeats", DONE, note="`action_repeat` of `DistractingControl-v0` takes them"),
@@ -212,7 +213,7 @@ PAPERS: dict[str, Paper] = {
                 "Figures 4.4, 4.5",
                 "curves of AMBS, clean and before videos, a million steps, 5 seeds",
                 GPU,
-                "bisimgym run distracting --task cheetah-run-natural-video --method ambs --preset paper --seeds 5 --yes",
+                f"{_DISTRACTING} --task cheetah-run-natural-video --method ambs --seeds 5 --yes",
                 note=f"half as many steps; {_VIDEOS}; no numbers are printed",
             ),
             Item(
@@ -222,7 +223,7 @@ PAPERS: dict[str, Paper] = {
                 "Figures 5.2, 5.3",
                 "curves of RAP, clean and before videos, a million steps, 3 seeds",
                 GPU,
-                "bisimgym run distracting --task cheetah-run-natural-video --method rap --preset paper --seeds 3 --yes",
+                f"{_DISTRACTING} --task cheetah-run-natural-video --method rap --seeds 3 --yes",
                 note=f"half as many steps; {_VIDEOS}; no numbers are printed",
             ),
             Item("Table 5.1", "settings of RAP on three domains", NOT_DONE, note="two of the domains are not here"),
@@ -253,7 +254,7 @@ PAPERS: dict[str, Paper] = {
                 "Benchmark of pixels under distraction",
                 "the same methods from images with distracting backgrounds",
                 GPU,
-                "bisimgym run distracting --task cartpole-swingup-natural-video --preset paper --seeds 3 --yes",
+                f"{_DISTRACTING} --task cartpole-swingup-natural-video --seeds 3 --yes",
                 note=f"its six noises of pixels are not there; {_VIDEOS}",
             ),
             Item(

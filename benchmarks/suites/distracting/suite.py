@@ -214,6 +214,7 @@ SUITE = Suite(
     train=train,
     evaluate=evaluate,
     training_envs=training_envs,
+    env_ids=lambda task: ["bisimgym/DistractingControl-v0"],
     check=check,
     rescore=rescore,
     further_settings=more_settings,
