@@ -108,10 +108,15 @@ def test_in_tandem_the_base_is_trained_before_its_distances_are_taken():
     recursive_similarity_loss(encoder(batch.observations), base, next_z, None, 0.99).loss.backward()
     optimizer.step()
 
-    for name, parameter in model.encoders.encoder.named_parameters():
-        assert th.allclose(parameter, dict(encoder.named_parameters())[name], atol=1e-7), name
-    for name, parameter in model.representation.metric.named_parameters():
-        assert th.allclose(parameter, dict(metric.named_parameters())[name], atol=1e-6), name
+    for ours, theirs in ((model.encoders.encoder, encoder), (model.representation.metric, metric)):
+        expected, compared = dict(theirs.named_parameters()), 0
+        for name, parameter in ours.named_parameters():
+            # Adam's first step has the length of the rate, however small the gradient: where that is rounding, so is
+            # the step.
+            clear = expected[name].grad.abs() > 1e-5
+            assert th.allclose(parameter[clear], expected[name][clear], atol=1e-6), name
+            compared += int(clear.sum())
+        assert compared > 1000
 
 
 def test_all_at_once_differs_from_tandem():
