@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bisimgym.benchmarks.errors import UserError, unknown
 
-Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels"])
+Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning"])
 
 
 def speed(

@@ -31,6 +31,7 @@ DIGESTS = {
     "bisimgym/DistractingCheetahRun-v0": "41709d06d9f9b5406f168393ae5a61ac1224cf6f8e83bf21760889ffffc2be14",
     "bisimgym/DistractingFingerSpin-v0": "bce42c50cd24e00265199766b88f13e9b66f6c81bb513581388a309d09c6178f",
     "bisimgym/DistractingReacherEasy-v0": "ad73183a9b22e377f869713590cc91ebcdaaba89c2f4468b8af419bf31acfa96",
+    "bisimgym/ChannelPruning-v0": "f7356af56cef0905bfb9e654c58e97e32ebd3e060d1f346c0e65c6b26c470e9a",
     "bisimgym/DistractingWalkerWalk-v0": "efe87ca55d2dfd8becd2bc0e608f4e3ccd7881cb1caa9a55783d5c34dfd1a63d",
 }
 

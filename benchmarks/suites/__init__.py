@@ -18,6 +18,7 @@ SUITES = {
     "lqr": "bisimgym.benchmarks.suites.lqr",
     "distracting": "bisimgym.benchmarks.suites.distracting.suite",
     "fidelity": "bisimgym.benchmarks.suites.fidelity.suite",
+    "pruning": "bisimgym.benchmarks.suites.pruning.suite",
 }
 
 

@@ -25,7 +25,7 @@ from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, re
 from bisimgym.benchmarks.listing import env_title
 from bisimgym.envs import IDS
 
-_MOST_FRAMES, _WIDEST, _COLORS = 64, 420, 160
+_FEWEST_FRAMES, _MOST_FRAMES, _WIDEST, _COLORS = 12, 64, 420, 160
 #: Of environments that are simulated one by one: pictures of the world take more bytes than drawings.
 _SWAYING_WIDTH, _SWAYING_COLORS, _SWAYING_PRESET = 160, 96, "dcs-medium-dynamic"
 _NATIVE_ENVS, _WORKER_ENVS = 1024, 8
@@ -109,7 +109,10 @@ def index() -> str:
 
 
 def animation(env_id: str, path: Path, seed: int = 3, preset: str = _SWAYING_PRESET, steps: int = 40) -> None:
-    """Write an animation as a GIF: an episode of the oracle with some random actions, or a preset's first steps."""
+    """Write an animation as a GIF: the oracle with some random actions, or a preset's first steps.
+
+    Of the oracle it shows an episode, or several where they are short.
+    """
     if _has_oracle(gym.make(env_id).unwrapped):
         _save(_oracle_frames(env_id, seed), path, _WIDEST, _COLORS, 90)
     else:
@@ -120,18 +123,20 @@ def animation(env_id: str, path: Path, seed: int = 3, preset: str = _SWAYING_PRE
 
 def _oracle_frames(env_id: str, seed: int) -> list[np.ndarray]:
     env = gym.make(env_id, render_mode="rgb_array")
-    env.reset(seed=seed)
     env.action_space.seed(seed)
     rng = np.random.default_rng(seed)
-    frames = [env.render()]
-    ended = False
-    while not ended:
-        action: Any = env.unwrapped.optimal_action()
-        if rng.random() < _MISTAKES_OF.get(page_name(env_id), _MISTAKES):
-            action = env.action_space.sample()
-        *_, terminated, truncated, _ = env.step(action)
-        ended = terminated or truncated
+    frames: list[np.ndarray] = []
+    while len(frames) < _FEWEST_FRAMES:
+        env.reset(seed=None if frames else seed)
         frames.append(env.render())
+        ended = False
+        while not ended:
+            action: Any = env.unwrapped.optimal_action()
+            if rng.random() < _MISTAKES_OF.get(page_name(env_id), _MISTAKES):
+                action = env.action_space.sample()
+            *_, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+            frames.append(env.render())
     chosen = np.unique(np.linspace(0, len(frames) - 1, _MOST_FRAMES).astype(int))
     return [frames[i] for i in chosen]
 

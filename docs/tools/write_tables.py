@@ -38,6 +38,7 @@ PAGES = (
     "docs/nav2d.md",
     "docs/papers.md",
     "docs/pixels.md",
+    "docs/pruning.md",
 )
 #: The JSON schema of submissions, which the package generates.
 SCHEMA = "docs/submission.schema.json"
@@ -49,6 +50,7 @@ FIGURES = {
     "langevin": "langevin_speed.json",
     "pretraining": "pretraining_speed.json",
     "pixels": "pixel_speed.json",
+    "pruning": "pruning_speed.json",
 }
 _BETWEEN = re.compile(r"<!-- results ([^>]+?) -->.*?<!-- end results -->", re.DOTALL)
 

@@ -1,0 +1,199 @@
+"""The pruning suite: a network for digits is pruned to a budget, layer by layer, by agents or by rules.
+
+All methods start from the network that comes with the environment and tune it as long, with their own masks. Scores are
+of the test digits after the static agent's share of channels is removed for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bisimgym.benchmarks.suites.base import Bounds, Monitor, Outcome, Spec, Suite, check_columns, check_least
+from bisimgym.benchmarks.suites.pruning.learning import BACKBONE, ENV_ID, PruningRun
+from bisimgym.benchmarks.suites.pruning.settings import (
+    DENSITIES,
+    MEASURES,
+    METHODS,
+    PRESETS,
+    REMOVED_BY,
+    RUNTIME,
+    STATIC,
+    TASKS,
+)
+from bisimgym.benchmarks.suites.training import Reached, from_checkpoint, save_whole, train_with_evaluations
+from bisimgym.envs.channel_pruning.budgets import BACKBONES, stored_parameters
+from bisimgym.envs.channel_pruning.datasets import digits
+from bisimgym.envs.channel_pruning.fitting import scored
+from bisimgym.envs.channel_pruning.stored import stored_network
+
+NUM_ENVS = 128
+COLUMNS: dict[str, type | range | Bounds] = {"correct": bool, "macs": (0.0, 1.0)}
+
+
+def training_envs(task: str, seed: int) -> Any:
+    """Return 128 environments of the runtime agent on the training digits, with the network that all start from."""
+    import gymnasium as gym
+
+    return gym.make_vec(ENV_ID, num_envs=NUM_ENVS, density=DENSITIES[task])
+
+
+def evaluate(agent: Any, task: str, seed: int) -> Outcome:
+    """Score a runtime agent on all test digits, with the network that all start from. Nothing depends on the seed.
+
+    Raises:
+        ValueError: for actions of another shape, or that are not finite.
+    """
+    import gymnasium as gym
+
+    count = len(digits("test").labels)
+    envs = gym.make_vec(ENV_ID, num_envs=count, density=DENSITIES[task], split="test", autoreset_mode="Disabled")
+    observation, _ = envs.reset(options={"image": np.arange(count)})
+    state, start = None, np.ones(count, dtype=bool)
+    infos: Mapping[str, Any] = {}
+    for _ in range(len(BACKBONES[BACKBONE].layers)):
+        action, state = agent.predict(observation, state=state, episode_start=start, deterministic=True)
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != (count, 1) or not np.isfinite(action).all():
+            raise ValueError(f"predict() must return finite actions of shape {(count, 1)}, got shape {action.shape}")
+        observation, *_, infos = envs.step(np.clip(action, -1, 1))
+        start = np.zeros(count, dtype=bool)
+    return _outcome({"correct": infos["correct"], "macs": infos["macs"]}, {})
+
+
+def _outcome(found: Mapping[str, np.ndarray], further: Mapping[str, float]) -> Outcome:
+    outcomes = {name: np.asarray(found[name]).tolist() for name in COLUMNS}
+    return Outcome.of({**_scores(outcomes), **further}, outcomes)
+
+
+def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:
+    return {"score": float(np.mean(outcomes["correct"])), "macs": float(np.mean(outcomes["macs"]))}
+
+
+def rescore(task: str, seed: int, outcomes: Mapping[str, list]) -> dict[str, float]:
+    """Return the scores that follow from stored outcomes.
+
+    Raises:
+        ValueError: if the outcomes are not one row for each test digit.
+    """
+    check_columns(task, outcomes, COLUMNS, len(digits("test").labels))
+    return _scores(outcomes)
+
+
+def _scored(run: PruningRun) -> Outcome:
+    """Score a network and its agents after removal."""
+    data, backbone, permanent = digits("test"), run.backbone, run.permanent()
+    found = scored(run.network, data, run.removal_rule())
+    kept, left = found["kept"], np.array([int(mask.sum()) for mask in permanent])
+    before = np.concatenate([np.full((len(kept), 1), backbone.image[0]), kept[:, :-1]], axis=1)
+    agent_macs, agent_stored = _agent_costs(run)
+    own = (before * left).sum(axis=1).mean() + agent_macs  # predictors weigh what is stored by what was computed
+    stored = stored_parameters(backbone, left)
+    further = {
+        "macs_with_agents": float((backbone.cost("macs", kept).mean() + own) / backbone.cost("macs")),
+        "parameters": float(backbone.fraction("parameters", left)),
+        "stored": (stored["network"] + stored["predictors"] + agent_stored) / stored_parameters(backbone)["network"],
+        "before_removal": float(scored(run.network, data, run.training_rule())["correct"].mean()),
+        "whole": float(scored(stored_network(BACKBONE), data)["correct"].mean()),
+        **({} if run.gap_closed is None else {"gap_closed": run.gap_closed}),
+    }
+    return _outcome({"correct": found["correct"], "macs": backbone.fraction("macs", kept)}, further)
+
+
+def _agent_costs(run: PruningRun) -> tuple[int, int]:
+    """Return MACs per picture and parameters of the runtime agent: an encoder for each layer, and one head."""
+    if "runtime" not in run.models:
+        return 0, 0
+    policy = run.models["runtime"].policy
+    encoders, head = (
+        sum(parameter.numel() for parameter in part.parameters())
+        for part in (policy.features_extractor, policy.action_net)
+    )
+    return encoders + head * len(run.backbone.layers), encoders + head
+
+
+def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
+    """Prune one network, from its checkpoint if there is one, and score it. It computes on the CPU."""
+    from bisimgym.benchmarks.suites.figures import write_figures
+    from bisimgym.benchmarks.suites.pruning.pictures import figures_of
+
+    fresh = PruningRun(spec.settings, DENSITIES[spec.task], spec.seed)
+    checkpoint = Path(monitor.checkpoint, "run.pt")
+    run = from_checkpoint(monitor, checkpoint, fresh.restore) or fresh
+    total = spec.settings["rounds"]
+
+    def rounds(reached: Reached) -> None:
+        while run.rounds_done < total:
+            run.advance()
+            reached(run.rounds_done)
+
+    def complete(_: Sequence[float]) -> Outcome:
+        monitor.pictures.mkdir(exist_ok=True)
+        list(write_figures(figures_of(run), monitor.pictures))
+        return _scored(run)
+
+    return train_with_evaluations(
+        monitor,
+        "rounds",
+        done=run.rounds_done,
+        total=total,
+        every=1,
+        train=rounds,
+        evaluate=lambda: _scored(run),
+        complete=complete,
+        save=lambda: save_whole(monitor, run, checkpoint),
+        from_start=True,
+    )
+
+
+def check(spec: Spec) -> None:
+    """Raise ``ValueError`` for settings that cannot be trained with."""
+    settings = spec.settings
+    check_least(settings, rounds=1, iterations=1, episodes=1, epochs=1, num_envs=2)
+    for name, known in (
+        ("static", STATIC),
+        ("runtime", RUNTIME),
+        ("removed_by", REMOVED_BY),
+        ("order", ("together", "separate")),
+    ):
+        if settings[name] not in known:
+            raise ValueError(f"{name} must be one of {list(known)}, got {settings[name]!r}")
+    trust = settings["trust"]
+    if not 0 <= trust <= 1:
+        raise ValueError(f"trust must be in [0, 1], got {trust}")
+    if (settings["runtime"] == "none") != (trust == 0) or (settings["static"] == "none") != (trust == 1):
+        raise ValueError(
+            f"trust must be 0 without a runtime agent, 1 without a static one, and between with both, got {trust} for "
+            f"runtime={settings['runtime']!r} and static={settings['static']!r}"
+        )
+    if settings["order"] == "separate" and settings["rounds"] < 2:
+        raise ValueError(f"order 'separate' needs 2 rounds or more, got {settings['rounds']}")
+
+
+SUITE = Suite(
+    name="pruning",
+    version=1,
+    title="Channel pruning",
+    description=(
+        "A network for digits is pruned to a budget of computation and memory, the channels of each layer by agents or "
+        "by rules. The score is its accuracy once channels are removed for good."
+    ),
+    score_name="accuracy",
+    percent=True,
+    bounds=(0.0, 1.0),
+    x_name="rounds",
+    tasks=TASKS,
+    methods=METHODS,
+    presets=PRESETS,
+    measures=MEASURES,
+    train=train,
+    env_ids=lambda task: ["bisimgym/ChannelPruning-v0"],
+    evaluate=evaluate,
+    training_envs=training_envs,
+    check=check,
+    rescore=rescore,
+    columns=COLUMNS,
+)
