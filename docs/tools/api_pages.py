@@ -32,6 +32,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "bisimgym.envs.markov_signal",
             "bisimgym.envs.markov_signal.filters",
             "bisimgym.envs.distractor_dial",
+            "bisimgym.envs.channel_pruning",
             "bisimgym.envs.distracting_control",
             "bisimgym.envs.distractions.presets",
             "bisimgym.envs.finite_mdp",
