@@ -233,7 +233,7 @@ PAPERS: dict[str, Paper] = {
                 "channel pruning of networks by agents",
                 OTHERWISE,
                 "bisimgym run pruning --task digits-0.5 --task digits-0.7 --preset short --seeds 3",
-                note="a small network for digits in place of those for CIFAR-10 and ImageNet: [docs/pruning.md](pruning.md)",
+                note="a small network for digits, not those for CIFAR-10 and ImageNet: [docs/pruning.md](pruning.md)",
             ),
         ],
     ),
