@@ -136,7 +136,7 @@ class PruningRun:
         self.models[agent] = model
         self.policies[agent] = {name: value.clone() for name, value in model.policy.state_dict().items()}
         if agent == "static":
-            self.static_plan = _plan_of(model, envs.unwrapped.task)
+            self.static_plan = plan_of(model, envs.unwrapped.task)
 
     def _gap_closed(self) -> float:
         """Return what share of the gap between uniform and enumerated plan the static agent closes; 0 without a gap."""
@@ -238,7 +238,7 @@ def make_ddpg(envs: Any, seed: int) -> Any:
     )
 
 
-def _plan_of(model: Any, task: Any) -> np.ndarray:
+def plan_of(model: Any, task: Any) -> np.ndarray:
     """Return ``float64[T]``: the ratios of a static agent's deterministic policy, which sees no picture."""
     state, ratios = task.initial(np.zeros(1, np.uint64), {"image": 0}), []
     for _ in range(task.num_layers):
