@@ -188,6 +188,7 @@ def _environment(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["train_seconds"] = views.train_seconds
+    environment.filters["sentence"] = views.sentence
     environment.globals |= {
         "version": bisimgym.__version__,
         "addresses": addresses,

@@ -244,6 +244,11 @@ def repeated(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def sentence(text: str) -> str:
+    """Return a text with a capital first; Jinja's own ``capitalize`` makes small letters of all others."""
+    return text[:1].upper() + text[1:]
+
+
 def duration(seconds: Any) -> str:
     """Return a length of time as people say it, "" if there is none."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
