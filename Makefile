@@ -41,7 +41,7 @@ docs: $(VENV)/.installed
 test-floors: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -n $(JOBS) tests/test_floors.py \
 	  tests/envs/test_registry.py tests/envs/test_checks.py tests/wrappers tests/baselines/core \
-	  tests/baselines/test_methods.py tests/baselines/test_isolated.py tests/benchmarks/test_cli.py
+	  tests/baselines/test_methods.py tests/baselines/test_offline.py tests/benchmarks/test_cli.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

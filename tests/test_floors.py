@@ -1,5 +1,6 @@
 """The lower bounds in pyproject.toml are versions that are tested: constraints-lowest.txt names each of them."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def test_every_lower_bound_is_among_the_constraints_that_test_floors_installs():
     for name, specifier in permitted().items():
         floor = next(s.version for s in specifier if s.operator == ">=")
         assert Version(lowest[name].version) == Version(floor), f"{name}: {lowest[name].version} is tested, not {floor}"
+
+
+def test_what_the_makefile_names_is_there():
+    named = set(re.findall(r"(?:tests|docs)/[\w./]+", (ROOT / "Makefile").read_text()))
+    assert "tests/test_floors.py" in named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.13", "3.14"])

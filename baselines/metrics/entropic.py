@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,13 +14,11 @@ from bisimgym.baselines.metrics.distributions import Distributions
 from bisimgym.baselines.metrics.memory import free_memory, in_units
 from bisimgym.baselines.metrics.operators import EPS
 from bisimgym.baselines.metrics.processes import as_distributions
-from bisimgym.envs.checks import number
 
 #: Scalings of one transport problem, and between two looks at what is missing.
 _MAX_SCALINGS, _LOOK = 10_000, 4
 #: Rounds of new couplings, and sweeps with given ones between two.
 _MAX_ROUNDS, _MAX_SWEEPS = 1000, 1000
-_TINY = float(np.finfo(np.float64).tiny)
 
 
 def entropic_bisimulation(
@@ -40,9 +39,9 @@ def entropic_bisimulation(
     metric rises to that of independent draws (with one action MICo). As there, a state whose next state is random is at
     a positive distance from itself. On deterministic processes it is bisimulation at any temperature.
 
-    Source: Cuturi (2013), "Sinkhorn distances", in the recursion of Ferns, Panangaden and Precup (2004); Calo et al.
-    (2024) regularize the couplings of whole paths instead. Solved by strategy iteration, couplings by Sinkhorn's
-    scalings in logarithms; the end is certified by what couplings and potentials leave between them.
+    Source: Cuturi (2013), "Sinkhorn distances", in the recursion of Ferns, Panangaden and Precup (2004). Solved by
+    strategy iteration, couplings by Sinkhorn's scalings in logarithms with steps of Newton's between; the end is
+    certified by what couplings and potentials leave between them.
 
     Args:
         transition: ``float[S, A, S]`` probabilities, ``int[S, A]`` next states, or sparse.
@@ -59,14 +58,12 @@ def entropic_bisimulation(
     """
     moves = as_distributions(checks.next_states_or_distributions(transition))
     rewards, discount = checks.rewards(reward, *moves.shape), checks.discount_factor(discount)
-    tiny = float(np.finfo(np.float64).tiny)
-    temperature, tolerance = (
-        number(n, v, tiny, 1e300) for n, v in (("temperature", temperature), ("tolerance", tolerance))
-    )
+    temperature, tolerance = _positive("temperature", temperature), _positive("tolerance", tolerance)
     actions = range(moves.num_actions)
     first, second = np.triu_indices(len(moves))
     spread = float(np.ptp(rewards, axis=0).max())
-    smallest = 64 * EPS * spread / (1 - discount) ** 2
+    # Values go up to the spread of rewards over 1 - discount; potentials are logarithms times the temperature.
+    smallest = 64 * EPS * (temperature + spread / (1 - discount)) / (1 - discount)
     if tolerance < smallest:
         raise ValueError(
             f"tolerance={tolerance:g} is out of reach: float64 certifies no better than {smallest:.1e} here"
@@ -109,6 +106,12 @@ def entropic_bisimulation(
                 if change <= accuracy:
                     break
     raise ArithmeticError(f"no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
+
+
+def _positive(name: str, value: Any) -> float:
+    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    return float(value)
 
 
 class _Problems(NamedTuple):

@@ -370,6 +370,20 @@ def discrete_actions(returned: Any, rows: int, count: int) -> np.ndarray:
     return action.astype(np.int64)
 
 
+def continuous_actions(returned: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what an agent's ``predict`` returned as ``float32`` of a shape.
+
+    Raises:
+        ValueError: for another shape, or for what is not finite.
+    """
+    action = np.asarray(returned, dtype=np.float32)
+    if action.shape != shape:
+        raise ValueError(f"predict() must return finite actions of shape {shape}, got shape {action.shape}")
+    if not np.isfinite(action).all():
+        raise ValueError(f"predict() must return finite actions of shape {shape}, got NaN or infinity")
+    return action
+
+
 def check_least(settings: Mapping[str, Any], **least: int) -> None:
     """Raise ``ValueError`` for a setting, where there is one of that name, below its least value."""
     for name, value in least.items():

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.suites.base import continuous_actions
 from bisimgym.envs.lqr import LQRSystem, lqr_system
 from bisimgym.envs.lqr.env import LQRState, LQRTask
 from bisimgym.envs.lqr.system import DYNAMICS_SCALE, STATE_DIM
@@ -101,20 +102,7 @@ def played_cost(agent: Any, arguments: Mapping[str, Any], protocol: Protocol) ->
     for _ in range(protocol.horizon):
         observation = task.observe(current)
         action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
-        current = task.transition(current, _force(action, task.action_space))[0]
+        force = continuous_actions(action, (len(start), *task.action_space.shape))
+        current = task.transition(current, np.clip(force, task.action_space.low, task.action_space.high))[0]
         episode_start = np.zeros(len(start), dtype=bool)
     return float(current.cost.mean())
-
-
-def _force(action: Any, space: gym.spaces.Box) -> np.ndarray:
-    """Return what an agent's ``predict`` returned as ``float32[rows, 20]`` within the box.
-
-    Raises:
-        ValueError: for another shape, or for what is not finite.
-    """
-    found = np.asarray(action, dtype=np.float32)
-    if found.ndim != 2 or found.shape[1:] != space.shape:
-        raise ValueError(f"predict() must return one action of {STATE_DIM} numbers per row, got shape {found.shape}")
-    if not np.isfinite(found).all():
-        raise ValueError("predict() must return finite actions, got some that are not")
-    return np.clip(found, space.low, space.high)

@@ -28,6 +28,7 @@ from bisimgym.benchmarks.suites.base import (
     Task,
     check_columns,
     check_least,
+    continuous_actions,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
@@ -205,16 +206,10 @@ def episode_returns(
     observation, _ = envs.reset(seed=[start + i for i in range(episodes)])
     total, state = np.zeros(episodes), None
     episode_start = np.ones(episodes, dtype=bool)
+    assert envs.action_space.shape is not None
     for _ in range(steps_per_episode(task, protocol)):
         action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
-        action = np.asarray(action, dtype=np.float32)
-        if action.shape != envs.action_space.shape:
-            raise ValueError(
-                f"the agent's predict() must return actions of shape {envs.action_space.shape}, got {action.shape}"
-            )
-        if not np.isfinite(action).all():
-            raise ValueError("the agent's predict() must return finite actions, got NaN or infinity")
-        observation, reward, _, _, _ = envs.step(action)
+        observation, reward, _, _, _ = envs.step(continuous_actions(action, envs.action_space.shape))
         total += reward
         episode_start[:] = False
     envs.close()

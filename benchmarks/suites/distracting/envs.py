@@ -11,7 +11,7 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.base import Spec
+from bisimgym.benchmarks.suites.base import Spec, continuous_actions
 from bisimgym.benchmarks.suites.distracting.settings import DISTRACTIONS, DMC_TASKS, EPISODE_STEPS
 
 
@@ -90,20 +90,15 @@ def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
 
 def play(agent: Any, env: gym.Env, episodes: int, seed: int) -> tuple[list[float], list[str]]:
     """Return what a deterministic agent earns in some episodes, and the names of their videos."""
-    returns, videos = [], []
+    assert isinstance(env.action_space, gym.spaces.Box)
+    returns, videos, shape = [], [], (1, *env.action_space.shape)
     for episode in range(episodes):
         # Seeded once: videos in order go on from there.
         observation, info = env.reset(seed=seed if episode == 0 else None)
         total, ended, state, start = 0.0, False, None, np.ones(1, dtype=bool)
         while not ended:
             action, state = agent.predict(observation[None], state=state, episode_start=start, deterministic=True)
-            action = np.asarray(action, dtype=np.float32)
-            if action.shape != (1, *env.action_space.shape) or not np.isfinite(action).all():  # type: ignore[misc]
-                raise ValueError(
-                    "the agent's predict() must return finite actions of shape "
-                    f"{(1, *env.action_space.shape)}, got {action!r}"  # type: ignore[misc]
-                )
-            observation, reward, terminated, truncated, _ = env.step(action[0])
+            observation, reward, terminated, truncated, _ = env.step(continuous_actions(action, shape)[0])
             total, ended, start = total + float(reward), terminated or truncated, np.zeros(1, dtype=bool)
         returns.append(total)
         videos.append(str(info.get("background", "")))

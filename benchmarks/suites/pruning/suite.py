@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from bisimgym.benchmarks.suites.base import Bounds, Monitor, Outcome, Spec, Suite, check_columns, check_least
+from bisimgym.benchmarks.suites.base import (
+    Bounds,
+    Monitor,
+    Outcome,
+    Spec,
+    Suite,
+    check_columns,
+    check_least,
+    continuous_actions,
+)
 from bisimgym.benchmarks.suites.pruning.learning import BACKBONE, ENV_ID, PruningRun
 from bisimgym.benchmarks.suites.pruning.settings import (
     DENSITIES,
@@ -56,10 +65,7 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     infos: Mapping[str, Any] = {}
     for _ in range(len(BACKBONES[BACKBONE].layers)):
         action, state = agent.predict(observation, state=state, episode_start=start, deterministic=True)
-        action = np.asarray(action, dtype=np.float32)
-        if action.shape != (count, 1) or not np.isfinite(action).all():
-            raise ValueError(f"predict() must return finite actions of shape {(count, 1)}, got shape {action.shape}")
-        observation, *_, infos = envs.step(np.clip(action, -1, 1))
+        observation, *_, infos = envs.step(np.clip(continuous_actions(action, (count, 1)), -1, 1))
         start = np.zeros(count, dtype=bool)
     return _outcome({"correct": infos["correct"], "macs": infos["macs"]}, {})
 

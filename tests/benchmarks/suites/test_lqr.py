@@ -206,9 +206,9 @@ class TestAgents:
     @pytest.mark.parametrize(
         ("action", "message"),
         [
-            (np.zeros((100, 3)), r"one action of 20 numbers per row, got shape \(100, 3\)"),
-            (np.zeros(20), "one action of 20 numbers per row"),
-            (np.full((100, 20), np.nan), "must return finite actions"),
+            (np.zeros((100, 3)), r"finite actions of shape \(100, 20\), got shape \(100, 3\)"),
+            (np.zeros(20), r"finite actions of shape \(100, 20\), got shape \(20,\)"),
+            (np.full((100, 20), np.nan), "must return finite actions of shape .*, got NaN or infinity"),
         ],
     )
     def test_wrong_actions_are_told(self, action, message):
