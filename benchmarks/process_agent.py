@@ -86,14 +86,15 @@ class ProcessAgent:
     Args:
         command: as one would type it; no shell interprets it.
         answer_seconds: that each answer may take.
+        end_seconds: for the process to end by itself before it is killed.
 
     Raises:
         UserError: if it does not start, or does not answer as the protocol has it.
     """
 
-    def __init__(self, command: str, answer_seconds: float = ANSWER_SECONDS):
+    def __init__(self, command: str, answer_seconds: float = ANSWER_SECONDS, end_seconds: float = END_SECONDS):
         self.command = command
-        self._seconds = answer_seconds
+        self._seconds, self._end_seconds = answer_seconds, end_seconds
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         try:
             self._process = subprocess.Popen(
@@ -109,7 +110,7 @@ class ProcessAgent:
             raise UserError(f"agent exec:{command} does not start: {error}") from None
         assert self._process.stdout is not None
         self._answers = io.BufferedReader(self._process.stdout)  # type: ignore[type-var]
-        self._end = weakref.finalize(self, _end, self._process, self._errors)
+        self._end = weakref.finalize(self, _end, self._process, self._errors, end_seconds)
         _running.add(self)
         can = self._ask({"protocol": PROTOCOL}, "can")
         if not isinstance(can, list) or "predict" not in can or not set(can) <= {"predict", "embed"}:
@@ -175,7 +176,7 @@ class ProcessAgent:
         answer = answers[0] if answers else b""
         if not answer:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(END_SECONDS)
+                self._process.wait(self._end_seconds)
             raise self._failed(f"ended (exit code {self._process.poll()}) and did not answer")
         if len(answer) > ANSWER_BYTES:
             raise self._failed(f"answered more than {ANSWER_BYTES} bytes")
@@ -204,14 +205,14 @@ def end_all() -> None:
         agent.close()
 
 
-def _end(process: subprocess.Popen, errors: IO[bytes]) -> None:
+def _end(process: subprocess.Popen, errors: IO[bytes], seconds: float) -> None:
     """End a process and its group: its input ends, then SIGTERM, then SIGKILL for whatever is left."""
     with contextlib.suppress(OSError):
         assert process.stdin is not None
         process.stdin.close()
     for name in ("SIGTERM", "SIGKILL"):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_SECONDS)
+            process.wait(seconds)
         _signal_group(process, name)
     process.wait()
     errors.close()

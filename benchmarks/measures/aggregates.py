@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Resamples of an interval, and most numbers that are resampled at once.
-RESAMPLES, _AT_ONCE = 2000, 2**22
+#: Resamples of an interval.
+RESAMPLES = 2000
 #: What is left out at each end by the interquartile mean.
 _QUARTER = 0.25
 
@@ -111,6 +111,7 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
+    at_once: int = 2**22,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the stratified percentile bootstrap interval of a statistic: runs are drawn anew within every task.
 
@@ -123,6 +124,7 @@ def bootstrap_interval(
         resamples: how many.
         confidence: in (0, 1).
         seed: of the drawing: the same scores give the same interval.
+        at_once: numbers that are held in memory at once; large samples go in parts.
 
     Returns:
         The lower and the upper end, each of the shape that the statistic has for one resample.
@@ -137,7 +139,7 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     largest = max(array.size for array in arrays) * (max(len(array) for array in arrays) if len(arrays) > 1 else 1)
     found = []
-    for start in range(0, resamples, part := max(_AT_ONCE // largest, 1)):
+    for start in range(0, resamples, part := max(at_once // largest, 1)):
         count = min(part, resamples - start)
         drawn, chosen = [], None
         for array in arrays:

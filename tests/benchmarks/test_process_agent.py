@@ -37,14 +37,13 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def agent_of(tmp_path, monkeypatch):
+def agent_of(tmp_path):
     """Return a function that starts an agent from its source; all are closed in the end."""
-    monkeypatch.setattr(process_agent, "END_SECONDS", 0.3)
     agents = []
 
     def start(source, seconds=20.0):
         (tmp_path / "agent.py").write_text(source)
-        agents.append(ProcessAgent(f"{sys.executable} -S {tmp_path / 'agent.py'}", seconds))
+        agents.append(ProcessAgent(f"{sys.executable} -S {tmp_path / 'agent.py'}", seconds, end_seconds=0.3))
         return agents[-1]
 
     yield start

@@ -18,14 +18,18 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import bisimgym  # noqa: F401
 from bisimgym.envs import IDS
 
-pytestmark = pytest.mark.parametrize("env_id", IDS)
 MODES = list(AutoresetMode)
 #: Arguments that make episodes short and pictures small where a step takes milliseconds.
 QUICK = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
 #: Arguments that leave the oracle fewer plans to enumerate, where a step takes a millisecond.
 FEW_PLANS = {"bisimgym/ChannelPruning-v0": {"minimum_ratio": 0.5}}
-#: Ids that differ from DistractingControl in the task of dm_control alone: one mode of their vectors is enough.
+#: Ids that differ from DistractingControl in the task of dm_control alone: what depends on no task is tested without them.
 NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0"}
+
+for_every_id = pytest.mark.parametrize("env_id", IDS)
+for_every_class = pytest.mark.parametrize("env_id", [env_id for env_id in IDS if env_id not in NAMED_TASKS])
+#: No oracle is known for tasks of dm_control, and their vectors are processes, which cannot be pickled.
+for_array_tasks = pytest.mark.parametrize("env_id", [env_id for env_id in IDS if env_id not in QUICK])
 
 
 def make(env_id, **arguments):
@@ -34,11 +38,6 @@ def make(env_id, **arguments):
 
 def make_vec(env_id, **arguments):
     return gym.make_vec(env_id, **QUICK.get(env_id, {}), **FEW_PLANS.get(env_id, {}), **arguments)
-
-
-def skip_without_oracle(env_id):
-    if env_id in QUICK:
-        pytest.skip("no oracle is known for tasks of dm_control")
 
 
 def assert_same(one, two, where="", tolerance=0.0):
@@ -73,12 +72,14 @@ def masked(infos):
     return result
 
 
+@for_every_id
 def test_gymnasium_checker_is_clean(env_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(make(env_id, render_mode="rgb_array").unwrapped)
 
 
+@for_every_id
 def test_sb3_checker_is_clean(env_id):
     from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -89,6 +90,7 @@ def test_sb3_checker_is_clean(env_id):
         sb3_check_env(make(env_id).unwrapped)  # wrappers hide compute_reward
 
 
+@for_every_id
 def test_same_seed_same_episode(env_id):
     one, two = make(env_id), make(env_id)
     one.action_space.seed(0)
@@ -104,6 +106,7 @@ def test_same_seed_same_episode(env_id):
                 assert_same(one.reset(), two.reset())
 
 
+@for_every_id
 def test_vector_equals_single(env_id):
     for mode in [AutoresetMode.SAME_STEP] if env_id in NAMED_TASKS else MODES:
         check_vector_equals_single(env_id, mode)
@@ -144,12 +147,14 @@ def check_vector_equals_single(env_id, mode):
     assert endings >= count
 
 
+@for_every_class
 def test_default_autoreset_is_same_step(env_id):
     assert make_vec(env_id, num_envs=2).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     with pytest.raises(ValueError, match="autoreset_mode must be one of .*'Never'"):
         make_vec(env_id, num_envs=2, autoreset_mode="Never")
 
 
+@for_every_class
 def test_disabled_autoreset_refuses_to_step_an_ended_episode(env_id):
     envs = make_vec(env_id, num_envs=3, autoreset_mode="Disabled")
     envs.reset(seed=0)
@@ -159,6 +164,7 @@ def test_disabled_autoreset_refuses_to_step_an_ended_episode(env_id):
             envs.step(envs.action_space.sample())
 
 
+@for_every_class
 def test_observations_are_not_overwritten_by_later_steps(env_id):
     envs = make_vec(env_id, num_envs=3)
     first, _ = envs.reset(seed=0)
@@ -168,6 +174,7 @@ def test_observations_are_not_overwritten_by_later_steps(env_id):
     assert_same(first, kept)
 
 
+@for_every_id
 def test_spec_survives_json(env_id):
     env = make(env_id)
     text = env.spec.to_json()
@@ -175,9 +182,8 @@ def test_spec_survives_json(env_id):
     assert_same(gym.make(EnvSpec.from_json(text)).reset(seed=5), env.reset(seed=5))
 
 
+@for_array_tasks
 def test_pickling(env_id):
-    if env_id in QUICK:
-        pytest.skip("processes cannot be pickled")
     envs = make_vec(env_id, num_envs=3)
     envs.reset(seed=0)
     twin = pickle.loads(pickle.dumps(envs))
@@ -186,6 +192,7 @@ def test_pickling(env_id):
         assert_same(envs.step(action)[0], twin.step(action)[0])
 
 
+@for_every_class
 def test_rgb_array(env_id):
     env = make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
@@ -204,6 +211,7 @@ def test_rgb_array(env_id):
     np.testing.assert_array_equal(envs.render()[0], frame)
 
 
+@for_every_class
 def test_human_window_shows_the_frame(env_id, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -226,6 +234,7 @@ def test_human_window_shows_the_frame(env_id, monkeypatch):
     env.close()
 
 
+@for_every_class
 def test_an_ended_episode_must_be_reset(env_id):
     env = make(env_id).unwrapped
     env.reset(seed=0)
@@ -238,16 +247,16 @@ def test_an_ended_episode_must_be_reset(env_id):
     env.step(env.action_space.sample())
 
 
+@for_array_tasks
 def test_the_oracle_gets_the_optimal_return(env_id):
-    skip_without_oracle(env_id)
     envs = make_vec(env_id, num_envs=20, autoreset_mode="Disabled")
     envs.reset(seed=3)
     promised = envs.unwrapped.optimal_return()
     np.testing.assert_allclose(_returns(envs, envs.unwrapped.optimal_action), promised, rtol=1e-5)
 
 
+@for_array_tasks
 def test_random_actions_get_the_random_return_on_average(env_id):
-    skip_without_oracle(env_id)
     envs = make_vec(env_id, num_envs=500, autoreset_mode="Disabled")
     envs.reset(seed=4)
     envs.action_space.seed(4)
@@ -270,14 +279,15 @@ def _returns(envs, act):
     return total
 
 
+@for_array_tasks
 def test_methods_before_reset_say_so(env_id):
-    skip_without_oracle(env_id)
     for env in (make(env_id).unwrapped, make_vec(env_id, num_envs=2)):
         for name in ("optimal_action", "optimal_return", "random_return"):
             with pytest.raises(gym.error.ResetNeeded, match=name):
                 getattr(env, name)()
 
 
+@for_every_class
 def test_unknown_arguments_are_errors(env_id):
     with pytest.raises(TypeError, match="surprise"):
         make(env_id, surprise=1)
@@ -286,6 +296,7 @@ def test_unknown_arguments_are_errors(env_id):
             make_vec(env_id, num_envs=wrong)
 
 
+@for_every_class
 def test_vector_environments_take_the_arguments_of_one(env_id):
     single = inspect.signature(type(make(env_id).unwrapped)).parameters
     vector = inspect.signature(type(make_vec(env_id, num_envs=1).unwrapped)).parameters
@@ -294,6 +305,7 @@ def test_vector_environments_take_the_arguments_of_one(env_id):
     assert "autoreset_mode" in vector
 
 
+@for_every_class
 def test_native_vectors_take_what_gym_make_takes(env_id):
     env = make(env_id, max_episode_steps=3, disable_env_checker=True)
     envs = make_vec(env_id, num_envs=2, max_episode_steps=3, disable_env_checker=True, autoreset_mode="NextStep")
@@ -315,8 +327,8 @@ def test_native_vectors_take_what_gym_make_takes(env_id):
     envs.close()
 
 
+@for_array_tasks
 def test_returns_are_those_of_the_time_limit_in_force(env_id):
-    skip_without_oracle(env_id)
     for limit in (1, 7):
         envs = make_vec(env_id, num_envs=400, max_episode_steps=limit, autoreset_mode="Disabled")
         envs.reset(seed=3)
@@ -331,6 +343,7 @@ def test_returns_are_those_of_the_time_limit_in_force(env_id):
         np.testing.assert_allclose(one.unwrapped.optimal_return(), promised[0])
 
 
+@for_every_class
 def test_options_that_are_no_mapping_are_one_error(env_id):
     with_vectors = [make(env_id), make_vec(env_id, num_envs=2)]
     for env in with_vectors:
@@ -341,6 +354,7 @@ def test_options_that_are_no_mapping_are_one_error(env_id):
         env.close()
 
 
+@for_every_class
 def test_actions_of_any_real_type_for_one_and_for_many(env_id):
     env, envs = make(env_id).unwrapped, make_vec(env_id, num_envs=2)
     env.reset(seed=0)
@@ -367,6 +381,7 @@ def test_actions_of_any_real_type_for_one_and_for_many(env_id):
     envs.close()
 
 
+@for_every_id
 def test_docstring_is_the_task_page(env_id):
     env = make(env_id).unwrapped
     for section in ("Description", "Action space", "Observation space", "Reward", "Start and end", "Arguments"):
