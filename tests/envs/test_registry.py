@@ -23,7 +23,7 @@ MODES = list(AutoresetMode)
 QUICK = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
 #: Arguments that leave the oracle fewer plans to enumerate, where a step takes a millisecond.
 FEW_PLANS = {"bisimgym/ChannelPruning-v0": {"minimum_ratio": 0.5}}
-#: Ids that differ from DistractingControl in the task of dm_control alone: what depends on no task is tested without them.
+#: Ids that differ from DistractingControl in the task of dm_control alone: what needs no task is tested without them.
 NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0"}
 
 for_every_id = pytest.mark.parametrize("env_id", IDS)
