@@ -28,6 +28,9 @@ class Alignment:
         weighted: whether those weights are used (Equation 4 of the paper); False is plain InfoNCE, which is what the
             launch commands of the authors' code run.
         discount: of the metric.
+        epsilon: how often the policies that "psm" compares take another action than the demonstrated one, all others
+            alike (section 5.4 of the paper; imitation goes on to learn the demonstrated actions). In [0, 0.5]: with two
+            actions, policies of 0.5 behave alike everywhere.
     """
 
     metric: str = "psm"
@@ -37,6 +40,7 @@ class Alignment:
     beta: float = 0.01
     weighted: bool = True
     discount: float = 0.999
+    epsilon: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("metric", ("psm", "pi-bisimulation")), ("loss", ("contrastive", "l2"))):
@@ -47,11 +51,18 @@ class Alignment:
                 raise ValueError(f"alignment {name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.discount <= 1:
             raise ValueError(f"alignment discount must be in [0, 1], got {self.discount}")
+        if not 0 <= self.epsilon <= 0.5:
+            raise ValueError(f"alignment epsilon must be in [0, 0.5], got {self.epsilon}")
+        if self.epsilon and self.metric != "psm":
+            raise ValueError(f"alignment epsilon is for the metric 'psm', which compares policies, got {self.metric!r}")
 
     def distance(self, demonstrations: Demonstrations, x: slice, y: slice) -> np.ndarray:
         """Return the metric between two trajectories, ``float64[n, m]``."""
         if self.metric == "psm":
-            cost = policy_cost(demonstrations.actions[x], demonstrations.actions[y])
+            others = max(int(demonstrations.actions.max()), 1)
+            # The total variation of two policies that each take their own action with probability 1 - epsilon.
+            variation = abs(1 - self.epsilon - self.epsilon / others)
+            cost = variation * policy_cost(demonstrations.actions[x], demonstrations.actions[y])
         else:
             cost = reward_cost(demonstrations.rewards[x], demonstrations.rewards[y])
         return trajectory_similarity(cost, self.discount)

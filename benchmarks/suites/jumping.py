@@ -26,6 +26,8 @@ from bisimgym.benchmarks.suites.base import (
     check_least,
     discrete_actions,
 )
+from bisimgym.benchmarks.suites.figures import write_figures
+from bisimgym.benchmarks.suites.further_settings import Further
 from bisimgym.benchmarks.suites.jumping_published import PUBLISHED, TRANSFER
 from bisimgym.benchmarks.suites.jumping_transfer import settled_at, transfer_solved
 from bisimgym.benchmarks.suites.training import from_checkpoint, save_whole, train_with_evaluations, without_training
@@ -315,6 +317,12 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         evaluate=lambda: evaluate(model, spec.task, spec.seed),
         save=lambda: save_whole(monitor, model, checkpoint),
     )
+    if spec.task != "colors":
+        from bisimgym.benchmarks.suites.jumping_pictures import embedding_figure, shown_tasks
+
+        seen = seen_tasks(spec.task, spec.seed)
+        monitor.pictures.mkdir(exist_ok=True)
+        list(write_figures({"embeddings": embedding_figure(model, shown_tasks(seen), seen)}, monitor.pictures))
     if spec.settings["augmentation"] != "randconv":
         return outcome
     rng = np.random.default_rng([spec.seed, 1])
@@ -330,6 +338,11 @@ def _transfer(task: str, seed: int, discount: float) -> Outcome:
     tasks = [(p, f, color or "white") for p, f, color in _all_tasks(task)]
     solved = transfer_solved(tasks, np.array([(p, f) in seen for p, f, _ in tasks]), discount)
     return outcome_of(task, seed, solved)
+
+
+def more_settings(settings: Mapping[str, Any]) -> Mapping[str, Further]:
+    """Return the settings that runs have without storing them."""
+    return {"alignment.epsilon": Further(0.0, {float})} if settings.get("alignment") else {}
 
 
 def check(spec: Spec) -> None:
@@ -379,6 +392,7 @@ SUITE = Suite(
     training_envs=training_envs,
     check=check,
     rescore=rescore,
+    further_settings=more_settings,
     env_ids=lambda task: [_env_id(task)],
     bounds=(0.0, 1.0),
     columns=COLUMNS,

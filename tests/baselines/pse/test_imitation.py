@@ -1,3 +1,4 @@
+import dataclasses
 import pickle
 
 import numpy as np
@@ -179,6 +180,15 @@ class TestAlgorithm:
             model._prepare()
         np.testing.assert_array_equal(one._sample_actions(), two._sample_actions())
 
+    def test_policies_of_another_epsilon_are_as_near_as_their_total_variation(self, wide):
+        one, two, *_ = wide.slices()
+        optimal = Alignment().distance(wide, one, two)
+        assert optimal.max() > 1
+        np.testing.assert_allclose(Alignment(epsilon=0.2).distance(wide, one, two), 0.6 * optimal)
+        assert not Alignment(epsilon=0.5).distance(wide, one, two).any()
+        three = dataclasses.replace(wide, actions=np.where(wide.actions == 1, 2, 0))  # of three actions
+        np.testing.assert_allclose(Alignment(epsilon=0.2).distance(three, one, two), 0.7 * optimal)
+
     def test_bfloat16_is_close_to_float32(self, wide):
         full, half = (make(wide, precision=precision, **PSE) for precision in ("float32", "bfloat16"))
         observations = th.from_numpy(np.ascontiguousarray(wide.observations))
@@ -203,6 +213,8 @@ class TestAlgorithm:
             ({"frame_channels": 3}, "frame_channels=3 does not divide the 2 channels"),
             ({"alignment": {"metric": "mico"}}, "alignment metric must be one of .*'mico'"),
             ({"alignment": {"temperature": 0}}, "alignment temperature must be positive"),
+            ({"alignment": {"epsilon": 0.6}}, r"alignment epsilon must be in \[0, 0.5\], got 0.6"),
+            ({"alignment": {"epsilon": 0.1, "metric": "pi-bisimulation"}}, "alignment epsilon is for the metric 'psm'"),
             ({"precision": "half"}, "precision must be one of"),
             ({"data": None}, "learning needs demonstrations"),
             ({"batchsize": 4}, "batchsize"),
