@@ -25,21 +25,23 @@ class Across:
         row: its first row.
         tasks: which.
         seeds: those that it has on all of them.
+        scores: ``float[seeds, tasks]``.
         iqm: interquartile mean; 1 is the optimum.
         gap: optimality gap; 0 is the optimum.
-        beaten: how often a run of the method of the highest ``iqm`` beats one of this; None for that method.
+        beaten: by each method of the table, how often a run of it beats one of this on the same task, ties counting
+            half, with its interval; None for the method itself.
         profile: ``float[K]``, the share of runs above each of :data:`THRESHOLDS`, and its interval, ``float[K]`` each.
     """
 
     row: Row
     tasks: Sequence[str]
     seeds: Sequence[int]
+    scores: np.ndarray
     iqm: float
     iqm_interval: Interval
     gap: float
     gap_interval: Interval
-    beaten: float | None
-    beaten_interval: Interval | None
+    beaten: Sequence[tuple[float, Interval] | None]
     profile: np.ndarray
     profile_interval: tuple[np.ndarray, np.ndarray]
 
@@ -79,34 +81,48 @@ def across_tasks(suite: Suite, rows: Collection[Row]) -> list[Across]:
     if len(found) < 2:
         return []
     found.sort(key=lambda one: (-float(aggregates.interquartile_mean(one[2])), one[0].method, one[0].outside))
-    _, best_seeds, best = found[0]
+    wins = _wins([(seeds, scores) for _, seeds, scores in found])
     return [
-        _across(row, tasks, seeds, scores, None if number == 0 else best, seeds == best_seeds)
+        _across(row, tasks, seeds, scores, [of[number] for of in wins])
         for number, (row, seeds, scores) in enumerate(found)
     ]
 
 
+def _wins(found: Sequence[tuple[Sequence[int], np.ndarray]]) -> list[list[tuple[float, Interval] | None]]:
+    """Return how often each method beats each other, and the interval of that; equal seeds are paired."""
+    wins: list[list[tuple[float, Interval] | None]] = [[None] * len(found) for _ in found]
+    for i, (seeds, scores) in enumerate(found):
+        for j, (other_seeds, others) in list(enumerate(found))[i + 1 :]:
+            share = float(aggregates.improvement_probability(scores, others))
+            low, high = _ends(
+                aggregates.bootstrap_interval(
+                    aggregates.improvement_probability, scores, others, paired=seeds == other_seeds
+                )
+            )
+            wins[i][j], wins[j][i] = (share, (low, high)), (1 - share, (1 - high, 1 - low))
+    return wins
+
+
 def _across(
-    row: Row, tasks: Sequence[str], seeds: Sequence[int], scores: np.ndarray, best: np.ndarray | None, paired: bool
+    row: Row,
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    scores: np.ndarray,
+    beaten: Sequence[tuple[float, Interval] | None],
 ) -> Across:
     def profile(of: np.ndarray) -> np.ndarray:
         return aggregates.performance_profile(of, THRESHOLDS)
 
-    beaten, beaten_interval = None, None
-    if best is not None:
-        beaten = float(aggregates.improvement_probability(best, scores))
-        ends = aggregates.bootstrap_interval(aggregates.improvement_probability, best, scores, paired=paired)
-        beaten_interval = _ends(ends)
     return Across(
         row,
         tasks,
         seeds,
+        scores,
         float(aggregates.interquartile_mean(scores)),
         _ends(aggregates.bootstrap_interval(aggregates.interquartile_mean, scores)),
         float(aggregates.optimality_gap(scores)),
         _ends(aggregates.bootstrap_interval(aggregates.optimality_gap, scores)),
         beaten,
-        beaten_interval,
         profile(scores),
         aggregates.bootstrap_interval(profile, scores),
     )
@@ -123,16 +139,22 @@ HEADS = ("method", "seeds", "interquartile mean [95 %]", "optimality gap [95 %]"
 def texts(entry: Across) -> list[str]:
     """Return a method's cells under :data:`HEADS`."""
 
-    def cell(value: float | None, interval: Interval | None) -> str:
-        return "" if value is None or interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+    def cell(value: float, interval: Interval) -> str:
+        return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
     return [
         entry.row.method,
         f"{len(entry.seeds)}{'*' if entry.few else ''}",
         cell(entry.iqm, entry.iqm_interval),
         cell(entry.gap, entry.gap_interval),
-        cell(entry.beaten, entry.beaten_interval),
+        "" if entry.beaten[0] is None else cell(*entry.beaten[0]),
     ]
+
+
+def told_apart(beaten: tuple[float, Interval]) -> bool:
+    """Return whether the interval of how often one method beats another leaves out one half."""
+    low, high = beaten[1]
+    return low > 0.5 or high < 0.5
 
 
 def markdown(suite: Suite, rows: Sequence[Row]) -> str:

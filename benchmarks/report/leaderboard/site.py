@@ -202,6 +202,7 @@ def _environment(
         "across_tasks": across.across_tasks,
         "across_texts": across.texts,
         "across_heads": across.HEADS,
+        "told_apart": across.told_apart,
         "enough_seeds": ENOUGH_SEEDS,
         "interval_seeds": INTERVAL_SEEDS,
     }
