@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +18,8 @@ from bisimgym.benchmarks.running.run_folder import RunResult, read_run
 from bisimgym.benchmarks.running.runner import describe, run_together, together
 from bisimgym.benchmarks.suites.base import Spec
 
+#: Deaths of workers after which a sweep gives up.
+RETRIES = 3
 #: ``on_progress(index of the spec, done, total)``
 OnProgress = Callable[[int, int, int], None]
 #: ``(index of the spec, its result or the error that ended it)``
@@ -35,13 +39,44 @@ def run_here(
 
 
 def run_in_processes(
-    out: Path, specs: Sequence[Spec], device: str, threads: int, jobs: int, on_progress: OnProgress
+    out: Path,
+    specs: Sequence[Spec],
+    device: str,
+    threads: int,
+    jobs: int,
+    on_progress: OnProgress,
+    retries: int = RETRIES,
 ) -> Iterator[Finished]:
-    """Do the runs in ``jobs`` worker processes.
+    """Do the runs in ``jobs`` worker processes. After a worker's death new ones go on from the last checkpoints.
 
     Raises:
-        UserError: if a worker dies (killed, or out of memory). What it had done is kept.
+        UserError: if workers die (killed, or out of memory) more than ``retries`` times. What they had done is kept.
     """
+    left = together(specs, jobs)
+    for deaths in itertools.count(1):
+        try:
+            yield from _run_in_pool(out, specs, device, threads, jobs, on_progress, left)
+            return
+        except BrokenProcessPool:
+            died = "a worker process died (killed, or out of memory): "
+            if deaths > retries:
+                raise UserError(
+                    f"{died}finished runs and checkpoints are kept, run the same command again to go on (with fewer "
+                    "--jobs if memory ran out)"
+                ) from None
+            warnings.warn(f"{died}the runs under way go on from their last checkpoints", stacklevel=2)
+
+
+def _run_in_pool(
+    out: Path,
+    specs: Sequence[Spec],
+    device: str,
+    threads: int,
+    jobs: int,
+    on_progress: OnProgress,
+    left: list[list[int]],
+) -> Iterator[Finished]:
+    """Do the runs that are ``left``, taking from there those that have ended. ``BrokenProcessPool``: a worker died."""
     context = multiprocessing.get_context("spawn")  # a forked torch can deadlock
     queue = context.Queue()
     forward = threading.Thread(target=_forward, args=(queue, on_progress), daemon=True)
@@ -49,26 +84,24 @@ def run_in_processes(
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialize, initargs=(queue,))
     try:
         futures: dict[Future, list[int]] = {
-            pool.submit(_work, out, [specs[i] for i in places], device, threads, places): places
-            for places in together(specs, jobs)
+            pool.submit(_work, out, [specs[i] for i in places], device, threads, places): places for places in left
         }
         for future in as_completed(futures):
             places = futures[future]
             try:
                 failures = future.result()
             except BrokenProcessPool:
-                raise UserError(
-                    "a worker process died (killed, or out of memory): finished runs and checkpoints are kept, run the "
-                    "same command again to go on (with fewer --jobs if memory ran out)"
-                ) from None
+                raise
             except Exception as error:
                 failures = [_failure(out, specs[index], error) for index in places]
+            left.remove(places)
             for index, failure in zip(places, failures, strict=True):
                 yield index, failure or read_run(out / specs[index].folder)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+            process.join(10)  # its runs are locked as long as it lives
         queue.cancel_join_thread()  # a worker that was stopped while it wrote may never release the queue
         queue.put(None)
         forward.join(timeout=5)
@@ -92,8 +125,8 @@ def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> I
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot reach a Ray cluster: {error}") from error
-    # No retries by Ray: a run that is started again goes on from its own checkpoint.
-    remote = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=0)(_failures)
+    # After a worker's death Ray starts its runs again, which go on from their checkpoints.
+    remote = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=RETRIES)(_failures)
     pending = {
         remote.remote(out.resolve(), [specs[i] for i in places], device, threads): places for places in together(specs)
     }

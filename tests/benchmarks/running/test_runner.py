@@ -1,6 +1,7 @@
 """Runs: resumed, skipped, kept apart, summarised."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.summary import summarize
 from bisimgym.benchmarks.running import runner
+from bisimgym.benchmarks.running.executors import run_in_processes
 from bisimgym.benchmarks.running.run_folder import RunFolder, find_runs, read_run, write_json
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import make_spec
@@ -34,10 +36,8 @@ def comparable(path):
 
 
 class TestRuns:
-    def test_workers_end_with_a_killed_parent_and_their_runs_go_on_to_the_numbers_of_unbroken_ones(
-        self, tmp_path, smoke
-    ):
-        # Cut off and in two processes here, in one piece and one after the other there.
+    def test_runs_go_on_to_the_numbers_of_unbroken_ones_after_the_deaths_of_parents_and_workers(self, tmp_path, smoke):
+        # Cut off three times here, in one piece and one after the other there.
         methods = ["--method", "dropout-l2", "--method", "pse"]
         arguments = [*smoke, *methods, "--set", "epochs=2", "--set", "evaluations=2"]
         broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
@@ -66,7 +66,21 @@ class TestRuns:
             if not (folder / "result.json").exists():
                 with (folder / "curve.jsonl").open("a") as file:
                     file.write('{"updates": 11, "score": 0.9, "trained": 1.0, "seconds": 9}\n{"updates": 12, "sc')
-        assert main(parallel) == 0
+        settings = {"epochs": 2, "evaluations": 2}
+        specs = [make_spec(SUITE, "wide", method, "smoke", 1, settings) for method in ("dropout-l2", "pse")]
+        killed = []
+
+        def kill_once(*_):
+            if not killed:
+                (worker,) = multiprocessing.active_children()
+                killed.append(worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
+
+        with pytest.raises(UserError, match="finished runs and checkpoints are kept"):
+            list(run_in_processes(broken, specs, "cpu", 1, 1, kill_once, retries=0))
+        killed.clear()
+        with pytest.warns(UserWarning, match="the runs under way go on from their last checkpoints"):
+            assert len(list(run_in_processes(broken, specs, "cpu", 1, 1, kill_once))) == 2
         assert main([*arguments, "--jobs", "1", "--out", str(unbroken)]) == 0
         for folder in folders:
             assert comparable(folder) == comparable(unbroken / folder.relative_to(broken))
