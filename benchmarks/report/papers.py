@@ -89,12 +89,20 @@ PAPERS: dict[str, Paper] = {
                 f"{_DISTRACTING} --task cartpole-swingup-pse-2video --method drq --method drq-pse",
                 note=_VIDEOS,
             ),
+            Item(
+                "Figure 3",
+                "embeddings of the expert's steps in three jumping tasks",
+                OTHERWISE,
+                "bisimgym run jumping --task wide --method randconv-pse --preset paper",
+                note="every run draws its own; other tasks than there, which are not named",
+            ),
             Item("Figure 4", "colored obstacles: the numbers of Table G.1", DONE, note="see Table G.1"),
             Item(
                 "Figure 5",
                 "wide grid with metrics of policies that err with probability 0 to 0.5",
-                NOT_DONE,
-                note="metrics of the jumping task are those of the optimal policy alone; no numbers are printed",
+                NOT_RUN,
+                "bisimgym run jumping --task wide --method randconv-pse --preset paper --set alignment.epsilon=0.4",
+                note="no numbers are printed",
             ),
             Item(
                 "Figure 6",
