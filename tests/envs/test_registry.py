@@ -22,6 +22,8 @@ pytestmark = pytest.mark.parametrize("env_id", IDS)
 MODES = list(AutoresetMode)
 #: Arguments that make episodes short and pictures small where a step takes milliseconds.
 QUICK = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
+#: Arguments that make episodes short and pictures small where each takes a millisecond.
+SHORT = {"bisimgym/HighwayDriving-v0": {"episode_frames": 120, "size": 8, "cameras": 3, "walkers": 2}}
 #: Arguments that leave the oracle fewer plans to enumerate, where a step takes a millisecond.
 FEW_PLANS = {"bisimgym/ChannelPruning-v0": {"minimum_ratio": 0.5}}
 #: Ids that differ from DistractingControl in the task of dm_control alone: one mode of their vectors is enough.
@@ -29,11 +31,11 @@ NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0"}
 
 
 def make(env_id, **arguments):
-    return gym.make(env_id, **QUICK.get(env_id, {}), **FEW_PLANS.get(env_id, {}), **arguments)
+    return gym.make(env_id, **QUICK.get(env_id, {}), **FEW_PLANS.get(env_id, {}), **SHORT.get(env_id, {}), **arguments)
 
 
 def make_vec(env_id, **arguments):
-    return gym.make_vec(env_id, **QUICK.get(env_id, {}), **FEW_PLANS.get(env_id, {}), **arguments)
+    return gym.make_vec(env_id, **QUICK.get(env_id, {}), **FEW_PLANS.get(env_id, {}), **SHORT.get(env_id, {}), **arguments)
 
 
 def skip_without_oracle(env_id):
