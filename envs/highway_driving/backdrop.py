@@ -55,8 +55,7 @@ def shade_sky(rays: Rays, colors: Palette, heading: float, sun: tuple[float, flo
 
 def cloud_columns(rays: Rays, heading: float, wind: float) -> np.ndarray:
     """Return for each column of an image the column of the clouds that it looks at, ``int64[C]``."""
-    x, y = rays.columns.astype(np.float64)
-    to_the_left = np.arctan2(y, x) + heading + np.radians(wind)
+    to_the_left = rays.azimuth + (heading + np.radians(wind))
     return np.floor(to_the_left * (_CLOUD_COLUMNS / (2 * np.pi))).astype(np.int64) % _CLOUD_COLUMNS
 
 
@@ -83,9 +82,7 @@ def _smooth(table: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarr
     return upper * (1 - a[:, None]) + lower * a[:, None]
 
 
-def shade_ground(
-    rays: Rays, colors: Palette, s: float, d: float, heading: float, curvature: float
-) -> np.ndarray:
+def shade_ground(rays: Rays, colors: Palette, s: float, d: float, heading: float, curvature: float) -> np.ndarray:
     """Return the rows below the horizon, ``uint8[G, C, 3]``, of a car at a place of the road."""
     kinds = ground_kinds(rays, s, d, heading, curvature)
     kinds += (np.arange(len(rays.depth), dtype=np.int64) * (2 + _COVERS))[:, None]

@@ -40,7 +40,8 @@ class Rays(NamedTuple):
     Attributes:
         focal: pixels.
         v: ``float64[S]``, how fast the rays of each row fall with depth.
-        columns: ``float32[2, C]``, x and y of the rays of each column at depth 1.
+        columns: ``float64[2, C]``, x and y of the rays of each column at depth 1.
+        azimuth: ``float64[C]``, rad to the left, where they go.
         sky: ``float32[3, R, C]``, unit vectors of the R rows above the horizon.
         ground: ``float32[2, G, C]``, m, where the rays of the G rows below it meet the ground.
         depth: ``float32[G]``, m, of these.
@@ -50,6 +51,7 @@ class Rays(NamedTuple):
     focal: float
     v: np.ndarray
     columns: np.ndarray
+    azimuth: np.ndarray
     sky: np.ndarray
     ground: np.ndarray
     depth: np.ndarray
@@ -70,5 +72,8 @@ def rays(size: int, cameras: int) -> Rays:
     sky = sky / np.linalg.norm(sky, axis=0)
     depth = HEIGHT / below
     ground = columns[:, None, :] * depth[None, :, None]
-    parts = (columns, sky, ground, depth, depth / focal)
-    return Rays(float(focal), middle, *(np.ascontiguousarray(part, dtype=np.float32) for part in parts))
+    azimuth = np.arctan2(columns[1], columns[0])
+    parts = (sky, ground, depth, depth / focal)
+    return Rays(
+        float(focal), middle, columns, azimuth, *(np.ascontiguousarray(part, dtype=np.float32) for part in parts)
+    )

@@ -84,9 +84,7 @@ def _has_room(world: World, gap: np.ndarray, lead_speed: np.ndarray) -> np.ndarr
     return free_ahead & ~(_lanes_taken(world) & in_way[:, None, :]).any(axis=2)
 
 
-def _way(
-    world: World, target: np.ndarray, gap: np.ndarray, lead_speed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _way(world: World, target: np.ndarray, gap: np.ndarray, lead_speed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return gap and speed of the car ahead that is nearest, in the lane to drive in or still in the way."""
     if not world.others_s.shape[1]:
         return gap, lead_speed

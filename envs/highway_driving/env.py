@@ -19,9 +19,9 @@ class HighwayDrivingEnv(BatchedEnv):
 
     ## Description
     A car on a road of four lanes with other cars and walkers, seen by five cameras of 60 degrees on its roof, whose
-    images are stitched to one. Weather changes every pixel and nothing else: with one seed and the same actions, rewards
-    and ends are the same in all weathers, so that two observations that differ in weather alone show states that
-    behave alike.
+    images are stitched to one. Weather changes every pixel and nothing else: with one seed and the same actions,
+    rewards and ends are the same in all weathers, so that two observations that differ in weather alone show states
+    that behave alike.
 
     ``backend="standin"`` is a simulator of this package that needs nothing else: a road along an arc, a kinematic
     bicycle, followers by the intelligent driver model, and images by ray casting. ``backend="carla"`` drives in CARLA,
@@ -46,7 +46,8 @@ class HighwayDrivingEnv(BatchedEnv):
     | "dbc-0.9.8" | 0.05 v / (1 + m from the lane's center) - 1[collision] - 0.1 brake - 0.1 abs(steer) | mean |
 
     ## Start and end
-    The stand-in draws lane, curve and traffic, and starts at 15 m/s. An episode is truncated after ``episode_frames``
+    ``reset`` gives the weather's preset as ``info["weather"]``, or "slow". The stand-in draws lane, curve and traffic,
+    and starts at 15 m/s. An episode is truncated after ``episode_frames``
     frames (and in CARLA by a glitch, a car thrown into the air in the first frames), and terminates by the rules in
     ``endings``: "off-road", the car's center on no lane; "road-end" (CARLA alone), a lane that does not go on;
     "collision", any; "crashing", 20 colliding frames in a row; "stuck", slower than 0.02 m/s at every hundredth frame.

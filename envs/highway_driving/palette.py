@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,65 +25,59 @@ PAINTS = np.array(
 
 
 class Palette(NamedTuple):
-    """Colors in one weather, ``float64[3]`` from 0 to 255.
+    """Colors in the weather of N episodes, ``float64[N, 3]`` from 0 to 255, or of one of them.
 
     Attributes:
         zenith, horizon: of the sky; fog has the color of the horizon.
         cloud, sun: of these.
-        cloudiness: fraction of the sky that clouds cover.
+        cloudiness: ``float64[N]``, fraction of the sky that clouds cover.
         asphalt, mark, rail: of the road.
-        grass: ``float64[2, 3]``, of alternating strips.
-        light: the fraction of its color that a thing in daylight has.
-        fog: fraction of a color that fog takes per meter.
-        rain: fraction of the hardest rain.
+        grass: ``float64[N, 2, 3]``, of alternating strips.
+        light: ``float64[N]``, the fraction of its color that a thing in daylight has.
+        fog: ``float64[N]``, fraction of a color that fog takes per meter.
+        rain: ``float64[N]``, fraction of the hardest rain.
     """
 
     zenith: np.ndarray
     horizon: np.ndarray
     cloud: np.ndarray
     sun: np.ndarray
-    cloudiness: float
+    cloudiness: np.ndarray
     asphalt: np.ndarray
     mark: np.ndarray
     rail: np.ndarray
     grass: np.ndarray
-    light: float
-    fog: float
-    rain: float
+    light: np.ndarray
+    fog: np.ndarray
+    rain: np.ndarray
 
 
-def palette(weather: Weather, index: int) -> Palette:
-    """Return the colors in the weather of one of N episodes."""
-    altitude, clouds, rain, wetness = (
-        float(column[index]) for column in (weather.sun_altitude, weather.clouds, weather.rain, weather.wetness)
-    )
-    cover = clouds / 100
-    low_sun = float(np.clip((40 - altitude) / 25, 0, 1))
-    light = (0.45 + 0.55 * float(np.sin(np.radians(np.clip(altitude, 0, 60))) / np.sin(np.radians(60)))) * (
-        1 - 0.35 * cover
-    )
-    gray = np.array(_OVERCAST) * (1 - 0.35 * rain / 100)
+def palette(weather: Weather) -> Palette:
+    """Return the colors in the weather of N episodes."""
+    cover, rain, wet = (column[:, None] / 100 for column in (weather.clouds, weather.rain, weather.wetness))
+    low_sun = np.clip((40 - weather.sun_altitude[:, None]) / 25, 0, 1)
+    height = np.sin(np.radians(np.clip(weather.sun_altitude[:, None], 0, 60))) / np.sin(np.radians(60))
+    light = (0.45 + 0.55 * height) * (1 - 0.35 * cover)
+    gray = np.array(_OVERCAST) * (1 - 0.35 * rain)
     sunset = low_sun * (1 - 0.7 * cover)
     brightness = 0.6 + 0.4 * light
-    zenith = _mix(_mix(_CLEAR_ZENITH, _SUNSET_ZENITH, sunset), gray, 0.9 * cover) * brightness
     horizon = _mix(_mix(_CLEAR_HORIZON, _SUNSET_HORIZON, sunset), gray, 0.8 * cover) * brightness
     tint = _mix((1.0, 1.0, 1.0), (1.05, 0.94, 0.82), sunset) * light
-    wet = wetness / 100
     return Palette(
-        zenith=zenith,
+        zenith=_mix(_mix(_CLEAR_ZENITH, _SUNSET_ZENITH, sunset), gray, 0.9 * cover) * brightness,
         horizon=horizon,
         cloud=_mix(_mix(_CLOUD, _SUNSET_HORIZON, 0.4 * sunset), gray, 0.8 * cover) * brightness,
         sun=_mix(_NOON_SUN, _SUNSET_SUN, low_sun) * (1 - 0.5 * cover),
-        cloudiness=cover,
+        cloudiness=cover[:, 0],
         asphalt=_mix(np.array(_ASPHALT) * tint * (1 - 0.3 * wet), horizon, 0.25 * wet),
         mark=np.array(_MARK) * tint,
         rail=np.array(_RAIL) * tint,
-        grass=np.array(_GRASS) * tint,
-        light=light,
-        fog=0.0015 + 0.008 * rain / 100,
-        rain=rain / 100,
+        grass=np.array(_GRASS) * tint[:, None, :],
+        light=light[:, 0],
+        fog=0.0015 + 0.008 * rain[:, 0],
+        rain=rain[:, 0],
     )
 
 
-def _mix(one: object, other: object, share: float) -> np.ndarray:
-    return (1 - share) * np.asarray(one, dtype=np.float64) + share * np.asarray(other, dtype=np.float64)
+def _mix(one: Any, other: Any, share: np.ndarray) -> np.ndarray:
+    return (1 - share) * np.asarray(one) + share * np.asarray(other)

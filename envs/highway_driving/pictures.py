@@ -10,7 +10,13 @@ from bisimgym.envs.highway_driving.road import HALF_WIDTH, LANE_WIDTH, NUM_LANES
 from bisimgym.envs.highway_driving.traffic import SIZES, World, nearest_copy
 
 _WIDTH, _STRIP, _SCALE = 840, 112, 4.0  # pixels, pixels, pixels per meter
-_GRASS, _ASPHALT, _LINE, _RAIL_COLOR, _OWN = (78, 118, 58), (92, 92, 96), (226, 226, 216), (150, 154, 160), (250, 120, 30)
+_GRASS, _ASPHALT, _LINE, _RAIL_COLOR, _OWN = (
+    (78, 118, 58),
+    (92, 92, 96),
+    (226, 226, 216),
+    (150, 154, 160),
+    (250, 120, 30),
+)
 
 
 def picture(world: World, images: np.ndarray, index: int) -> np.ndarray:

@@ -90,7 +90,7 @@ def _crossed(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the depths where the columns enter and leave boxes, ``float64[B, C]``, and whether through a side."""
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    along, across = rays.columns.astype(np.float64)
+    along, across = rays.columns
     dx, dy = cos * along + sin * across, cos * across - sin * along
     ox, oy = -(cos[:, 0] * x + sin[:, 0] * y)[:, None], -(cos[:, 0] * y - sin[:, 0] * x)[:, None]
     dx, dy = (np.where(np.abs(part) < 1e-9, 1e-9, part) for part in (dx, dy))
@@ -103,7 +103,7 @@ def _crossed(
 
 def rail_spans(rays: Rays, colors: Palette, d: float, heading: float, curvature: float) -> Spans:
     """Return the spans of the rails on both sides of the road, seen from a car at d with a heading to the road."""
-    along, across = rays.columns.astype(np.float64)
+    along, across = rays.columns
     dx = along * np.cos(heading) - across * np.sin(heading)
     dy = along * np.sin(heading) + across * np.cos(heading)
     found = []
@@ -143,9 +143,7 @@ def paint(image: np.ndarray, rays: Rays, colors: Palette, *spans: Spans) -> None
     order = np.argsort(-all_spans.depth, kind="stable")
     column, top, bottom, depth, color = (field[order] for field in all_spans)
     rows = len(rays.v)
-    first, end = (
-        np.clip(np.ceil(v * rays.focal + rows / 2 - 0.5), 0, rows).astype(np.int64) for v in (top, bottom)
-    )
+    first, end = (np.clip(np.ceil(v * rays.focal + rows / 2 - 0.5), 0, rows).astype(np.int64) for v in (top, bottom))
     length = np.maximum(end - first, 0)
     fog = fog_at(colors, depth)[:, None]
     lit = np.clip((1 - fog) * (color * colors.light) + fog * colors.horizon, 0, 255).astype(np.uint8)

@@ -17,6 +17,7 @@ from bisimgym.envs.highway_driving.rewards import REWARDS
 from bisimgym.envs.highway_driving.settings import Settings
 from bisimgym.envs.highway_driving.traffic import World, advance, place
 from bisimgym.envs.highway_driving.views import draw
+from bisimgym.envs.highway_driving.weather import drawn_presets
 from bisimgym.envs.seeds import uniforms
 
 #: Episodes of random actions per start that ``random_return`` is the mean of.
@@ -99,7 +100,7 @@ class DrivingTask(ArrayTask[DrivingState]):
         return state.images.copy()
 
     def reset_info(self, state: DrivingState) -> dict[str, np.ndarray]:
-        return {}
+        return {"weather": weather_names(state.weather_seed, self.settings)}
 
     def final_info(self, state: DrivingState) -> dict[str, np.ndarray]:
         return final_info(state)
@@ -144,6 +145,14 @@ def traffic_seeds(seeds: np.ndarray, settings: Settings) -> np.ndarray:
         return seeds
     layout = (uniforms(seeds ^ _LAYOUT, 1)[:, 0] * settings.traffic_seeds).astype(np.uint64)
     return (layout + np.uint64(1)) * _LAYOUT
+
+
+def weather_names(weather_seeds: np.ndarray, settings: Settings) -> np.ndarray:
+    """Return the name of each episode's preset, or "slow", ``object[N]``."""
+    if settings.weather == "slow":
+        return np.full(len(weather_seeds), "slow", dtype=object)
+    names = np.array(settings.weather_presets, dtype=object)
+    return names[drawn_presets(weather_seeds, len(names))]
 
 
 def no_options(options: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,16 +31,21 @@ def draw(world: World, size: int, cameras: int, schedule: str, presets: Sequence
         schedule, presets: of the weather, see :func:`~bisimgym.envs.highway_driving.weather.weather_at`.
     """
     weather = weather_at(world.weather_seed, world.frame, schedule, presets)
-    boxes = _boxes(world)
+    boxes, colors = _boxes(world), palette(weather)
     table = rays(size, cameras)
     images = np.empty((len(world.s), size, cameras * size, 3), dtype=np.uint8)
     for i in range(len(images)):
-        _draw_one(images[i], table, world, weather, Boxes(*(field[i] for field in boxes)), i)
+        _draw_one(images[i], table, world, weather, _row(colors, i), _row(boxes, i), i)
     return images
 
 
-def _draw_one(image: np.ndarray, table: Rays, world: World, weather: Weather, boxes: Boxes, i: int) -> None:
-    colors = palette(weather, i)
+def _row(fields: Any, i: int) -> Any:
+    return type(fields)(*(field[i] for field in fields))
+
+
+def _draw_one(
+    image: np.ndarray, table: Rays, world: World, weather: Weather, colors: Palette, boxes: Boxes, i: int
+) -> None:
     s, d, heading, curvature = (float(a[i]) for a in (world.s, world.d, world.heading, world.curvature))
     sun = float(weather.sun_azimuth[i]), float(weather.sun_altitude[i])
     above = len(table.v) - len(table.depth)
@@ -75,7 +81,9 @@ def _rain(image: np.ndarray, colors: Palette, seed: np.ndarray, frame: int) -> N
         return
     row, column = uniforms(seed, 2 * count, 1_000_000 * (frame + 1)).reshape(2, count)
     top = (row * rows).astype(np.int64)
-    pixel = np.minimum(top[:, None] + np.arange(length), rows - 1) * columns + (column * columns).astype(np.int64)[:, None]
+    pixel = (
+        np.minimum(top[:, None] + np.arange(length), rows - 1) * columns + (column * columns).astype(np.int64)[:, None]
+    )
     flat = image.reshape(-1, 3)
     pixel = pixel.ravel()
     flat[pixel] = (flat[pixel].astype(np.uint16) + _RAIN_COLOR) // 2

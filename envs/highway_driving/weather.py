@@ -1,7 +1,7 @@
 """Weather of driving, as pure functions of an episode's seed and its frame: the same for both backends.
 
-Sources: presets are those of CARLA that SECANT uses, with the numbers of CARLA 0.9.16; the slow weather is that of DBC's
-release, with the faster of its two ranges of the sun left to :data:`SUN_RANGE`.
+Sources: presets are those of CARLA that SECANT uses, with the numbers of CARLA 0.9.16, whose wetness is that of its
+puddles; the slow weather is that of DBC's release for CARLA 0.9.6, with a wetness that follows its storm.
 """
 
 from __future__ import annotations
@@ -58,11 +58,16 @@ def weather_at(seeds: np.ndarray, frame: np.ndarray, schedule: str, presets: Seq
             "slow": sun and storm move.
         presets: names of :data:`PRESETS`; "slow" has no use for them.
     """
-    drawn = uniforms(seeds, 3)
     if schedule == "slow":
+        drawn = uniforms(seeds, 3)
         return slow_weather(360 * drawn[:, 0], 2 * np.pi * drawn[:, 1], drawn[:, 2], frame)
-    rows = np.array([PRESETS[name] for name in presets])[(drawn[:, 0] * len(presets)).astype(np.int64)]
+    rows = np.array([PRESETS[name] for name in presets])[drawn_presets(seeds, len(presets))]
     return Weather(*(np.ascontiguousarray(column) for column in rows.T))
+
+
+def drawn_presets(seeds: np.ndarray, count: int) -> np.ndarray:
+    """Return which of so many presets each episode has, ``int64[N]``."""
+    return (uniforms(seeds, 1)[:, 0] * count).astype(np.int64)
 
 
 def slow_weather(azimuth: np.ndarray, phase: np.ndarray, storm: np.ndarray, frame: np.ndarray) -> Weather:
