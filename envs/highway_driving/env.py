@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
@@ -10,6 +11,14 @@ from bisimgym.envs.checks import choice
 from bisimgym.envs.highway_driving.endings import DEFAULT_RULES
 from bisimgym.envs.highway_driving.settings import Settings
 from bisimgym.envs.highway_driving.task import DrivingTask
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A task that has something to give back."""
+
+    def close(self) -> None: ...
+
 
 BACKENDS = ("standin", "carla")
 
@@ -130,9 +139,31 @@ class HighwayDrivingEnv(BatchedEnv):
             cameras,
             frame_stack,
         )
-        task: ArrayTask = DrivingTask(settings)
+        task: ArrayTask
+        if backend == "carla":
+            from bisimgym.envs.highway_driving.carla_task import CarlaTask
+
+            task = CarlaTask(settings, host, port, timeout)
+        else:
+            task = DrivingTask(settings)
         super().__init__(task, render_mode)
+
+    def close(self) -> None:
+        super().close()
+        if isinstance(self.task, Closing):
+            self.task.close()
 
 
 class HighwayDrivingVectorEnv(TaskVectorEnv, of=HighwayDrivingEnv):
-    pass
+    def __init__(self, *args: Any, **kwargs: Any):
+        given = self.__signature__.bind(*args, **kwargs).arguments
+        if given.get("backend") == "carla" and given.get("num_envs", 1) != 1:
+            raise ValueError(
+                f"num_envs must be 1 with backend='carla', got {given['num_envs']}: a server drives one car; start "
+                "more servers, and make a SyncVectorEnv of environments with a port each"
+            )
+        super().__init__(*args, **kwargs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        if isinstance(self.task, Closing):
+            self.task.close()

@@ -23,7 +23,7 @@ from bisimgym.envs.seeds import uniforms
 #: Episodes of random actions per start that ``random_return`` is the mean of.
 _RANDOM_EPISODES = 4
 #: Numbers that make streams of one seed apart: weather, drawn traffic, random actions.
-_WEATHER, _LAYOUT, _CHANCE = (np.uint64(n) for n in (0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3))
+WEATHER_STREAM, _LAYOUT, _CHANCE = (np.uint64(n) for n in (0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3))
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class DrivingTask(ArrayTask[DrivingState]):
 
     def initial(self, seeds: np.ndarray, options: Mapping[str, Any]) -> DrivingState:
         no_options(options)
-        world = self._placed(traffic_seeds(seeds, self.settings), seeds ^ _WEATHER)
+        world = self._placed(traffic_seeds(seeds, self.settings), seeds ^ WEATHER_STREAM)
         return _seen(world, np.tile(self._draw(world), self.settings.frame_stack))
 
     def _placed(self, seeds: np.ndarray, weather_seeds: np.ndarray) -> World:
