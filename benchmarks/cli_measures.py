@@ -11,7 +11,8 @@ from rich.console import Console
 
 from bisimgym.benchmarks.errors import UserError, unknown
 
-Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning"])
+_TOPICS = ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning", "driving"]
+Topic = StrEnum("Topic", _TOPICS)
 
 
 def speed(

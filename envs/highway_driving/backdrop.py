@@ -101,17 +101,16 @@ def ground_kinds(rays: Rays, s: float, d: float, heading: float, curvature: floa
     at = along(x, y, bend) + np.float32(s % (_DASH_PERIOD * _STRIP))
     lanes = off * np.float32(1 / LANE_WIDTH)
     line = np.rint(lanes)
-    footprint = rays.footprint[:, None]
-    cover = (np.float32(_MARK) - np.abs(lanes - line) * np.float32(LANE_WIDTH)) / footprint
+    cover = (np.float32(_MARK) - np.abs(lanes - line) * np.float32(LANE_WIDTH)) / rays.footprint
     cover += np.float32(0.5)
     cover *= np.float32(_COVERS)
-    # Farther than dashes can be told apart, they fade into a line of their share.
     dashes = at * np.float32(1 / _DASH_PERIOD)
     dashes -= np.floor(dashes)
     edge = np.abs(line) >= np.float32(HALF_WIDTH / LANE_WIDTH)
     cover *= edge | (dashes < np.float32(_DASH / _DASH_PERIOD))
-    thin = np.minimum(np.float32(2 * _MARK) / rays.footprint, 1)[:, None]
-    kinds = np.clip(cover, 0, (_COVERS - 1) * thin).astype(np.int64)
+    # A mark that is thinner than a pixel is as faint.
+    thin = np.minimum(np.float32(2 * _MARK * (_COVERS - 1)) / rays.footprint, np.float32(_COVERS - 1))
+    kinds = np.clip(cover, 0, thin).astype(np.int64)
     kinds += 2
     strips = np.floor(at * np.float32(1 / _STRIP)).astype(np.int64) & 1
     return np.where(np.abs(off) > np.float32(HALF_WIDTH + _MARGIN), strips, kinds)

@@ -45,7 +45,7 @@ class Rays(NamedTuple):
         sky: ``float32[3, R, C]``, unit vectors of the R rows above the horizon.
         ground: ``float32[2, G, C]``, m, where the rays of the G rows below it meet the ground.
         depth: ``float32[G]``, m, of these.
-        footprint: ``float32[G]``, m, the width of a pixel there.
+        footprint: ``float32[G, C]``, m, how far a pixel there reaches to the side of the car.
     """
 
     focal: float
@@ -73,7 +73,10 @@ def rays(size: int, cameras: int) -> Rays:
     depth = HEIGHT / below
     ground = columns[:, None, :] * depth[None, :, None]
     azimuth = np.arctan2(columns[1], columns[0])
-    parts = (sky, ground, depth, depth / focal)
+    # One pixel to the right moves the ray's foot across the camera's direction, one pixel down along the ray.
+    across = np.abs(np.cos(yaw)) * depth[:, None] / focal
+    footprint = across + np.abs(columns[1]) * (depth * depth / (HEIGHT * focal))[:, None]
+    parts = (sky, ground, depth, footprint)
     return Rays(
         float(focal), middle, columns, azimuth, *(np.ascontiguousarray(part, dtype=np.float32) for part in parts)
     )

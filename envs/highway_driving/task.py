@@ -110,23 +110,31 @@ class DrivingTask(ArrayTask[DrivingState]):
 
     def optimal_return(self, state: DrivingState, limit: int | None = None) -> np.ndarray:
         world = self._placed(state.seed, state.weather_seed)
-        return self._played(world, lambda world, step: drive(world), limit)
+        return self.rolled_out(world, lambda world, step: drive(world), limit)[0]
 
     def random_return(self, state: DrivingState, limit: int | None = None) -> np.ndarray:
         seeds = np.repeat(state.seed, _RANDOM_EPISODES)
         numbers = np.tile(np.arange(_RANDOM_EPISODES, dtype=np.uint64), len(state.seed))
         streams = seeds ^ (_CHANCE + numbers)
         world = self._placed(seeds, seeds)
-        earned = self._played(world, lambda _, step: 2 * uniforms(streams, 2, 2 * step) - 1, limit)
+        earned, _ = self.rolled_out(world, lambda _, step: 2 * uniforms(streams, 2, 2 * step) - 1, limit)
         return earned.reshape(-1, _RANDOM_EPISODES).mean(axis=1)
 
-    def _played(self, world: World, act: Callable[[World, int], np.ndarray], limit: int | None) -> np.ndarray:
-        """Return what actions earn until the end of each episode, or for so many steps, ``float64[N]``."""
+    def rolled_out(
+        self, world: World, act: Callable[[World, int], np.ndarray], limit: int | None = None
+    ) -> tuple[np.ndarray, World]:
+        """Return what actions earn until each episode ends, ``float64[N]``, and the worlds then. Nothing is drawn.
+
+        Args:
+            world: N episodes.
+            act: ``act(world, step)`` returns actions, ``float[N, 2]``.
+            limit: time limit, steps.
+        """
         total, step = np.zeros(len(world.s)), 0
         while (world.ending == 0).any() and (limit is None or step < limit):
             world, reward = self.driven(world, act(world, step))
             total, step = total + reward, step + 1
-        return total
+        return total, world
 
     def frame(self, state: DrivingState, index: int) -> np.ndarray:
         return pictures.picture(state, state.images[..., -3:], index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.base import Spec, continuous_actions
 from bisimgym.benchmarks.suites.driving.settings import DISTRIBUTIONS
+from bisimgym.envs.highway_driving.driver import drive
+from bisimgym.envs.highway_driving.task import final_info, world_of
 
 ENV_ID = "bisimgym/HighwayDriving-v0"
 #: Images of an observation.
@@ -75,24 +77,25 @@ def training_env(spec: Spec, protocol: Protocol = PROTOCOL) -> Any:
     )
 
 
-class FixedAgent:
-    """An agent that does not learn and looks at no image.
+def play_unseen(act: str, envs: Any, seed: int) -> dict[str, list]:
+    """Return what an agent that looks at no image comes to, as :func:`play` does.
 
     Args:
         act: "zero", "random" or "oracle".
-        envs: that it plays in.
-        seed: of random actions.
+        envs: as of :func:`play`.
+        seed: of the first environment's episode, and of random actions.
     """
-
-    def __init__(self, act: str, envs: Any, seed: int):
-        self._act, self._envs, self._rng = act, envs, np.random.default_rng(seed)
-
-    def predict(self, observation: Any, **_: Any) -> tuple[np.ndarray, None]:
-        count = len(observation)
-        if self._act == "oracle":
-            return self._envs.unwrapped.optimal_action(), None
-        chosen = self._rng.uniform(-1, 1, (count, 2)) if self._act == "random" else np.zeros((count, 2))
-        return chosen.astype(np.float32), None
+    _, infos = envs.reset(seed=seed)
+    task, state, rng = envs.unwrapped.task, envs.unwrapped.state, np.random.default_rng(seed)
+    acts: dict[str, Callable[[Any, int], np.ndarray]] = {
+        "zero": lambda world, _: np.zeros((len(world.s), 2)),
+        "random": lambda world, _: rng.uniform(-1, 1, (len(world.s), 2)),
+        "oracle": lambda world, _: drive(world),
+    }
+    total, world = task.rolled_out(world_of(state), acts[act])
+    ends = final_info(world)
+    found = {name: [_plain(value) for value in ends[name]] for name in ("distance", "crash", "ending")}
+    return {"return": total.tolist(), "weather": [str(name) for name in infos["weather"]], **found}
 
 
 def play(agent: Any, envs: Any, seed: int) -> dict[str, list]:
@@ -125,5 +128,8 @@ def play(agent: Any, envs: Any, seed: int) -> dict[str, list]:
 
 def _note(found: Mapping[str, list], infos: Mapping[str, Any], i: int) -> None:
     for name, column in found.items():
-        value = infos[name][i]
-        column[i] = str(value) if name == "ending" else float(value)
+        column[i] = _plain(infos[name][i])
+
+
+def _plain(value: Any) -> float | str:
+    return value if isinstance(value, str) else float(value)

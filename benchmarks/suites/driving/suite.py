@@ -17,11 +17,11 @@ from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check
 from bisimgym.benchmarks.suites.driving.envs import (
     ENV_ID,
     PROTOCOL,
-    FixedAgent,
     Protocol,
     env_arguments,
     image_settings,
     play,
+    play_unseen,
     training_env,
     training_envs,
 )
@@ -55,7 +55,7 @@ def evaluate(
 
     Args:
         agent: sees batches of stacks of three images, ``uint8[B, size, cameras * size, 9]``; or a name of what a
-            :class:`FixedAgent` does.
+            :func:`play_unseen` does.
         task: of :data:`TASKS`.
         seed: of the run.
         protocol: sizes.
@@ -67,8 +67,8 @@ def evaluate(
     for held_out in (True, False):
         arguments = env_arguments(task, held_out, protocol, **(images or {}))
         envs = gym.make_vec(ENV_ID, num_envs=count, autoreset_mode="Disabled", **arguments)
-        player = FixedAgent(agent, envs, start) if isinstance(agent, str) else agent
-        found[held_out] = play(player, envs, start if held_out else start + 500)
+        played = play_unseen if isinstance(agent, str) else play
+        found[held_out] = played(agent, envs, start if held_out else start + 500)
         envs.close()
     outcomes = {**found[True], "trained_return": found[False]["return"]}
     return Outcome.of(_scores(task, outcomes), outcomes)

@@ -40,17 +40,19 @@ def test_agents_are_scored_where_they_did_not_learn():
 @pytest.mark.parametrize("task", SUITE.tasks)
 def test_anchors_are_what_nothing_and_the_oracle_earn(task):
     held_out = gym.make_vec(envs.ENV_ID, num_envs=64, **{**envs.env_arguments(task, True), **TINY}).unwrapped
-    held_out.reset(seed=11)
-    world = held_out.task.initial(held_out.state.seed, {})
-    idle = held_out.task._played(driving_world(world), lambda now, _: np.zeros((len(now.s), 2)), None)
+    idle = np.array(envs.play_unseen("zero", held_out, 11)["return"])
     for earned, anchor in ((idle, SUITE.anchors(task)[0]), (held_out.optimal_return(), SUITE.anchors(task)[1])):
         assert abs(earned.mean() - anchor) < 4.5 * earned.std() / 8
 
 
-def driving_world(state):
-    from bisimgym.envs.highway_driving.task import world_of
+def test_agents_that_look_at_nothing_earn_what_they_earn_in_environments():
+    class Idle:
+        def predict(self, observation, **_):
+            return np.zeros((len(observation), 2)), None
 
-    return world_of(state)
+    arguments = {**envs.env_arguments("traffic", True, SMALL), **TINY}
+    made = gym.make_vec(envs.ENV_ID, num_envs=3, autoreset_mode="Disabled", **arguments)
+    assert envs.play(Idle(), made, 5) == envs.play_unseen("zero", made, 5)
 
 
 @pytest.mark.parametrize("method", FIXED)
