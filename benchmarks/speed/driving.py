@@ -58,14 +58,12 @@ class _WithFrames(gym.Wrapper):
         return found
 
 
-def highway_env() -> gym.Env | None:
+def peer() -> gym.Env | None:
     """Return highway-env's highway with a frame in every step, or None where it is not installed."""
     if importlib.util.find_spec("highway_env") is None:
         return None
-    import highway_env as peer
+    import highway_env  # noqa: F401  (registers the ids)
 
-    if "highway-v0" not in gym.registry:
-        peer.register_highway_envs()
     return _WithFrames(gym.make("highway-v0", render_mode="rgb_array", config=_PEER, disable_env_checker=True))
 
 
@@ -83,12 +81,12 @@ def driving(seconds: float, rows: Sequence[tuple[str, int, dict[str, Any]]]) -> 
             shape = env.observation_space.shape
         made[str(number)] = Rollout(env, least=8)
         shown.append({"what": what, "num_envs": max(num_envs, 1), "image": f"{shape[0]} x {shape[1]}", "frames": 8})
-    peer = highway_env()
-    if peer is not None:
-        peer.reset(seed=0)
-        if not np.ptp(peer.env.render()):
+    other: Any = peer()
+    if other is not None:
+        other.reset(seed=0)
+        if not np.ptp(other.env.render()):
             raise RuntimeError("highway-env draws black frames: unset SDL_VIDEODRIVER")
-        made["peer"] = Rollout(peer, least=8)
+        made["peer"] = Rollout(other, least=8)
         shown.append({"what": "highway-env, from above", "num_envs": 1, "image": "84 x 84", "frames": 5})
     for row, rate in zip(shown, rates(made, seconds).values(), strict=True):
         yield {**row, "steps_per_second": rate}

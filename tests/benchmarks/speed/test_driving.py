@@ -6,7 +6,7 @@ from bisimgym.benchmarks.speed import driving, harness
 
 
 def test_figures_and_table(monkeypatch):
-    monkeypatch.setattr(driving, "highway_env", lambda: None)
+    monkeypatch.setattr(driving, "peer", lambda: None)
     rows = (("one", 0, {"size": 8, "cameras": 1}), ("three", 3, {"size": 8, "cameras": 1}))
     figures = harness.measure(list(driving.parts(0, rows)), Console(quiet=True))
     assert [(row["what"], row["num_envs"], row["image"]) for row in figures["driving"]] == [
