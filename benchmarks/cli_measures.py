@@ -11,8 +11,9 @@ from rich.console import Console
 
 from bisimgym.benchmarks.errors import UserError, unknown
 
-_TOPICS = ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning", "driving"]
-Topic = StrEnum("Topic", _TOPICS)
+Topic = StrEnum(
+    "Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning", "driving"]
+)
 
 
 def speed(

@@ -34,13 +34,13 @@ def to_frame(s: np.ndarray, d: np.ndarray, curvature: np.ndarray) -> tuple[np.nd
     return x, y, angle
 
 
-def lateral(x: np.ndarray, y: np.ndarray, curvature: float) -> np.ndarray:
+def lateral(x: np.ndarray, y: np.ndarray, curvature: float | np.floating) -> np.ndarray:
     """Return the d of places in the frame, m."""
     bulge = 2 * y - curvature * (x * x + y * y)
     return bulge / (1 + np.sqrt(np.maximum(1 - curvature * bulge, 0)))
 
 
-def along(x: np.ndarray, y: np.ndarray, curvature: float) -> np.ndarray:
+def along(x: np.ndarray, y: np.ndarray, curvature: float | np.floating) -> np.ndarray:
     """Return the s of places in the frame, m: to a tenth of a meter within a fifth of the radius."""
     ahead = x / (1 - curvature * y)
     turned = curvature * ahead
