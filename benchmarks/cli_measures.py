@@ -11,7 +11,9 @@ from rich.console import Console
 
 from bisimgym.benchmarks.errors import UserError, unknown
 
-Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning"])
+Topic = StrEnum(
+    "Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning", "driving"]
+)
 
 
 def speed(

@@ -19,6 +19,7 @@ _ROWS: tuple[tuple[str, str, int | None, dict[str, Any]], ...] = (
     ("MarkovSignal-v0", "markov_signal:MarkovSignal", None, {}),
     ("DistractorDial-v0", "distractor_dial:DistractorDial", None, {}),
     ("ChannelPruning-v0", "channel_pruning:ChannelPruning", None, {}),
+    ("HighwayDriving-v0", "highway_driving:HighwayDriving", None, {}),
     ("DistractingControl-v0", _CONTROL, None, {}),
     ("DistractingBallInCupCatch-v0", _CONTROL, None, {"domain": "ball_in_cup", "task": "catch"}),
     ("DistractingCartpoleSwingup-v0", _CONTROL, None, {"domain": "cartpole", "task": "swingup"}),

@@ -25,6 +25,7 @@ DIGESTS = {
     "bisimgym/LQRDistractors-v0": "e26383215a8ccba3451e90c6e203cc228a69b120dd6bfda1e137b3b2d0d79a7d",
     "bisimgym/MarkovSignal-v0": "5ac10079bc60ad24656efe2fb516fc90908602aaf3e2c2d45e357a8e71a81b7b",
     "bisimgym/DistractorDial-v0": "547d21f3b2fe2ea3ec521d041af1b703d62ed62e112db7ba5096b6f8e7be809f",
+    "bisimgym/HighwayDriving-v0": "59a5d9006e32b32b24499bd7f1b6184350f3f39b93df3ea55693fd55e91bbb4b",
     "bisimgym/DistractingControl-v0": "5a97f5d5fa7fdb8d410b1f8b60d108d537d5330e623c060d7b12b661db92da92",
     "bisimgym/DistractingBallInCupCatch-v0": "fbe68fd113067ac36c1d653c2d31967f304c31b2b11c77262f44e9a28508e60e",
     "bisimgym/DistractingCartpoleSwingup-v0": "5a97f5d5fa7fdb8d410b1f8b60d108d537d5330e623c060d7b12b661db92da92",

@@ -26,8 +26,10 @@ from bisimgym.baselines.losses.norms import cap_norm, norm_radius
 NORMS = ("layer", "l2", "cap", "none")
 #: Largest norm under "cap", unless another is given: that of Robust DBC at discount 0.99.
 CAP_RADIUS = norm_radius(0.99)
-ARCHITECTURES = ("auto", "coordconv", "jumping", "minatar", "sac-ae")
+ARCHITECTURES = ("auto", "coordconv", "jumping", "minatar", "sac-ae", "strided")
 
+#: Channels of every layer of the architectures that take another number.
+_CHANNELS = {"sac-ae": 32, "strided": 64}
 #: Images up to this size are seen whole by the CoordConv net.
 _SMALL = 32
 #: The convolutions of SAC-AE leave nothing of smaller images.
@@ -114,11 +116,12 @@ class ImageExtractor(BaseFeaturesExtractor):
         architecture: "coordconv" (six layers with coordinates, for images up to 32 x 32; the Nav2D paper's net),
             "jumping" (Agarwal et al. 2021, appendix G), "minatar" (one 3 x 3 layer of 16 channels, for grids of a few
             cells; Young and Tian 2019), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
-            family), or "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
+            family), "strided" (four layers of 64 channels with stride 2, for wide images; DBC and RAP on CARLA), or
+            "auto": "coordconv" up to 32 x 32, "jumping" up to 64 x 64, else "sac-ae".
         normalized_image: whether images are scaled already, so that they may be of any type and range. SB3's name;
             policies with ``normalize_images=False`` say so by themselves.
         signed: whether images in [0, 1] are mapped to [-1, 1] first, as the Nav2D paper has them.
-        channels: of every layer of "sac-ae", which alone takes another number than its 32.
+        channels: of every layer of "sac-ae" and "strided", which alone take another number; None: their own.
         squash: whether a tanh follows the norm, as in DrQ and PSE.
 
     Raises:
@@ -134,7 +137,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         cap_radius: float = CAP_RADIUS,
         normalized_image: bool = False,
         signed: bool = False,
-        channels: int = 32,
+        channels: int | None = None,
         squash: bool = False,
     ):
         if not is_image_space(observation_space, normalized_image=normalized_image):
@@ -148,12 +151,14 @@ class ImageExtractor(BaseFeaturesExtractor):
             raise ValueError(f"images must have their channels first, [C, H, W], got {observation_space}")
         planes, height, width = observation_space.shape
         name = _architecture_for(architecture, height, width)
-        if channels < 1 or (channels != 32 and name != "sac-ae"):
+        own = _CHANNELS.get(name, 32)
+        if channels is not None and (channels < 1 or (channels != own and name not in _CHANNELS)):
             raise ValueError(
-                f"channels must be at least 1, and 32 but with architecture 'sac-ae', got {channels} with {name!r}"
+                f"channels must be at least 1, and {own} but with architecture 'sac-ae' or 'strided', got {channels} "
+                f"with {name!r}"
             )
         try:
-            convolutions = _convolutions(name, (planes, height, width), channels)
+            convolutions = _convolutions(name, (planes, height, width), own if channels is None else channels)
             with th.no_grad():
                 count = convolutions(th.zeros(1, planes, height, width)).shape[1]
         except (RuntimeError, ValueError) as error:  # of PyTorch, for kernels larger than what there is
@@ -291,9 +296,11 @@ def _convolutions(architecture: str, shape: tuple[int, int, int], width: int) ->
         return JumpingEncoder(shape)
     if architecture == "minatar":
         return nn.Sequential(nn.Conv2d(shape[0], 16, 3), nn.ReLU(), nn.Flatten())
-    if min(shape[1:]) < _SMALLEST_OF_SAC_AE:
+    if architecture == "sac-ae" and min(shape[1:]) < _SMALLEST_OF_SAC_AE:
         raise ValueError(f"architecture 'sac-ae' needs images of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
     layers: list[nn.Module] = []
-    for channels, stride in ((shape[0], 2), (width, 1), (width, 1), (width, 1)):
-        layers += [nn.Conv2d(channels, width, 3, stride=stride), nn.ReLU(inplace=True)]
+    channels, first, stride_of_rest = (shape[0], 5, 2) if architecture == "strided" else (shape[0], 3, 1)
+    for kernel, stride in ((first, 2), *[(3, stride_of_rest)] * 3):
+        layers += [nn.Conv2d(channels, width, kernel, stride=stride), nn.ReLU(inplace=True)]
+        channels = width
     return nn.Sequential(*layers, nn.Flatten())

@@ -20,6 +20,7 @@ _EXTRAS = {
     "render": ("pygame",),
     "dmc": ("dm_control", "mujoco", "pillow"),
     "video": ("av",),
+    "carla": ("carla",),
     "baselines": ("torch", "stable-baselines3"),
     "bench": ("typer", "rich", "jinja2"),
 }
@@ -44,6 +45,7 @@ def report(console: Console) -> list[str]:
         console.print(f"  {line}")
     console.print(f"  {'window':<18} {_window_line()}")
     console.print(f"  {'OpenGL':<18} {_opengl_line()}")
+    console.print(f"  {'CARLA':<18} {carla_line()}")
     console.print()
     for problem in problems:
         console.print(f"[red]problem:[/red] {problem}")
@@ -125,6 +127,20 @@ def _opengl_line() -> str:
     speed = "a GPU draws" if found.is_hardware else "the processor draws"
     choice = "opengl" if found.is_hardware else "raycast"
     return f"{found.backend}, {found.renderer}: {speed}; renderer='auto' is {choice}, the default is raycast"
+
+
+def carla_line(host: str = "localhost", port: int = 2000, timeout: float = 2.0) -> str:
+    """Return whether a server of CARLA answers where environments look for one by default."""
+    if importlib.util.find_spec("carla") is None:
+        return 'no server looked for: pip install "bisimgym[carla]" for backend="carla"; the stand-in needs nothing'
+    from bisimgym.envs.highway_driving.carla_server import server_version
+
+    found = server_version(host, port, timeout)
+    if found is None:
+        return f"no server answers at {host}:{port}: start one (CarlaUE4.sh -RenderOffScreen) for backend='carla'"
+    client = importlib.metadata.version("carla")
+    same = "" if found == client else f", and the client is {client}: install the client of the server's version"
+    return f"a server answers at {host}:{port}, version {found}{same}"
 
 
 def _window_line() -> str:

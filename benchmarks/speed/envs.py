@@ -20,7 +20,7 @@ from bisimgym.benchmarks.speed.harness import Figures, Part, Rollout, medians, n
 from bisimgym.envs import IDS
 
 VECTOR_SIZES = (64, 256, 1024, 4096)
-#: Of tasks of MuJoCo, whose sub-environments are simulated one by one, in worker processes.
+#: Of tasks of MuJoCo, whose sub-environments are simulated one by one, in worker processes, and of driving.
 WORKER_VECTOR_SIZES = (2, 8)
 _COPY_BYTES = 2**27  # far beyond the caches: this is memory bandwidth
 
@@ -31,14 +31,14 @@ def parts(seconds: float, env_ids: Sequence[str] = (), sizes: Sequence[int] = ()
     Args:
         seconds: time for each comparison, and as much more as its last episodes take.
         env_ids: empty means all that are native vectors, and what costs beside their observations. The tasks of MuJoCo
-            are measured if named; :mod:`.distracting` measures what they are made of.
+            and driving are measured if named; :mod:`.distracting` and :mod:`.driving` measure what they are made of.
         sizes: numbers of sub-environments; empty means the standard ones of each environment.
     """
     for env_id in env_ids:
         if env_id not in IDS:
             raise unknown("environment", env_id, IDS)
-    for env_id in env_ids or [env_id for env_id in IDS if not _has_workers(env_id)]:
-        standard = WORKER_VECTOR_SIZES if _has_workers(env_id) else VECTOR_SIZES
+    for env_id in env_ids or [env_id for env_id in IDS if not _is_slow(env_id)]:
+        standard = WORKER_VECTOR_SIZES if _is_slow(env_id) else VECTOR_SIZES
         yield Part("environments", environment, (env_id, seconds, sizes or standard))
     if not env_ids:
         yield Part("bounds", signals, (seconds,))
@@ -46,9 +46,10 @@ def parts(seconds: float, env_ids: Sequence[str] = (), sizes: Sequence[int] = ()
         yield Part("bounds", nav2d_data)
 
 
-def _has_workers(env_id: str) -> bool:
-    """Return whether vectors of an environment are worker processes, without loading what it needs."""
-    return ".distracting_control" in str(gym.spec(env_id).vector_entry_point)
+def _is_slow(env_id: str) -> bool:
+    """Return whether an environment simulates or draws a world in each step, without loading what it needs."""
+    entry_point = str(gym.spec(env_id).vector_entry_point)
+    return any(folder in entry_point for folder in (".distracting_control", ".highway_driving"))
 
 
 def environment(env_id: str, seconds: float, sizes: Sequence[int]) -> Iterator[Figures]:

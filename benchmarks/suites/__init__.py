@@ -18,6 +18,7 @@ SUITES = {
     "lqr": "bisimgym.benchmarks.suites.lqr",
     "distracting": "bisimgym.benchmarks.suites.distracting.suite",
     "fidelity": "bisimgym.benchmarks.suites.fidelity.suite",
+    "driving": "bisimgym.benchmarks.suites.driving.suite",
     "pruning": "bisimgym.benchmarks.suites.pruning.suite",
 }
 

@@ -30,10 +30,14 @@ _FEWEST_FRAMES, _MOST_FRAMES, _WIDEST, _COLORS = 12, 64, 420, 160
 _SWAYING_WIDTH, _SWAYING_COLORS, _SWAYING_PRESET = 160, 96, "dcs-medium-dynamic"
 _NATIVE_ENVS, _WORKER_ENVS = 1024, 8
 #: Random actions in between show what the oracle does about them. One wrong jump would end its episode.
-_MISTAKES, _MISTAKES_OF = 0.1, {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.25}
+_MISTAKES = 0.1
+_MISTAKES_OF = {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.25, "HighwayDriving-v0": 0.0}
 
 #: Pages with more than a docstring has, from the folder of the pages.
-_GUIDES = {"DistractingControl-v0": "Presets, renderers and speed: [distracting control](../distracting_control.md)."}
+_GUIDES = {
+    "DistractingControl-v0": "Presets, renderers and speed: [distracting control](../distracting_control.md).",
+    "HighwayDriving-v0": "Pictures, CARLA, the suite and speed: [driving](../driving.md).",
+}
 
 #: The end of the index.
 _MADE = "Made by `docs/tools/env_pages.py`."

@@ -29,6 +29,7 @@ PAGES = (
     "docs/across_tasks.md",
     "docs/control.md",
     "docs/distracting_control.md",
+    "docs/driving.md",
     "docs/fidelity.md",
     "docs/jumping.md",
     "docs/langevin.md",
@@ -51,6 +52,7 @@ FIGURES = {
     "pretraining": "pretraining_speed.json",
     "pixels": "pixel_speed.json",
     "pruning": "pruning_speed.json",
+    "driving": "driving_speed.json",
 }
 _BETWEEN = re.compile(r"<!-- results ([^>]+?) -->.*?<!-- end results -->", re.DOTALL)
 

@@ -21,8 +21,12 @@ from bisimgym.envs import IDS
 MODES = list(AutoresetMode)
 #: Arguments that make episodes short and pictures small where a step takes milliseconds.
 QUICK = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
+#: Arguments that make episodes short and pictures small where each takes a millisecond.
+SHORT = {"bisimgym/HighwayDriving-v0": {"episode_frames": 64, "size": 8, "cameras": 3, "walkers": 2}}
 #: Arguments that leave the oracle fewer plans to enumerate, where a step takes a millisecond.
 FEW_PLANS = {"bisimgym/ChannelPruning-v0": {"minimum_ratio": 0.5}}
+#: Where a step takes a millisecond, steps are few.
+SLOW = {**QUICK, **SHORT, **FEW_PLANS}
 #: Ids that differ from DistractingControl in the task of dm_control alone: what needs no task is tested without them.
 NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0"}
 
@@ -33,11 +37,11 @@ for_array_tasks = pytest.mark.parametrize("env_id", [env_id for env_id in IDS if
 
 
 def make(env_id, **arguments):
-    return gym.make(env_id, **QUICK.get(env_id, {}), **FEW_PLANS.get(env_id, {}), **arguments)
+    return gym.make(env_id, **{**SLOW.get(env_id, {}), **arguments})
 
 
 def make_vec(env_id, **arguments):
-    return gym.make_vec(env_id, **QUICK.get(env_id, {}), **FEW_PLANS.get(env_id, {}), **arguments)
+    return gym.make_vec(env_id, **{**SLOW.get(env_id, {}), **arguments})
 
 
 def assert_same(one, two, where="", tolerance=0.0):
@@ -96,7 +100,7 @@ def test_same_seed_same_episode(env_id):
     one.action_space.seed(0)
     for seed in (0, 1):
         assert_same(one.reset(seed=seed), two.reset(seed=seed))
-        for _ in range(12 if env_id in QUICK or env_id in FEW_PLANS else 150):
+        for _ in range(12 if env_id in SLOW else 150):
             action = one.action_space.sample()
             a, b = one.step(action), two.step(action)
             assert_same(a[0], b[0])
@@ -116,7 +120,7 @@ def check_vector_equals_single(env_id, mode):
     # Observations of LQR are matrix products in float32, losses of pruning sums in the order that a batch asks for;
     # everything else is equal to the last bit.
     equal = functools.partial(assert_same, tolerance=1e-6 if "LQR" in env_id or "Pruning" in env_id else 0.0)
-    count, steps = (2, 23) if env_id in QUICK or env_id in FEW_PLANS else (5, 250)
+    count, steps = (2, 23) if env_id in SLOW else (5, 250)
     native = make_vec(env_id, num_envs=count, autoreset_mode=mode.value)
     single = SyncVectorEnv([lambda: make(env_id)] * count, autoreset_mode=mode)
     assert native.metadata["autoreset_mode"] == mode

@@ -174,3 +174,13 @@ def test_embeddings_are_computed_once_and_when_asked_for():
     assert calls == [("now", False), ("next", True)]
     with pytest.raises(ValueError, match="two augmented views"):
         _ = batch.second_view
+
+
+def test_the_strided_net_of_wide_images():
+    wide = spaces.Box(0, 255, (9, 84, 420), np.uint8)
+    net = ImageExtractor(wide, features_dim=100, architecture="strided")
+    assert net.linear.in_features == 64 * 100  # as published: 4 x 25 places of 64 channels
+    assert ImageExtractor(wide, architecture="strided", channels=8).linear.in_features == 8 * 100
+    assert ImageExtractor(wide, architecture="sac-ae").convolutions[0].out_channels == 32
+    with pytest.raises(ValueError, match="32 x 96 pixels are too small for architecture 'strided'"):
+        ImageExtractor(spaces.Box(0, 255, (9, 32, 96), np.uint8), architecture="strided")
