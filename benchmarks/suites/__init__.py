@@ -19,6 +19,7 @@ SUITES = {
     "distracting": "bisimgym.benchmarks.suites.distracting.suite",
     "fidelity": "bisimgym.benchmarks.suites.fidelity.suite",
     "pruning": "bisimgym.benchmarks.suites.pruning.suite",
+    "manipulation": "bisimgym.benchmarks.suites.manipulation.suite",
 }
 
 

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from bisimgym.envs.manipulation.randomization import Camera, Colors, Lights, Pattern, patterned
-from bisimgym.envs.rendering.look import Look, Renderer, texture_pixels
+from bisimgym.envs.rendering.look import Look, Renderer, as_drawn, texture_pixels
 
 CAMERA = "agentview"
 #: robosuite's groups of geoms: those that collide, those that are seen, and marks for its windows.
@@ -120,8 +120,10 @@ class DrawnScene:
         textured = self._textured
         if self._flat:
             means = self._means.copy()
-            for texture, pattern in colors.patterns.items():
-                means[texture] = _mean_with(self._means[texture], pattern, colors.mix)
+            for texture in self.textures:
+                if texture in colors.patterns:
+                    means[texture] = _mean_with(means[texture], colors.patterns[texture], colors.mix)
+                means[texture] = as_drawn(model, texture, means[texture])
             # Only planes show textures: what else has one gets its mean color.
             flat = (textured >= 0) & (model.geom_type != _PLANE)
             rgb = np.where(flat[:, None], shown_colors(self._task_model) * means[textured], colors.geom_rgb)

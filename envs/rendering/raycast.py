@@ -155,7 +155,10 @@ class RaycastRenderer:
             return pyramid.texels
         known = self._replaced.get(layer.texture)
         if known is None or known[0] is not replaced:
-            known = self._replaced[layer.texture] = (replaced, texture_pyramid(replaced).texels)
+            known = self._replaced[layer.texture] = (
+                replaced,
+                texture_pyramid(self.model, layer.texture, replaced).texels,
+            )
         return known[1]
 
 

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from bisimgym.envs.rendering import hulls, shapes
-from bisimgym.envs.rendering.look import CameraPose, resize_area, texture_pixels
+from bisimgym.envs.rendering.look import CameraPose, as_drawn, resize_area, texture_pixels
 from bisimgym.envs.rendering.pyramid import Pyramid
 
 _PLANE, _CAPSULE, _CYLINDER = (
@@ -167,7 +167,7 @@ class Tracer:
 
     def pyramid(self, texture: int) -> Pyramid:
         if texture not in self._pyramids:
-            self._pyramids[texture] = texture_pyramid(texture_pixels(self.model, texture))
+            self._pyramids[texture] = texture_pyramid(self.model, texture, texture_pixels(self.model, texture))
         return self._pyramids[texture]
 
     def _objects(self, data, pose, directions, shown) -> Layer | None:
@@ -321,13 +321,13 @@ class Tracer:
         return diffuse, shine
 
 
-def texture_pyramid(pixels: np.ndarray) -> Pyramid:
-    """Return a texture of any size, ``uint8[height, width, 3]``, as a pyramid of colors in [0, 1]."""
+def texture_pyramid(model: mujoco.MjModel, texture: int, pixels: np.ndarray) -> Pyramid:
+    """Return the pixels of a texture, ``uint8[height, width, 3]`` of any size, as a pyramid of colors in [0, 1]."""
     side = max(pixels.shape[:2])
     rows, columns = (np.linspace(0, count - 1, side).round().astype(int) for count in pixels.shape[:2])
     size = 1 << (side.bit_length() - 1)  # the power of two that loses less than a half
     pyramid = Pyramid(resize_area(pixels[rows][None, :, columns], size)[0].astype(np.float64))
-    pyramid.texels /= 255.0
+    pyramid.texels = as_drawn(model, texture, pyramid.texels / 255.0)
     return pyramid
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from bisimgym.benchmarks.suites.distracting.envs import (
     steps_per_episode,
     training_env,
 )
+from bisimgym.benchmarks.suites.pixel_learners import pixel_learner, train_in_episodes
 from bisimgym.benchmarks.suites.training import Reached, learner_of
 
 #: Settings that are not arguments of a learner.
-_OF_SUITE = (
-    "episodes", "evaluate_every", "size", "channels", "hidden", "pad", "backgrounds", "renderer", "pairs", "pretrained",
-)  # fmt: skip
+_OF_SUITE = ("episodes", "evaluate_every", "size", "backgrounds", "renderer", "pairs", "pretrained")
 
 
 def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCOL) -> Any:
@@ -33,27 +31,9 @@ def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCO
     Raises:
         UserError: if its replay does not fit into memory.
     """
-    from bisimgym.baselines.learners import SAC_LEARNERS
-    from bisimgym.baselines.pixels import pixel_settings
-    from bisimgym.baselines.pse.augmentation import random_shift
-
     settings = {name: value for name, value in spec.settings.items() if name not in _OF_SUITE}
-    learner = settings.pop("learner")
-    policy: dict[str, Any] = {"features_extractor_kwargs": {"channels": spec.settings["channels"]}}
-    if spec.settings["hidden"] is not None:
-        policy["net_arch"] = [spec.settings["hidden"]] * 2
-    for name in ("batch_size", "learning_rate"):
-        if settings[name] is None:
-            del settings[name]
-    settings = pixel_settings(learner, {**settings, "policy_kwargs": policy})
-    if "augmentation" in settings:
-        settings["augmentation"] = functools.partial(random_shift, pad=spec.settings["pad"])
     transitions = spec.settings["episodes"] * steps_per_episode(spec.task, protocol)
-    settings["buffer_size"] = min(settings["buffer_size"], transitions)
-    try:
-        return SAC_LEARNERS[learner]("PixelPolicy", env, seed=spec.seed, device=device, **settings)
-    except MemoryError as error:
-        raise UserError(f"the replay of {spec.method} does not fit: {error}") from error
+    return pixel_learner(settings, env, transitions, spec.seed, device)
 
 
 def learner_from(spec: Spec, monitor: Monitor, folder: Path, device: str, protocol: Protocol = PROTOCOL) -> Any:
@@ -74,12 +54,7 @@ def learner_from(spec: Spec, monitor: Monitor, folder: Path, device: str, protoc
 def train_episodes(model: Any, spec: Spec, protocol: Protocol, reached: Reached) -> None:
     """Train a learner from where it stands to the end, and report after each episode, in control steps."""
     actions = steps_per_episode(spec.task, protocol)
-    while model.num_timesteps < spec.settings["episodes"] * actions:
-        episode = model.num_timesteps // actions
-        model.env.seed(10_000_000 * (spec.seed + 1) + episode)
-        model._last_obs = None  # start a new episode
-        model.learn(actions, reset_num_timesteps=False, log_interval=None)
-        reached((episode + 1) * protocol.episode_steps)
+    train_in_episodes(model, spec.settings["episodes"], actions, protocol.episode_steps, spec.seed, reached)
 
 
 def trained_first(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Any:
