@@ -111,9 +111,7 @@ def _signature(single: type[gym.Env]) -> inspect.Signature:
     own = inspect.signature(ProcessVectorEnv.__init__).parameters
     of_single = inspect.signature(single).parameters
     first = [
-        parameter
-        for name, parameter in own.items()
-        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+        parameter for name, parameter in own.items() if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
     ]
     further = [
         parameter if parameter.kind is parameter.VAR_KEYWORD else parameter.replace(kind=parameter.KEYWORD_ONLY)

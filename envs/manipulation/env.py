@@ -27,11 +27,10 @@ class ManipulationEnv(gym.Env):
 
     ## Description
 
-    Tasks of robosuite 1.5.2 (Zhu et al. 2020) with Franka Panda arms. In ``Door`` an arm turns a handle and pulls a door
-    open; in ``TwoArmPegInHole`` two arms bring a peg and a plate with a hole together. What an episode looks like is
-    drawn at its start and stays: a policy should not depend on it. Chen and Pan ("Learning representations via a robust
-    behavioral metric for deep reinforcement learning", 2022) and the thesis that it belongs to compare behavioral
-    metrics here.
+    Tasks of robosuite 1.5.2 (Zhu et al. 2020) with Franka Panda arms. In ``Door`` an arm turns a handle and opens a
+    door; in ``TwoArmPegInHole`` two arms bring a peg and a plate with a hole together. What an episode looks like is
+    drawn at its start and stays: a policy should not depend on it. The experiments with RAP, a robust behavioral metric
+    (Chen and Pan), compare metrics here.
 
     With ``split="train"``, ranges are theirs. ``split="test"`` draws from outside of them: colors, lights and camera
     move between one and two times as far, and textures fade from one color to another, which they never do in
@@ -72,9 +71,9 @@ class ManipulationEnv(gym.Env):
     - ``image_size``, ``frame_stack``: height and width of the images, and images per observation (128 and 3).
     - ``randomize``: any of "color", "light" and "camera"; all three by default, ``[]`` for robosuite's own look.
     - ``split``: "train", or "test" for held-out ranges.
-    - ``renderer``: "raycast" (no OpenGL; arms as the convex hulls that they collide with, no textures but the floor's, the
-      same bits in every process of a machine), "opengl" (robosuite's pixels) or "opengl-fast" (no shadows, reflections and
-      multisampling). Images differ between them: compare results of one renderer only.
+    - ``renderer``: "raycast" (no OpenGL; arms as the convex hulls that they collide with, no textures but the floor's,
+      the same bits in every process of a machine), "opengl" (as robosuite draws) or "opengl-fast" (no shadows,
+      reflections and multisampling). Images differ between them: compare results of one renderer only.
     - ``horizon``: steps of an episode, 500.
     """
 

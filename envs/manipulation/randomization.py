@@ -1,8 +1,8 @@
 """What is drawn at random in how a scene looks: colors, lights and the camera, as pure functions of arrays.
 
-The ranges of training are those of SECANT's ``random-domain`` mode and of robosuite's ``DomainRandomizationWrapper``,
-which the scores of RAP (Chen and Pan 2022) come from. Held-out draws, which those lack, lie outside of them: as far again
-as the range is wide, and textures change in a way that training has not.
+The ranges of training are those of robosuite's ``DomainRandomizationWrapper`` and of the fork of SECANT (Fan et al.
+2021) that the published scores of RAP come from. Held-out draws, which those lack, lie outside of them, up to twice as
+far, and textures change in a way that training does not have.
 """
 
 from __future__ import annotations
@@ -83,7 +83,13 @@ class Colors:
 
 @dataclass(frozen=True)
 class Lights:
-    """Lights of a scene: position (meters), unit direction, and ambient, diffuse, specular in [0, 1]; ``float64[L, 3]``."""
+    """Lights of a scene, ``float64[L, 3]`` each.
+
+    Attributes:
+        position: in meters.
+        direction: unit vectors.
+        ambient, diffuse, specular: in [0, 1].
+    """
 
     position: np.ndarray
     direction: np.ndarray
@@ -175,8 +181,10 @@ def patterned(texture: np.ndarray, pattern: Pattern, mix: float) -> np.ndarray:
     image = np.empty_like(texture)
     for channel, (first, second) in enumerate(pattern.colors.T):
         # One channel at a time: textures have millions of pixels.
-        image[..., channel] = (1 - mix) * texture[..., channel] + np.float32(second - first) * share + (
-            np.float32(mix * 255 * first + 0.5)
+        image[..., channel] = (
+            (1 - mix) * texture[..., channel]
+            + np.float32(second - first) * share
+            + (np.float32(mix * 255 * first + 0.5))
         )
     return image
 

@@ -1,8 +1,8 @@
-"""A robosuite scene as it is drawn: a copy of the task's model in other colors, under other lights, from another camera.
+"""A robosuite scene as it is drawn: a copy of the task's model in other colors and lights, from another camera.
 
-The task's own model is only read, so physics are the same whatever the scene looks like. Cast rays meet the closed
-forms that robosuite's robots collide with, their meshes' convex hulls, in the colors of what OpenGL draws there: robosuite's
-own meshes have 350,000 faces, and meeting them takes eight times as long.
+The task's own model is only read, so physics are the same whatever the scene looks like. Cast rays meet what robosuite's
+robots collide with, the convex hulls of coarse meshes, in the colors of what OpenGL draws there: the meshes that it
+draws have up to 350,000 faces.
 """
 
 from __future__ import annotations
@@ -163,9 +163,9 @@ def shown_colors(model: mujoco.MjModel) -> np.ndarray:
 
 
 def stand_ins(model: mujoco.MjModel) -> dict[int, int]:
-    """Return the geoms that are drawn in place of meshes, and the mesh that each has its color from: the body's largest.
+    """Return the geoms that are drawn in place of meshes, and the mesh that each has its color from.
 
-    They are the geoms that collide, of bodies that have both.
+    They are the geoms that collide, of bodies that have both; the mesh is the body's largest.
     """
     found: dict[int, int] = {}
     meshes = (model.geom_group == _SEEN) & (model.geom_type == _MESH)

@@ -31,7 +31,9 @@ def hull_planes(model: mujoco.MjModel, mesh: int) -> np.ndarray | None:
     lengths = np.linalg.norm(normals, axis=1)
     normals = normals[lengths > 0] / lengths[lengths > 0, None]
     # The farthest vertex along each normal, so that rounded normals leave no vertex outside.
-    offsets = np.concatenate([(part @ vertices.T).max(axis=1) for part in np.array_split(normals, len(normals) // 64 + 1)])
+    offsets = np.concatenate(
+        [(part @ vertices.T).max(axis=1) for part in np.array_split(normals, len(normals) // 64 + 1)]
+    )
     return np.column_stack([normals, offsets])
 
 

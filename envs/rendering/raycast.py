@@ -2,8 +2,8 @@
 
 What there is to see, with its colors, lights and slack tendons, comes from MuJoCo's abstract scene
 (``mjv_updateScene``), which needs no OpenGL. Planes and the shapes of :mod:`bisimgym.envs.rendering.shapes` are met in
-closed form, and meshes that collide too if they are drawn as their convex hulls; meshes as they are and height fields ray
-by ray, slowly (:mod:`bisimgym.envs.rendering.tracing`).
+closed form, as are convex hulls in place of meshes; meshes as they are and height fields ray by ray, slowly
+(:mod:`bisimgym.envs.rendering.tracing`).
 
 Beside OpenGL's *standard* quality, what is missing: shadows, reflections, smooth edges, skins, images on anything
 but planes and the sky, objects behind a translucent object, and planes from below. The same state gives the same bits

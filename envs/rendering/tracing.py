@@ -1,7 +1,7 @@
 """What a camera sees of a state, by one ray per pixel: which surface, how it is lit, and where its texture is met.
 
-Planes, the shapes of :mod:`bisimgym.envs.rendering.shapes` and convex hulls are met in closed form, each only in the part
-of the image where its bounds are; meshes as they are and height fields ray by ray, slowly.
+Planes, the shapes of :mod:`bisimgym.envs.rendering.shapes` and convex hulls are met in closed form, each only in the
+part of the image where its bounds are; meshes as they are and height fields ray by ray, slowly.
 """
 
 from __future__ import annotations

@@ -129,9 +129,7 @@ MEASURES = {
         percent=True,
         bounds=(-1.5, 1.0),
     ),
-    "solved": Measure(
-        "solved", "held-out episodes that end with the task solved", percent=True, bounds=(0.0, 1.0)
-    ),
+    "solved": Measure("solved", "held-out episodes that end with the task solved", percent=True, bounds=(0.0, 1.0)),
 }
 
 _TABLE_5_2 = {

@@ -1,7 +1,7 @@
 """The manipulation suite: robot arms learn from images whose colors, lights and cameras change between episodes.
 
-Protocol: that of RAP's experiments (Chen and Pan 2024), 500,000 steps of two tasks of robosuite, scored in looks that are
-drawn as in training. Beside it stands what they lack: held-out looks, of the same episodes, and what doing nothing
+Protocol: that of RAP's experiments (Chen and Pan 2024), 500,000 steps of two tasks of robosuite, scored in looks that
+are drawn as in training. Beside it stands what they lack: held-out looks, of the same episodes, and what doing nothing
 earns.
 """
 
