@@ -11,7 +11,10 @@ from rich.console import Console
 
 from bisimgym.benchmarks.errors import UserError, unknown
 
-Topic = StrEnum("Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning"])
+Topic = StrEnum(
+    "Topic",
+    ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning", "manipulation"],
+)
 
 
 def speed(

@@ -48,7 +48,8 @@ def parts(seconds: float, env_ids: Sequence[str] = (), sizes: Sequence[int] = ()
 
 def _has_workers(env_id: str) -> bool:
     """Return whether vectors of an environment are worker processes, without loading what it needs."""
-    return ".distracting_control" in str(gym.spec(env_id).vector_entry_point)
+    point = str(gym.spec(env_id).vector_entry_point)
+    return ".distracting_control" in point or ".manipulation" in point
 
 
 def environment(env_id: str, seconds: float, sizes: Sequence[int]) -> Iterator[Figures]:

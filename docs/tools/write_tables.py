@@ -39,6 +39,7 @@ PAGES = (
     "docs/papers.md",
     "docs/pixels.md",
     "docs/pruning.md",
+    "docs/manipulation.md",
 )
 #: The JSON schema of submissions, which the package generates.
 SCHEMA = "docs/submission.schema.json"
@@ -51,6 +52,7 @@ FIGURES = {
     "pretraining": "pretraining_speed.json",
     "pixels": "pixel_speed.json",
     "pruning": "pruning_speed.json",
+    "manipulation": "manipulation_speed.json",
 }
 _BETWEEN = re.compile(r"<!-- results ([^>]+?) -->.*?<!-- end results -->", re.DOTALL)
 

@@ -1,8 +1,8 @@
 """A robosuite scene as it is drawn: a copy of the task's model in other colors and lights, from another camera.
 
-The task's own model is only read, so physics are the same whatever the scene looks like. Cast rays meet what robosuite's
-robots collide with, the convex hulls of coarse meshes, in the colors of what OpenGL draws there: the meshes that it
-draws have up to 350,000 faces.
+The task's own model is only read, so physics are the same whatever the scene looks like. Cast rays meet what
+robosuite's robots collide with, the convex hulls of coarse meshes, in the colors of what OpenGL draws there: the meshes
+that it draws have up to 350,000 faces.
 """
 
 from __future__ import annotations

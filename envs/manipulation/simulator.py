@@ -1,8 +1,8 @@
 """robosuite as it is installed: found, imported without a trace, and kept working with a MuJoCo newer than its own.
 
 robosuite 1.5.2 was made for MuJoCo 3.3. From MuJoCo 3.12 three of its functions fail, and :func:`_replace` puts others
-in their place that return the same. Nothing else of robosuite is changed. With them, trajectories are those of robosuite
-on MuJoCo 3.3.7, as far as two versions of MuJoCo agree (``tests/envs/manipulation/reference.json``).
+in their place that return the same. Nothing else of robosuite is changed. With them, trajectories are those of
+robosuite on MuJoCo 3.3.7, as far as two versions of MuJoCo agree (``tests/envs/manipulation/reference.json``).
 """
 
 from __future__ import annotations
