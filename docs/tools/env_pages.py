@@ -3,8 +3,8 @@
 pip install ".[all]"
 python docs/tools/env_pages.py [--out docs/envs] [--no-pictures]
 
-Pages of manipulation are left as they are where robosuite is not installed. Some ids are another one with arguments: their pages are short and link to the page of the other. Environments without
-an oracle are shown with actions that sway.
+Some ids are another one with arguments: their pages are short and link to the page of the other. Environments without
+an oracle are shown with actions that sway. Without robosuite, the pages of manipulation are left as they are.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ _TABLE_5_2 = {
 #: The published evaluation draws looks as training does: they stand beside that measure.
 PUBLISHED = {
     (task, method, "trained"): Published(
-        score, spread, "as printed: of what, and over how many seeds, is not said", "thesis on RAP, Table 5.2"
+        score, spread, "as printed: of what, and over how many seeds, is not said", "Chen (thesis), Table 5.2"
     )
     for task, rows in _TABLE_5_2.items()
     for method, (score, spread) in rows.items()
