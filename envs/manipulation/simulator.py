@@ -106,8 +106,8 @@ def _replace() -> None:
 
     if hasattr(mujoco.MjData, "qM"):
         return
-    binding = importlib.import_module("robosuite.utils.binding_utils")
-    controller = importlib.import_module("robosuite.controllers.parts.controller")
+    binding: Any = importlib.import_module("robosuite.utils.binding_utils")
+    controller: Any = importlib.import_module("robosuite.controllers.parts.controller")
     # MuJoCo's enumerations no longer equal numpy's integers, which the originals compare them with.
     binding.MjModel.get_joint_qpos_addr = lambda model, name: _joint_address(model, name, model.jnt_qposadr, 7, 4)
     binding.MjModel.get_joint_qvel_addr = lambda model, name: _joint_address(model, name, model.jnt_dofadr, 6, 3)

@@ -99,7 +99,7 @@ def evaluate(
     shown = {"image_size": protocol.image_size} if images is None else dict(images)
     held_out, solved = _play(agent, make_env(task, protocol, split="test", **shown), seed, count)
     trained, _ = _play(agent, make_env(task, protocol, **shown), seed, count)
-    outcomes = {"return": held_out, "trained_return": trained, "solved": solved}
+    outcomes: dict[str, list] = {"return": held_out, "trained_return": trained, "solved": solved}
     return Outcome.of(_scores(task, outcomes), outcomes)
 
 
@@ -199,7 +199,7 @@ def _reference(spec: Spec, protocol: Protocol) -> Outcome:
     assert isinstance(env.action_space, gym.spaces.Box)
     agent = Blind(env.action_space.shape[0], None if spec.method == "zero" else spec.seed)
     returns, solved = _play(agent, env, spec.seed, protocol.episodes)
-    outcomes = {"return": returns, "trained_return": list(returns), "solved": solved}
+    outcomes: dict[str, list] = {"return": returns, "trained_return": list(returns), "solved": solved}
     return Outcome.of(_scores(spec.task, outcomes), outcomes)
 
 

@@ -219,27 +219,6 @@ def test_specs_survive_json():
     np.testing.assert_array_equal(env.reset(seed=5)[0], twin.reset(seed=5)[0])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"task": "Open"}, "task must be one of .*'Door'.*, got 'Open'"),
-        ({"observation": "image"}, "observation must be one of .*, got 'image'"),
-        ({"image_size": 0}, "image_size must be an integer of at least 1, got 0"),
-        ({"frame_stack": 1.5}, "frame_stack must be an integer of at least 1, got 1.5"),
-        ({"randomize": "color"}, "randomize must be a list of any of .*, each once, got 'color'"),
-        ({"randomize": ["color", "color"]}, "randomize must be a list"),
-        ({"randomize": ["colour"]}, "randomize must be a list"),
-        ({"split": "held-out"}, "split must be one of .*, got 'held-out'"),
-        ({"renderer": "auto"}, "renderer must be one of .*, got 'auto'"),
-        ({"horizon": True}, "horizon must be an integer of at least 1, got True"),
-        ({"render_mode": "ansi"}, "render_mode must be one of .*, got 'ansi'"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ManipulationEnv(**arguments)
-
-
 def test_misuse_is_named():
     env = ManipulationEnv(observation="state", horizon=2)
     for call in (lambda: env.step(np.zeros(7)), env.render):

@@ -1,4 +1,4 @@
-"""robosuite where it is missing, and on a MuJoCo newer than its own."""
+"""Arguments, robosuite where it is missing, and robosuite on a MuJoCo newer than its own."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bisimgym.envs import IDS
-from bisimgym.envs.manipulation import simulator
+from bisimgym.envs.manipulation import ManipulationEnv, simulator
 
 HERE = Path(__file__).parent
 OURS = [env_id for env_id in IDS if "Manipulation" in env_id]
@@ -51,6 +51,27 @@ def test_other_versions_are_refused(monkeypatch):
 def test_unknown_tasks_are_refused_before_anything_is_imported():
     with pytest.raises(ValueError, match="task must be one of .*'Door'.*, got 'Wipe'"):
         simulator.load("Wipe")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": "Open"}, "task must be one of .*'Door'.*, got 'Open'"),
+        ({"observation": "image"}, "observation must be one of .*, got 'image'"),
+        ({"image_size": 0}, "image_size must be an integer of at least 1, got 0"),
+        ({"frame_stack": 1.5}, "frame_stack must be an integer of at least 1, got 1.5"),
+        ({"randomize": "color"}, "randomize must be a list of any of .*, each once, got 'color'"),
+        ({"randomize": ["color", "color"]}, "randomize must be a list"),
+        ({"randomize": ["colour"]}, "randomize must be a list"),
+        ({"split": "held-out"}, "split must be one of .*, got 'held-out'"),
+        ({"renderer": "auto"}, "renderer must be one of .*, got 'auto'"),
+        ({"horizon": True}, "horizon must be an integer of at least 1, got True"),
+        ({"render_mode": "ansi"}, "render_mode must be one of .*, got 'ansi'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ManipulationEnv(**arguments)
 
 
 @needs_robosuite
