@@ -17,7 +17,8 @@ from bisimgym.envs.manipulation import simulator
 from bisimgym.envs.rendering import probe
 
 RENDERERS = ("raycast", "opengl", "opengl-fast")
-SIZES = (48, 84, 128)
+#: Those of the presets.
+SIZES = (48, 128)
 #: Steps of a turn.
 _STEPS = 8
 
