@@ -12,7 +12,19 @@ from rich.console import Console
 from bisimgym.benchmarks.errors import UserError, unknown
 
 Topic = StrEnum(
-    "Topic", ["envs", "agents", "metrics", "distracting", "langevin", "pretraining", "pixels", "pruning", "driving"]
+    "Topic",
+    [
+        "envs",
+        "agents",
+        "metrics",
+        "distracting",
+        "langevin",
+        "pretraining",
+        "pixels",
+        "pruning",
+        "driving",
+        "manipulation",
+    ],
 )
 
 

@@ -19,6 +19,8 @@ _TASKS = {
     "DistractingFingerSpin-v0": "Keep a hinged body spinning with a finger",
     "DistractingReacherEasy-v0": "Reach a large target with an arm of two links",
     "DistractingWalkerWalk-v0": "Walk upright as a planar walker",
+    "ManipulationDoor-v0": "Open a door with a robot arm",
+    "ManipulationTwoArmPegInHole-v0": "Bring a peg and a hole together with two robot arms",
 }
 
 
@@ -30,7 +32,8 @@ def env_title(env_id: str) -> str:
     """
     stem = env_id.partition("/")[2]
     if stem in _TASKS:
-        return f"{_TASKS[stem]}, with distractions."
+        how = "in changing colors, lights and views" if stem.startswith("Manipulation") else "with distractions"
+        return f"{_TASKS[stem]}, {how}."
     entry_point = gym.spec(env_id).entry_point
     assert isinstance(entry_point, str)
     return inspect.cleandoc(gym.envs.registration.load_env_creator(entry_point).__doc__ or "").split("\n")[0]

@@ -6,7 +6,7 @@ from gymnasium.envs.registration import register
 
 __all__ = ["IDS"]
 
-_CONTROL = "distracting_control:DistractingControl"
+_CONTROL, _MANIPULATION = "distracting_control:DistractingControl", "manipulation:Manipulation"
 #: (id, module and class without "Env" or "VectorEnv", time limit that a wrapper of ``gym.make`` keeps, arguments that
 #: the id stands for). Native vector environments keep time limits themselves.
 _ROWS: tuple[tuple[str, str, int | None, dict[str, Any]], ...] = (
@@ -27,6 +27,9 @@ _ROWS: tuple[tuple[str, str, int | None, dict[str, Any]], ...] = (
     ("DistractingFingerSpin-v0", _CONTROL, None, {"domain": "finger", "task": "spin"}),
     ("DistractingReacherEasy-v0", _CONTROL, None, {"domain": "reacher", "task": "easy"}),
     ("DistractingWalkerWalk-v0", _CONTROL, None, {"domain": "walker", "task": "walk"}),
+    ("Manipulation-v0", _MANIPULATION, None, {}),
+    ("ManipulationDoor-v0", _MANIPULATION, None, {"task": "Door"}),
+    ("ManipulationTwoArmPegInHole-v0", _MANIPULATION, None, {"task": "TwoArmPegInHole"}),
 )
 
 #: Every id that bisimgym registers, in the order of the documentation.

@@ -33,6 +33,9 @@ DIGESTS = {
     "bisimgym/DistractingFingerSpin-v0": "bce42c50cd24e00265199766b88f13e9b66f6c81bb513581388a309d09c6178f",
     "bisimgym/DistractingReacherEasy-v0": "ad73183a9b22e377f869713590cc91ebcdaaba89c2f4468b8af419bf31acfa96",
     "bisimgym/ChannelPruning-v0": "55a34111a6dfb3eaf1540f01cdb42bf631f10af8a7f67789a2a9e40a7affb7c0",
+    "bisimgym/Manipulation-v0": "6956e2e855d82ed7104883c7d1bbb9f9536857388cc5eacdb35e60a5a1c1081b",
+    "bisimgym/ManipulationDoor-v0": "6956e2e855d82ed7104883c7d1bbb9f9536857388cc5eacdb35e60a5a1c1081b",
+    "bisimgym/ManipulationTwoArmPegInHole-v0": "a117c550c6f41a55708ca0f5f61c17ca151dbb10b671ed56bd4ad43eed2a4d97",
     "bisimgym/DistractingWalkerWalk-v0": "efe87ca55d2dfd8becd2bc0e608f4e3ccd7881cb1caa9a55783d5c34dfd1a63d",
 }
 

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from rich.console import Console
 
 from bisimgym.benchmarks.running import machine
+from bisimgym.envs.manipulation.simulator import INSTALL
 
 #: Packages by the extra that brings them.
 _EXTRAS = {
@@ -21,6 +22,7 @@ _EXTRAS = {
     "dmc": ("dm_control", "mujoco", "pillow"),
     "video": ("av",),
     "carla": ("carla",),
+    "manipulation": ("robosuite",),
     "baselines": ("torch", "stable-baselines3"),
     "bench": ("typer", "rich", "jinja2"),
 }
@@ -94,6 +96,8 @@ def outside(required: Iterable[str], extras: Sequence[str], installed: Mapping[s
 
 
 def _how_to_install(name: str, extra: str) -> str:
+    if name == "robosuite":
+        return INSTALL
     without_labmaze = ' && pip install --no-deps "dm_control>=1.0.50,<2"' if sys.version_info >= (3, 13) else ""
     return f'pip install "bisimgym[{extra}]"' + (without_labmaze if name == "dm_control" else "")
 

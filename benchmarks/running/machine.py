@@ -15,7 +15,7 @@ from bisimgym.benchmarks.errors import UserError, unknown
 
 PACKAGES = ("bisimgym", "gymnasium", "numpy", "scipy", "pot", "torch", "stable-baselines3")
 #: Of physics, which are not always installed.
-SIMULATORS = ("mujoco", "dm-control")
+SIMULATORS = ("mujoco", "dm-control", "robosuite")
 
 
 def versions() -> dict[str, str]:

@@ -49,7 +49,7 @@ def parts(seconds: float, env_ids: Sequence[str] = (), sizes: Sequence[int] = ()
 def _is_slow(env_id: str) -> bool:
     """Return whether an environment simulates or draws a world in each step, without loading what it needs."""
     entry_point = str(gym.spec(env_id).vector_entry_point)
-    return any(folder in entry_point for folder in (".distracting_control", ".highway_driving"))
+    return any(folder in entry_point for folder in (".distracting_control", ".highway_driving", ".manipulation"))
 
 
 def environment(env_id: str, seconds: float, sizes: Sequence[int]) -> Iterator[Figures]:

@@ -20,6 +20,7 @@ SUITES = {
     "fidelity": "bisimgym.benchmarks.suites.fidelity.suite",
     "driving": "bisimgym.benchmarks.suites.driving.suite",
     "pruning": "bisimgym.benchmarks.suites.pruning.suite",
+    "manipulation": "bisimgym.benchmarks.suites.manipulation.suite",
 }
 
 

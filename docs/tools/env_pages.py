@@ -4,7 +4,7 @@ pip install ".[all]"
 python docs/tools/env_pages.py [--out docs/envs] [--no-pictures]
 
 Some ids are another one with arguments: their pages are short and link to the page of the other. Environments without
-an oracle are shown with actions that sway.
+an oracle are shown with actions that sway. Without robosuite, the pages of manipulation are left as they are.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.benchmarks.listing import env_title
 from bisimgym.envs import IDS
+from bisimgym.envs.manipulation import simulator
 
 _FEWEST_FRAMES, _MOST_FRAMES, _WIDEST, _COLORS = 12, 64, 420, 160
 #: Of environments that are simulated one by one: pictures of the world take more bytes than drawings.
@@ -37,6 +38,7 @@ _MISTAKES_OF = {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistract
 _GUIDES = {
     "DistractingControl-v0": "Presets, renderers and speed: [distracting control](../distracting_control.md).",
     "HighwayDriving-v0": "Pictures, CARLA, the suite and speed: [driving](../driving.md).",
+    "Manipulation-v0": "How to install it, what it looks like, results and speed: [manipulation](../manipulation.md).",
 }
 
 #: The end of the index.
@@ -55,7 +57,9 @@ def page(env_id: str) -> str:
     if _has_oracle(env):
         shown, num_envs = f"The oracle plays {stem}", _NATIVE_ENVS
     else:
-        shown, num_envs = f"Swaying actions in {stem}, preset {_SWAYING_PRESET}", _WORKER_ENVS
+        shown, num_envs = f"Swaying actions in {stem}", _WORKER_ENVS
+        if stem.startswith("Distracting"):
+            shown += f", preset {_SWAYING_PRESET}"
     head = (
         f"# {stem}\n\n{_markdown(env_title(env_id))}\n\n![{shown}]({stem}.gif)\n\n"
         f'```python\nimport gymnasium as gym\nimport bisimgym\n\nenv = gym.make("{env_id}")\n'
@@ -147,7 +151,8 @@ def _oracle_frames(env_id: str, seed: int) -> list[np.ndarray]:
 
 def _swaying_frames(env_id: str, seed: int, preset: str, steps: int) -> tuple[list[np.ndarray], int]:
     """Return the first steps of an episode, and the milliseconds from one to the next."""
-    env = gym.make(env_id, preset=preset, render_mode="rgb_array")
+    arguments = {"preset": preset} if "Distracting" in env_id else {}
+    env = gym.make(env_id, render_mode="rgb_array", **arguments)
     env.reset(seed=seed)
     frames = []
     for action in smooth_actions(env.unwrapped, steps, seed):
@@ -178,6 +183,11 @@ def _save(frames: list[np.ndarray], path: Path, widest: int, colors: int, millis
     )
 
 
+def can_be_made() -> list[str]:
+    """Return the ids whose environments can be made here."""
+    return [env_id for env_id in IDS if "Manipulation" not in env_id or simulator.is_installed()]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write every page, the index and, unless they are left out, the animations, and print the paths of the pages."""
     parser = argparse.ArgumentParser(description="Write one documentation page per environment, with an animation.")
@@ -193,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             replaceable_file(path.with_suffix(".gif"), "an animation", is_our_picture)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(index(), encoding="utf-8")
-    for env_id in IDS:
+    for env_id in can_be_made():
         path = folder / f"{page_name(env_id)}.md"
         path.write_text(page(env_id), encoding="utf-8")
         if not options.no_pictures:

@@ -40,6 +40,7 @@ PAGES = (
     "docs/papers.md",
     "docs/pixels.md",
     "docs/pruning.md",
+    "docs/manipulation.md",
 )
 #: The JSON schema of submissions, which the package generates.
 SCHEMA = "docs/submission.schema.json"
@@ -53,6 +54,7 @@ FIGURES = {
     "pixels": "pixel_speed.json",
     "pruning": "pruning_speed.json",
     "driving": "driving_speed.json",
+    "manipulation": "manipulation_speed.json",
 }
 _BETWEEN = re.compile(r"<!-- results ([^>]+?) -->.*?<!-- end results -->", re.DOTALL)
 

@@ -42,7 +42,7 @@ class Look:
     Attributes:
         pose: the camera's position and orientation.
         material_rgba: ``float32[nmat, 4]``, in [0, 1].
-        textures: images in place of two-dimensional textures, by texture id, ``uint8[height, width, 3]`` of the
+        textures: images in place of textures (the sky's apart), by texture id, ``uint8[height, width, 3]`` of the
             texture's own size.
         sky: ``uint8[6, n, n, 3]``, the six faces of the sky in MuJoCo's order.
         video: ``uint8[h, w, 3]``, the frame of a background video.
@@ -138,6 +138,15 @@ def texture_pixels(model: mujoco.MjModel, texture: int) -> np.ndarray:
         raise ValueError(f"texture {model.texture(texture).name!r} has {channels} channels; only RGB is supported")
     start = int(model.tex_adr[texture])
     return model.tex_data[start : start + height * width * 3].reshape(height, width, 3).copy()
+
+
+def as_drawn(model: mujoco.MjModel, texture: int, colors: np.ndarray) -> np.ndarray:
+    """Return colors of a texture in [0, 1], of any shape, as OpenGL uses them: those of sRGB textures are decoded."""
+    import mujoco
+
+    if model.tex_colorspace[texture] != mujoco.mjtColorSpace.mjCOLORSPACE_SRGB:
+        return colors
+    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
 
 
 def sky_faces(model: mujoco.MjModel) -> np.ndarray | None:

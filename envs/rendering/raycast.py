@@ -2,7 +2,8 @@
 
 What there is to see, with its colors, lights and slack tendons, comes from MuJoCo's abstract scene
 (``mjv_updateScene``), which needs no OpenGL. Planes and the shapes of :mod:`bisimgym.envs.rendering.shapes` are met in
-closed form; meshes and height fields ray by ray, slowly (:mod:`bisimgym.envs.rendering.tracing`).
+closed form, as are convex hulls in place of meshes; meshes as they are and height fields ray by ray, slowly
+(:mod:`bisimgym.envs.rendering.tracing`).
 
 Beside OpenGL's *standard* quality, what is missing: shadows, reflections, smooth edges, skins, images on anything
 but planes and the sky, objects behind a translucent object, and planes from below. The same state gives the same bits
@@ -32,15 +33,16 @@ class RaycastRenderer:
         model: the model to draw.
         height, width: of the images, in pixels.
         camera_id: whose pose (unless a :class:`Look` gives one) and field of view are used.
+        convex: whether meshes that have a convex hull, which are those that collide, are drawn as it.
 
     Raises:
         ValueError: for a camera that is not given by its vertical field of view.
     """
 
-    def __init__(self, model: mujoco.MjModel, height: int, width: int, camera_id: int = 0):
+    def __init__(self, model: mujoco.MjModel, height: int, width: int, camera_id: int = 0, *, convex: bool = False):
         self.model = model
         self.height, self.width, self.camera_id = height, width, camera_id
-        self._tracer = Tracer(model, height, width, camera_id)
+        self._tracer = Tracer(model, height, width, camera_id, convex)
         self._lister = SceneLister(model, camera_id)
         self._replaced: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._replaced_sky: tuple[np.ndarray, np.ndarray | None] | None = None
@@ -153,7 +155,10 @@ class RaycastRenderer:
             return pyramid.texels
         known = self._replaced.get(layer.texture)
         if known is None or known[0] is not replaced:
-            known = self._replaced[layer.texture] = (replaced, texture_pyramid(replaced).texels)
+            known = self._replaced[layer.texture] = (
+                replaced,
+                texture_pyramid(self.model, layer.texture, replaced).texels,
+            )
         return known[1]
 
 

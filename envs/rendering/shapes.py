@@ -123,5 +123,8 @@ def _cylinder(size: np.ndarray, start: np.ndarray, local: np.ndarray) -> np.ndar
 
 def _box(size: np.ndarray, start: np.ndarray, local: np.ndarray) -> np.ndarray:
     one, two = (-size - start) / local, (size - start) / local
-    enter, leave = np.minimum(one, two).max(axis=1), np.maximum(one, two).min(axis=1)
+    near, far = np.minimum(one, two).T, np.maximum(one, two).T
+    # Along columns: reductions of rows of three take numpy five times as long.
+    enter = np.maximum(np.maximum(near[0], near[1]), near[2])
+    leave = np.minimum(np.minimum(far[0], far[1]), far[2])
     return np.where((enter <= leave) & (enter > 0), enter, np.inf)

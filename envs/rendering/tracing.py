@@ -1,7 +1,7 @@
 """What a camera sees of a state, by one ray per pixel: which surface, how it is lit, and where its texture is met.
 
-Planes and the shapes of :mod:`bisimgym.envs.rendering.shapes` are met in closed form, each only in the part of the
-image where its bounds are; meshes and height fields ray by ray, slowly.
+Planes, the shapes of :mod:`bisimgym.envs.rendering.shapes` and convex hulls are met in closed form, each only in the
+part of the image where its bounds are; meshes as they are and height fields ray by ray, slowly.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from bisimgym.envs.rendering import shapes
-from bisimgym.envs.rendering.look import CameraPose, resize_area, texture_pixels
+from bisimgym.envs.rendering import hulls, shapes
+from bisimgym.envs.rendering.look import CameraPose, as_drawn, resize_area, texture_pixels
 from bisimgym.envs.rendering.pyramid import Pyramid
 
 _PLANE, _CAPSULE, _CYLINDER = (
     int(t) for t in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
 )
+_MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
 #: Shapes that have no closed form here: MuJoCo meets them ray by ray.
 _SURFACES = {
-    int(mujoco.mjtGeom.mjGEOM_MESH): mujoco.mj_rayMesh,
+    _MESH: mujoco.mj_rayMesh,
     int(mujoco.mjtGeom.mjGEOM_HFIELD): mujoco.mj_rayHfield,
 }
+_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
 _GEOM_OBJECT, _TENDON_OBJECT = int(mujoco.mjtObj.mjOBJ_GEOM), int(mujoco.mjtObj.mjOBJ_TENDON)
 _RGB_ROLE = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _SPOT, _DIRECTIONAL = int(mujoco.mjtLightType.mjLIGHT_SPOT), int(mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
@@ -60,31 +62,40 @@ class Tracer:
         model: of the states.
         height, width: of the images, in pixels.
         camera_id: whose field of view is used.
+        convex: whether meshes that have a convex hull are seen as it.
 
     Raises:
         ValueError: for a camera that is not given by its vertical field of view.
     """
 
-    def __init__(self, model: mujoco.MjModel, height: int, width: int, camera_id: int):
-        self.model, self.height, self.width = model, height, width
+    def __init__(self, model: mujoco.MjModel, height: int, width: int, camera_id: int, convex: bool = False):
+        self.model, self.height, self.width, self.camera_id = model, height, width, camera_id
         perspective = model.cam_projection[camera_id] == mujoco.mjtProjection.mjPROJ_PERSPECTIVE
         if not perspective or model.cam_sensorsize[camera_id].any():
             raise ValueError(f"camera {camera_id} must be in perspective, with fovy and no sensorsize, or use OpenGL")
-        scale = np.tan(np.deg2rad(model.cam_fovy[camera_id]) / 2)
-        self.focal = height / 2 / scale  # pixels
-        x = (np.arange(width) + 0.5 - width / 2) / self.focal
-        y = -(np.arange(height) + 0.5 - height / 2) / self.focal
-        rays = np.stack(np.broadcast_arrays(x[None, :], y[:, None], -1.0), axis=-1).reshape(-1, 3)
-        self.camera_rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        self._look_through(float(model.cam_fovy[camera_id]))
+        self._convex = convex
+        self._hulls: dict[int, np.ndarray | None] = {}
         self._grid = np.arange(height * width).reshape(height, width)
         self._pyramids: dict[int, Pyramid] = {}
-        self._plane_cache: tuple[bytes, list[Layer]] = (b"", [])
         self._geoms: list[Any] = []
         self._lights: list[Any] = []
+
+    def _look_through(self, fovy: float) -> None:
+        """Set the rays through the pixels for a vertical field of view in degrees."""
+        self._fovy = fovy
+        self.focal = self.height / 2 / np.tan(np.deg2rad(fovy) / 2)  # pixels
+        x = (np.arange(self.width) + 0.5 - self.width / 2) / self.focal
+        y = -(np.arange(self.height) + 0.5 - self.height / 2) / self.focal
+        rays = np.stack(np.broadcast_arrays(x[None, :], y[:, None], -1.0), axis=-1).reshape(-1, 3)
+        self.camera_rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        self._plane_cache: tuple[bytes, list[Layer]] = (b"", [])
 
     def trace(self, data: mujoco.MjData, pose: CameraPose, geoms: list[Any], lights: list[Any]) -> Trace:
         """Return what is seen of the geoms and lights of MuJoCo's abstract scene."""
         self._geoms, self._lights = geoms, lights
+        if self._fovy != self.model.cam_fovy[self.camera_id]:
+            self._look_through(float(self.model.cam_fovy[self.camera_id]))
         directions = self.camera_rays @ pose.rotation.T
         planes = self._planes(data, pose, directions)
         shown = np.full(len(directions), -1, dtype=np.int32)
@@ -156,7 +167,7 @@ class Tracer:
 
     def pyramid(self, texture: int) -> Pyramid:
         if texture not in self._pyramids:
-            self._pyramids[texture] = texture_pyramid(texture_pixels(self.model, texture))
+            self._pyramids[texture] = texture_pyramid(self.model, texture, texture_pixels(self.model, texture))
         return self._pyramids[texture]
 
     def _objects(self, data, pose, directions, shown) -> Layer | None:
@@ -173,8 +184,13 @@ class Tracer:
                     distance = shapes.entry_distance(geom.type, *_place(geom), pose.position, directions[around])
                     self._show(row, around, distance, depth, owner)
             elif geom.objtype == _GEOM_OBJECT and geom.type in _SURFACES:
-                around = self._pixels_of([self._window(geom, pose)])
-                distance = _surface_distance(self.model, data, geom, pose.position, directions[around])
+                planes = self._hull(geom)
+                if planes is None:
+                    around = self._pixels_of([self._window(geom, pose)])
+                    distance = _surface_distance(self.model, data, geom, pose.position, directions[around])
+                else:
+                    around = self._pixels_of([self._box_window(geom, pose)])
+                    distance, _ = hulls.hull_entry(planes, *_place(geom)[1:], pose.position, directions[around])
                 self._show(row, around, distance, depth, owner)
         if strings:
             self._show_strings(strings, pose, directions, depth, owner)
@@ -188,12 +204,25 @@ class Tracer:
             geom, where = self._geoms[row], rows == row
             if geom.type in shapes.SHAPES:
                 normals[where] = shapes.surface_normal(geom.type, *_place(geom), points[where])
+            elif (planes := self._hull(geom)) is not None:
+                _, position, rotation = _place(geom)
+                _, face = hulls.hull_entry(planes, position, rotation, pose.position, views[where])
+                normals[where] = hulls.hull_normal(planes, rotation, face)
             else:
                 normals[where] = _surface_normals(self.model, data, geom, pose.position, views[where])
         ids = np.array([g.objid if g.objtype == _GEOM_OBJECT else -2 for g in self._geoms])
         shown[pixels] = ids[rows]
         diffuse, shine = self._lighting(points, normals, views)
         return Layer(pixels, rows, diffuse, shine)
+
+    def _hull(self, geom) -> np.ndarray | None:
+        """Return the planes of the hull that a geom of the scene is seen as, or ``None`` for its own surface."""
+        if not self._convex or geom.type != _MESH:
+            return None
+        mesh = int(self.model.geom_dataid[geom.objid])
+        if mesh not in self._hulls:
+            self._hulls[mesh] = hulls.hull_planes(self.model, mesh)
+        return self._hulls[mesh]
 
     def _show(self, row, around, distance, depth, owner) -> None:
         """Let a surface (or one for each pixel) be seen where it is nearer than what was seen so far."""
@@ -255,6 +284,18 @@ class Tracer:
         top, left = max(top, 0), max(left, 0)
         return slice(top, max(min(bottom, self.height), top)), slice(left, max(min(right, self.width), left))
 
+    def _box_window(self, geom, pose: CameraPose) -> tuple[slice, slice]:
+        """Return the same from the box around a geom, which bounds long ones closer than a ball does."""
+        box = self.model.geom_aabb[geom.objid].astype(np.float64)
+        corners = (box[:3] + _CORNERS * box[3:]) @ geom.mat.T + geom.pos
+        x, y, z = ((corners - pose.position) @ pose.rotation).T
+        if (z > -1e-3).any():  # beside or behind the camera
+            return self._window(geom, pose)
+        columns, rows = self.width / 2 - self.focal * x / z, self.height / 2 + self.focal * y / z
+        left, right = np.clip([columns.min(), columns.max() + 1], 0, self.width).astype(int)
+        top, bottom = np.clip([rows.min(), rows.max() + 1], 0, self.height).astype(int)
+        return slice(top, bottom), slice(left, right)
+
     def _lighting(self, points, normals, views) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return for each light the diffuse factor and the cosine between normal and half vector."""
         diffuse, shine = [], []
@@ -280,13 +321,13 @@ class Tracer:
         return diffuse, shine
 
 
-def texture_pyramid(pixels: np.ndarray) -> Pyramid:
-    """Return a texture of any size, ``uint8[height, width, 3]``, as a pyramid of colors in [0, 1]."""
+def texture_pyramid(model: mujoco.MjModel, texture: int, pixels: np.ndarray) -> Pyramid:
+    """Return the pixels of a texture, ``uint8[height, width, 3]`` of any size, as a pyramid of colors in [0, 1]."""
     side = max(pixels.shape[:2])
     rows, columns = (np.linspace(0, count - 1, side).round().astype(int) for count in pixels.shape[:2])
     size = 1 << (side.bit_length() - 1)  # the power of two that loses less than a half
     pyramid = Pyramid(resize_area(pixels[rows][None, :, columns], size)[0].astype(np.float64))
-    pyramid.texels /= 255.0
+    pyramid.texels = as_drawn(model, texture, pyramid.texels / 255.0)
     return pyramid
 
 

@@ -17,23 +17,35 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bisimgym  # noqa: F401
 from bisimgym.envs import IDS
+from bisimgym.envs.manipulation import simulator
 
+NO_ROBOSUITE = pytest.mark.skipif(not simulator.is_installed(), reason=f"needs robosuite: {simulator.INSTALL}")
 MODES = list(AutoresetMode)
 #: Arguments that make episodes short and pictures small where a step takes milliseconds.
-QUICK = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
+QUICK: dict[str, dict] = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
+QUICK["bisimgym/Manipulation-v0"] = {"image_size": 16, "horizon": 6}
 #: Arguments that make episodes short and pictures small where each takes a millisecond.
 SHORT = {"bisimgym/HighwayDriving-v0": {"episode_frames": 64, "size": 8, "cameras": 3, "walkers": 2}}
 #: Arguments that leave the oracle fewer plans to enumerate, where a step takes a millisecond.
 FEW_PLANS = {"bisimgym/ChannelPruning-v0": {"minimum_ratio": 0.5}}
 #: Where a step takes a millisecond, steps are few.
 SLOW = {**QUICK, **SHORT, **FEW_PLANS}
-#: Ids that differ from DistractingControl in the task of dm_control alone: what needs no task is tested without them.
-NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0"}
+#: Ids that differ from another in the task of dm_control alone: what needs no task is tested without them.
+NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0", "bisimgym/Manipulation-v0"}
 
-for_every_id = pytest.mark.parametrize("env_id", IDS)
-for_every_class = pytest.mark.parametrize("env_id", [env_id for env_id in IDS if env_id not in NAMED_TASKS])
-#: No oracle is known for tasks of dm_control, and their vectors are processes, which cannot be pickled.
-for_array_tasks = pytest.mark.parametrize("env_id", [env_id for env_id in IDS if env_id not in QUICK])
+
+def sweep(*, without=()):
+    """Mark a test of every id. Those of single tasks of robosuite, which take minutes, have tests of their own."""
+    swept = [env_id for env_id in IDS if "Manipulation" not in env_id or env_id == "bisimgym/Manipulation-v0"]
+    marks = {"bisimgym/Manipulation-v0": NO_ROBOSUITE}
+    ids = [pytest.param(env_id, marks=marks.get(env_id, ())) for env_id in swept if env_id not in without]
+    return pytest.mark.parametrize("env_id", ids)
+
+
+for_every_id = sweep()
+for_every_class = sweep(without=NAMED_TASKS)
+#: No oracle is known for tasks of simulators, and their vectors are processes, which cannot be pickled.
+for_array_tasks = sweep(without=QUICK)
 
 
 def make(env_id, **arguments):
@@ -90,7 +102,7 @@ def test_sb3_checker_is_clean(env_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # Advice about SB3's own CNN, which small grids are not meant for.
-        warnings.filterwarnings("ignore", message="The minimal resolution for an image is 36x36")
+        warnings.filterwarnings("ignore", message=".*minimal resolution for an image is 36x36")
         sb3_check_env(make(env_id).unwrapped)  # wrappers hide compute_reward
 
 

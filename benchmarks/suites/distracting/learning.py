@@ -18,7 +18,7 @@ from bisimgym.benchmarks.suites.distracting.envs import (
     steps_per_episode,
     training_env,
 )
-from bisimgym.benchmarks.suites.pixel_learner import make_pixel_learner
+from bisimgym.benchmarks.suites.pixel_learners import pixel_learner, train_in_episodes
 from bisimgym.benchmarks.suites.training import Reached, learner_of
 
 #: Settings that are not arguments of a learner.
@@ -31,8 +31,9 @@ def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCO
     Raises:
         UserError: if its replay does not fit into memory.
     """
+    settings = {name: value for name, value in spec.settings.items() if name not in _OF_SUITE}
     transitions = spec.settings["episodes"] * steps_per_episode(spec.task, protocol)
-    return make_pixel_learner(spec, device, env, transitions, _OF_SUITE)
+    return pixel_learner(settings, env, transitions, spec.seed, device)
 
 
 def learner_from(spec: Spec, monitor: Monitor, folder: Path, device: str, protocol: Protocol = PROTOCOL) -> Any:
@@ -53,12 +54,7 @@ def learner_from(spec: Spec, monitor: Monitor, folder: Path, device: str, protoc
 def train_episodes(model: Any, spec: Spec, protocol: Protocol, reached: Reached) -> None:
     """Train a learner from where it stands to the end, and report after each episode, in control steps."""
     actions = steps_per_episode(spec.task, protocol)
-    while model.num_timesteps < spec.settings["episodes"] * actions:
-        episode = model.num_timesteps // actions
-        model.env.seed(10_000_000 * (spec.seed + 1) + episode)
-        model._last_obs = None  # start a new episode
-        model.learn(actions, reset_num_timesteps=False, log_interval=None)
-        reached((episode + 1) * protocol.episode_steps)
+    train_in_episodes(model, spec.settings["episodes"], actions, protocol.episode_steps, spec.seed, reached)
 
 
 def trained_first(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Any:

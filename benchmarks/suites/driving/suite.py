@@ -36,7 +36,7 @@ from bisimgym.benchmarks.suites.driving.settings import (
     TASKS,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.pixel_learner import make_pixel_learner
+from bisimgym.benchmarks.suites.pixel_learners import pixel_learner
 from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations, without_training
 
 #: Settings that are not arguments of a learner.
@@ -173,7 +173,8 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
 
 def make_learner(spec: Spec, device: str, protocol: Protocol = PROTOCOL) -> Any:
     """Return the untrained agent of a run, with its environment."""
-    return make_pixel_learner(spec, device, training_env(spec, protocol), spec.settings["actions"], _OF_SUITE)
+    settings = {name: value for name, value in spec.settings.items() if name not in _OF_SUITE}
+    return pixel_learner(settings, training_env(spec, protocol), spec.settings["actions"], spec.seed, device)
 
 
 def check(spec: Spec, protocol: Protocol = PROTOCOL) -> None:

@@ -8,18 +8,22 @@ import torch as th
 from rich.console import Console
 
 from bisimgym.baselines import metrics as exact_metrics
+from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.speed import (
     agents,
     distracting,
     envs,
     harness,
     langevin,
+    manipulation,
     metric_reference,
     metrics,
     pixels,
     pretraining,
 )
 from bisimgym.benchmarks.speed.harness import Part
+from bisimgym.envs.manipulation import simulator
+from bisimgym.envs.rendering import probe
 from bisimgym.envs.toy_mdps import garnet
 
 
@@ -51,7 +55,20 @@ def test_envs_whose_vectors_are_worker_processes_have_small_vectors():
     assert part.arguments[2] == envs.WORKER_VECTOR_SIZES
     chosen = [part.arguments[0] for part in envs.parts(0) if part.name == "environments"]
     assert "bisimgym/Nav2D-v0" in chosen
-    assert not [env_id for env_id in chosen if "Distracting" in env_id.removeprefix("bisimgym/")[:11]]
+    slow = ("bisimgym/Distracting", "bisimgym/Manipulation")
+    assert not [env_id for env_id in chosen if env_id.startswith(slow)]
+
+
+def test_manipulation():
+    if not simulator.is_installed():
+        with pytest.raises(UserError, match="speed of manipulation needs robosuite: pip install"):
+            list(manipulation.parts(0))
+        pytest.skip(f"needs robosuite: {simulator.INSTALL}")
+    figures, tables = measured("manipulation", manipulation.parts(0, ["door"], [24], probe.OpenGL(None)))
+    (row,) = figures["frames"]
+    assert row["frames_per_second"]["raycast"] == 1000 / row["frame_ms"]["raycast"]
+    assert row["step_ms"] > 1
+    assert list(tables["A step of the physics and an image, each alone"])[:3] == ["task", "pixels", "step, ms"]
 
 
 def test_metrics():

@@ -1,0 +1,90 @@
+"""Agents that learn control from images, from the settings of a run: what suites of images share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites.training import Reached
+
+
+def pixel_learner(settings: Mapping[str, Any], env: Any, transitions: int, seed: int, device: str) -> Any:
+    """Return an untrained agent: the published settings of its learner in other sizes.
+
+    Args:
+        settings: ``learner``; sizes ``channels``, ``hidden`` (of the networks; ``None``: the learner's own) and ``pad``
+            (pixels that images are shifted by); perhaps ``architecture``, of the convolutions; and arguments of the
+            learner. ``batch_size`` and ``learning_rate`` of ``None`` are the learner's own.
+        env: that it learns in.
+        transitions: that it will see: its replay has room for no more.
+        seed: of the run.
+        device: that it computes on.
+
+    Raises:
+        UserError: if its replay does not fit into memory.
+    """
+    from bisimgym.baselines.learners import SAC_LEARNERS
+    from bisimgym.baselines.pixels import pixel_settings
+    from bisimgym.baselines.pse.augmentation import random_shift
+
+    chosen = dict(settings)
+    learner, channels, hidden, pad = (chosen.pop(name) for name in ("learner", "channels", "hidden", "pad"))
+    architecture = {"architecture": chosen.pop("architecture")} if "architecture" in chosen else {}
+    policy: dict[str, Any] = {"features_extractor_kwargs": {"channels": channels, **architecture}}
+    if hidden is not None:
+        policy["net_arch"] = [hidden] * 2
+    for name in ("batch_size", "learning_rate"):
+        if chosen[name] is None:
+            del chosen[name]
+    chosen = pixel_settings(learner, {**chosen, "policy_kwargs": policy})
+    if "augmentation" in chosen:
+        chosen["augmentation"] = functools.partial(random_shift, pad=pad)
+    chosen["buffer_size"] = min(chosen["buffer_size"], transitions)
+    try:
+        return SAC_LEARNERS[learner]("PixelPolicy", env, seed=seed, device=device, **chosen)
+    except MemoryError as error:
+        raise UserError(f"the replay of {learner} does not fit: {error}") from error
+
+
+def train_in_episodes(model: Any, episodes: int, actions: int, steps: int, seed: int, reached: Reached) -> None:
+    """Train an agent from where it stands to the end, and report after each episode.
+
+    Each episode has a seed of its own, so that a run that is cut off goes on from its last checkpoint as the unbroken
+    run did.
+
+    Args:
+        model: the agent.
+        episodes: in all.
+        actions: of an episode.
+        steps: that an episode counts as.
+        seed: of the run.
+        reached: takes the number of steps that are done.
+    """
+    while model.num_timesteps < episodes * actions:
+        episode = model.num_timesteps // actions
+        model.env.seed(10_000_000 * (seed + 1) + episode)
+        model._last_obs = None  # start a new episode
+        model.learn(actions, reset_num_timesteps=False, log_interval=None)
+        reached((episode + 1) * steps)
+
+
+def play_episode(agent: Any, env: Any, seed: int) -> tuple[float, dict[str, Any]]:
+    """Return what a deterministic agent earns in one episode, and the last info.
+
+    Raises:
+        ValueError: for actions of another shape than the environment's, or that are not finite.
+    """
+    from bisimgym.benchmarks.suites.base import continuous_actions
+
+    observation, info = env.reset(seed=seed)
+    total, ended, state, start = 0.0, False, None, np.ones(1, dtype=bool)
+    shape = (1, *env.action_space.shape)
+    while not ended:
+        action, state = agent.predict(observation[None], state=state, episode_start=start, deterministic=True)
+        observation, reward, terminated, truncated, info = env.step(continuous_actions(action, shape)[0])
+        total, ended, start = total + float(reward), terminated or truncated, np.zeros(1, dtype=bool)
+    return total, info
