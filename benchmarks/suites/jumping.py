@@ -26,7 +26,6 @@ from bisimgym.benchmarks.suites.base import (
     check_least,
     discrete_actions,
 )
-from bisimgym.benchmarks.suites.figures import write_figures
 from bisimgym.benchmarks.suites.further_settings import Further
 from bisimgym.benchmarks.suites.jumping_published import PUBLISHED, TRANSFER
 from bisimgym.benchmarks.suites.jumping_transfer import settled_at, transfer_solved
@@ -318,11 +317,9 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         save=lambda: save_whole(monitor, model, checkpoint),
     )
     if spec.task != "colors":
-        from bisimgym.benchmarks.suites.jumping_pictures import embedding_figure, shown_tasks
+        from bisimgym.benchmarks.suites.jumping_pictures import draw_embeddings
 
-        seen = seen_tasks(spec.task, spec.seed)
-        monitor.pictures.mkdir(exist_ok=True)
-        list(write_figures({"embeddings": embedding_figure(model, shown_tasks(seen), seen)}, monitor.pictures))
+        draw_embeddings(model, seen_tasks(spec.task, spec.seed), monitor.pictures)
     if spec.settings["augmentation"] != "randconv":
         return outcome
     rng = np.random.default_rng([spec.seed, 1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.figures import new_figure
+from bisimgym.benchmarks.suites.figures import new_figure, write_figures
 from bisimgym.envs.jumping.grids import ALL_TASKS
 from bisimgym.wrappers import Demonstrations, collect_demonstrations
 
@@ -22,6 +23,12 @@ _MARKERS = ("o", "s", "^")
 _COLORS = ("#1f6fb4", "#d1652b", "#3d8f4b")
 #: Every so many steps of a trajectory, a point has its distance to the obstacle beside it.
 _LABELED = 8
+
+
+def draw_embeddings(model: Any, seen: Collection[tuple[int, int]], folder: Path) -> None:
+    """Draw the embeddings that a learner of some training tasks has learned into a folder, which is made."""
+    folder.mkdir(exist_ok=True)
+    list(write_figures({"embeddings": embedding_figure(model, shown_tasks(seen), seen)}, folder))
 
 
 def shown_tasks(seen: Collection[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -139,7 +139,7 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
         monitor,
         checkpoint,
         lambda folder: load_checkpoint(SAC_LEARNERS[spec.settings["learner"]], folder, device),
-        lambda: make_learner(spec, device, protocol),
+        lambda: make_learner(spec, device, training_env(spec, protocol)),
     )
     done = model.num_timesteps
 
@@ -171,10 +171,10 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     )
 
 
-def make_learner(spec: Spec, device: str, protocol: Protocol = PROTOCOL) -> Any:
-    """Return the untrained agent of a run, with its environment."""
+def make_learner(spec: Spec, device: str, env: Any) -> Any:
+    """Return the untrained agent of a run."""
     settings = {name: value for name, value in spec.settings.items() if name not in _OF_SUITE}
-    return pixel_learner(settings, training_env(spec, protocol), spec.settings["actions"], spec.seed, device)
+    return pixel_learner(settings, env, spec.settings["actions"], spec.seed, device)
 
 
 def check(spec: Spec, protocol: Protocol = PROTOCOL) -> None:
@@ -194,7 +194,7 @@ def check(spec: Spec, protocol: Protocol = PROTOCOL) -> None:
     if settings["learner"] not in {method.settings.get("learner") for method in METHODS.values()}:
         raise ValueError(f"unknown learner {settings['learner']!r}")
     if spec.variant:  # the suite's own settings are sound, and making networks takes time
-        make_learner(spec, "cpu", protocol)
+        make_learner(spec, "cpu", training_env(spec, protocol))
 
 
 SUITE = Suite(

@@ -9,7 +9,7 @@ import pytest
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report import papers
-from bisimgym.benchmarks.report.papers import PAPERS
+from bisimgym.benchmarks.report.papers_index import DONE, GPU, NOT_DONE, NOT_RUN, OTHERWISE, PAPERS, PARTLY, STATES
 from bisimgym.benchmarks.report.summary import summarize
 from bisimgym.benchmarks.running import run_folder
 from bisimgym.benchmarks.suites import SUITES, load_suite
@@ -27,10 +27,10 @@ def test_every_published_number_of_a_suite_is_in_the_index_once():
 
 @pytest.mark.parametrize(("key", "item"), ITEMS, ids=lambda value: getattr(value, "label", value))
 def test_items_say_what_there_is_or_why_not(key, item):
-    assert item.state in ({""} if item.suite else papers.STATES)
+    assert item.state in ({""} if item.suite else STATES)
     assert item.suite == "" or papers.cells(key, item)
-    assert item.note or item.state not in (papers.NOT_DONE, papers.OTHERWISE, papers.GPU)
-    assert bool(item.command) or item.state in (papers.NOT_DONE, papers.DONE)
+    assert item.note or item.state not in (NOT_DONE, OTHERWISE, GPU)
+    assert bool(item.command) or item.state in (NOT_DONE, DONE)
     for page in re.findall(r"\]\(([\w./]+)\)", item.note):
         assert (ROOT / "docs" / page).is_file()
 
@@ -57,12 +57,12 @@ def test_a_number_stands_beside_the_published_one(fake_run, tmp_path):
     assert line.published == "33.6 ± 10.0"
     assert line.seeds == "3*, short"
     assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", line.ours)
-    assert found["narrow", "pse"].ours == papers.NOT_RUN
-    assert papers.state(table, list(found.values())) == papers.PARTLY
-    assert papers.state(table, [line]) == papers.DONE
-    assert papers.state(table, [found["narrow", "pse"]]) == papers.NOT_RUN
+    assert found["narrow", "pse"].ours == NOT_RUN
+    assert papers.state(table, list(found.values())) == PARTLY
+    assert papers.state(table, [line]) == DONE
+    assert papers.state(table, [found["narrow", "pse"]]) == NOT_RUN
     (colors,) = (item for item in PAPERS["psm"].items if item.label == "Table G.1")
-    measures = {line.measure: line.ours for line in papers.lines("psm", colors, rows) if line.ours != papers.NOT_RUN}
+    measures = {line.measure: line.ours for line in papers.lines("psm", colors, rows) if line.ours != NOT_RUN}
     assert set(measures) == {"red unseen", "green unseen"}
 
 

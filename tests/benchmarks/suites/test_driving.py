@@ -82,16 +82,16 @@ def test_a_killed_run_goes_on_to_the_same_numbers(check_resumed):
 def test_every_method_can_be_made(method):
     spec, env = make_spec(SUITE, "weather", method, "smoke", 1), gym.make("Pendulum-v1")
     env.observation_space = gym.spaces.Box(0, 255, (20, 60, 9), np.uint8)
-    model = driving.make_pixel_learner(spec, "cpu", env, 100, driving._OF_SUITE)
+    model = driving.make_learner(spec, "cpu", env)
     assert type(model) is SAC_LEARNERS[spec.settings["learner"]]
-    assert model.replay_buffer.buffer_size == 100
+    assert model.replay_buffer.buffer_size == spec.settings["actions"]
 
 
 def test_the_paper_preset_has_the_network_of_the_thesis():
-    spec = make_spec(SUITE, "weather", "rap", "paper", 1)
+    spec = make_spec(SUITE, "weather", "rap", "paper", 1, {"actions": 10})
     env = gym.make("Pendulum-v1")
     env.observation_space = gym.spaces.Box(0, 255, (84, 420, 9), np.uint8)
-    model = driving.make_pixel_learner(spec, "cpu", env, 10, driving._OF_SUITE)
+    model = driving.make_learner(spec, "cpu", env)
     encoder = model.policy.encoder
     assert (encoder.linear.in_features, encoder.linear.out_features) == (64 * 100, 100)
     assert [layer.kernel_size[0] for layer in encoder.convolutions if hasattr(layer, "kernel_size")] == [5, 3, 3, 3]
