@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 _SCALARS = (bool, int, float, str, type(None))
@@ -22,13 +22,14 @@ class Further(NamedTuple):
     """A setting that is not stored: its value, and the types that it can have."""
 
     value: Any
-    kinds: Collection[type]
+    kinds: Set[type]
 
     def check(self, key: str, value: Any) -> None:
         """Raise ``ValueError`` unless the setting can have this value."""
         kinds = {*self.kinds, int} if float in self.kinds else self.kinds
         if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
-            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in self.kinds)
+            names = " or ".join(sorted(k.__name__ for k in self.kinds - {type(None)}))
+            names += " or null" * (type(None) in self.kinds)
             raise ValueError(f"setting {key} takes {names}, like {self.value!r}, got {value!r}")
 
 
