@@ -44,12 +44,12 @@ class Frame(NamedTuple):
 
 
 def dbc_0_9_6(frame: Frame) -> np.ndarray:
-    """Return v_s dt - 1e-4 impulse - |steer|, ``float64[N]``: DBC's paper and its release for CARLA 0.9.6."""
+    """Return ``v_s dt - 1e-4 impulse - |steer|``, ``float64[N]``: DBC's paper and its release for CARLA 0.9.6."""
     return frame.progress * FRAME_SECONDS - IMPULSE_WEIGHT * frame.impulse - np.abs(frame.steer)
 
 
 def dbc_0_9_8(frame: Frame) -> np.ndarray:
-    """Return v_s dt / (1 + offset) - 1[collision] - 0.1 brake - 0.1 |steer|, ``float64[N]``: DBC's for CARLA 0.9.8."""
+    """Return ``v_s dt / (1 + offset) - 1[collision] - 0.1 brake - 0.1 |steer|``, ``float64[N]``: DBC, CARLA 0.9.8."""
     progress = frame.progress * FRAME_SECONDS / (1 + np.abs(frame.offset))
     return progress - frame.colliding - 0.1 * frame.brake - 0.1 * np.abs(frame.steer)
 

@@ -58,7 +58,7 @@ class World:
         colliding_frames: ``int64[N]``, in a row.
         ending: ``int64[N]``, reason of the ending, a place in ``endings.REASONS``; 0 while the episode goes on.
         distance: ``float64[N]``, m along the road since the start.
-        impulse, steer, brake: ``float64[N]``, sums over frames of N s, of |steer| and of the brake.
+        impulse, steer, brake: ``float64[N]``, sums over frames of N s, of absolute steering and of the brake.
     """
 
     seed: np.ndarray
