@@ -12,8 +12,8 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-#: What only tests, the documentation, clusters or a server of CARLA need; `make test-floors` installs of these what it runs with. What
-#: robosuite needs, which has to be installed apart, is tested at the versions of constraints.txt alone.
+#: What only tests, the documentation, clusters or a server of CARLA need; `make test-floors` installs of these what it
+#: runs with. What robosuite needs, which has to be installed apart, is tested at the versions of constraints.txt alone.
 UNTESTED = {"test", "docs", "ray", "carla", "manipulation"}
 
 

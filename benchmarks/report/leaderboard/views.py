@@ -148,7 +148,8 @@ def _cell(suite: Suite, row: Row, longest: float, best: bool) -> Cell:
         row.interval and (along(row.interval[0]), along(row.interval[1])),
         along(row.published["score"].score) if "score" in row.published else None,
     )
-    return Cell(row, interval_text(suite, row, "–"), bar, _notes(suite, row), best)
+    dash = " to " if row.interval and row.interval[0] < 0 else "–"  # no dash beside a minus
+    return Cell(row, interval_text(suite, row, dash), bar, _notes(suite, row), best)
 
 
 def _notes(suite: Suite, row: Row) -> list[Note]:
