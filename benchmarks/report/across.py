@@ -25,7 +25,6 @@ class Across:
         row: its first row.
         tasks: which.
         seeds: those that it has on all of them.
-        scores: ``float[seeds, tasks]``.
         iqm: interquartile mean; 1 is the optimum.
         gap: optimality gap; 0 is the optimum.
         beaten: by each method of the table, how often a run of it beats one of this on the same task, ties counting
@@ -36,7 +35,6 @@ class Across:
     row: Row
     tasks: Sequence[str]
     seeds: Sequence[int]
-    scores: np.ndarray
     iqm: float
     iqm_interval: Interval
     gap: float
@@ -117,7 +115,6 @@ def _across(
         row,
         tasks,
         seeds,
-        scores,
         float(aggregates.interquartile_mean(scores)),
         _ends(aggregates.bootstrap_interval(aggregates.interquartile_mean, scores)),
         float(aggregates.optimality_gap(scores)),

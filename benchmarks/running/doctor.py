@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import platform
@@ -36,23 +37,25 @@ def report(console: Console) -> list[str]:
     own = importlib.metadata.metadata("bisimgym")
     required, extras = own.get_all("Requires-Dist") or [], own.get_all("Provides-Extra") or []
     problems = known_bad_pairs(installed) + outside(required, extras, installed)
-    console.print(f"bisimgym {importlib.metadata.version('bisimgym')}, Python {platform.python_version()}")
-    console.print(f"{platform.system()} {platform.machine()}, {machine.processor()}, {machine.cores()} cores\n")
+    say = functools.partial(console.print, markup=False)  # brackets are those of extras
+    say(f"bisimgym {importlib.metadata.version('bisimgym')}, Python {platform.python_version()}")
+    say(f"{platform.system()} {platform.machine()}, {machine.processor()}, {machine.cores()} cores\n")
     for extra, packages in _EXTRAS.items():
         for name in packages:
             note = installed.get(canonicalize_name(name)) or f"not installed: {_how_to_install(name, extra)}"
-            console.print(f"  {name:<18} {note}")
+            say(f"  {name:<18} {note}")
     console.print()
     for line in _torch_lines():
-        console.print(f"  {line}")
-    console.print(f"  {'window':<18} {_window_line()}")
-    console.print(f"  {'OpenGL':<18} {_opengl_line()}")
-    console.print(f"  {'CARLA':<18} {carla_line()}")
+        say(f"  {line}")
+    say(f"  {'window':<18} {_window_line()}")
+    say(f"  {'OpenGL':<18} {_opengl_line()}")
+    say(f"  {'CARLA':<18} {carla_line()}")
     console.print()
     for problem in problems:
-        console.print(f"[red]problem:[/red] {problem}")
+        console.print("problem: ", style="red", end="")
+        say(problem)
     if not problems:
-        console.print("No known problem found.")
+        say("No known problem found.")
     return problems
 
 

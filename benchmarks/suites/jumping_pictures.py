@@ -43,7 +43,7 @@ def shown_tasks(seen: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def embedding_figure(model: Any, tasks: Sequence[tuple[int, int]], seen: Collection[tuple[int, int]]) -> Figure:
-    """Return a picture of the embeddings of the expert's steps in some tasks of the white grid.
+    """Return a picture of the embeddings of the expert's steps in three tasks of the white grid.
 
     Args:
         model: an :class:`~bisimgym.baselines.pse.imitation.ImitationLearner`.

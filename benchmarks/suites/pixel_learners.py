@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
 
+import gymnasium as gym
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.training import Reached
+from bisimgym.benchmarks.suites.base import Monitor, Spec, continuous_actions
+from bisimgym.benchmarks.suites.further_settings import Further, further_settings
+from bisimgym.benchmarks.suites.training import Reached, learner_of
 
 
 def pixel_learner(settings: Mapping[str, Any], env: Any, transitions: int, seed: int, device: str) -> Any:
@@ -50,6 +54,40 @@ def pixel_learner(settings: Mapping[str, Any], env: Any, transitions: int, seed:
         raise UserError(f"the replay of {learner} does not fit: {error}") from error
 
 
+def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
+    """Return what the learner of a method's settings takes beside them; nothing for methods that do not learn."""
+    if "learner" not in settings:
+        return {}
+    from bisimgym.baselines.core.settings import SACSettings
+    from bisimgym.baselines.learners import SAC_LEARNERS
+    from bisimgym.baselines.pixels import pixel_settings
+
+    learner = settings["learner"]
+    hints, fixed = get_type_hints(SACSettings), pixel_settings(learner)
+    return further_settings(SAC_LEARNERS[learner], hints, settings.get("metric"), fixed=fixed)
+
+
+def learner_from(
+    spec: Spec, monitor: Monitor, folder: Path, device: str, make: Callable[[], Any], env: Any = None
+) -> Any:
+    """Return the agent in the folder of a checkpoint, or a new one if there is none yet.
+
+    Args:
+        spec: of the run.
+        monitor: of the run.
+        folder: of its checkpoint.
+        device: that it computes on.
+        make: returns the untrained agent.
+        env: for a checkpoint without one.
+    """
+    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint
+    from bisimgym.baselines.learners import SAC_LEARNERS
+
+    learner = SAC_LEARNERS[spec.settings["learner"]]
+    recover_checkpoint(folder)
+    return learner_of(monitor, folder, lambda found: load_checkpoint(learner, found, device, env=env), make)
+
+
 def train_in_episodes(model: Any, episodes: int, actions: int, steps: int, seed: int, reached: Reached) -> None:
     """Train an agent from where it stands to the end, and report after each episode.
 
@@ -72,19 +110,23 @@ def train_in_episodes(model: Any, episodes: int, actions: int, steps: int, seed:
         reached((episode + 1) * steps)
 
 
-def play_episode(agent: Any, env: Any, seed: int) -> tuple[float, dict[str, Any]]:
-    """Return what a deterministic agent earns in one episode, and the last info.
+def play_episode(agent: Any, env: gym.Env, seed: int | None) -> tuple[float, dict[str, Any], dict[str, Any]]:
+    """Return what a deterministic agent earns in one episode, and the first and the last info.
+
+    Args:
+        agent: sees batches of one observation.
+        env: with a Box of actions.
+        seed: of the episode; ``None`` goes on from the last one.
 
     Raises:
         ValueError: for actions of another shape than the environment's, or that are not finite.
     """
-    from bisimgym.benchmarks.suites.base import continuous_actions
-
-    observation, info = env.reset(seed=seed)
+    assert isinstance(env.action_space, gym.spaces.Box)
+    observation, first = env.reset(seed=seed)
     total, ended, state, start = 0.0, False, None, np.ones(1, dtype=bool)
-    shape = (1, *env.action_space.shape)
+    shape, last = (1, *env.action_space.shape), first
     while not ended:
         action, state = agent.predict(observation[None], state=state, episode_start=start, deterministic=True)
-        observation, reward, terminated, truncated, info = env.step(continuous_actions(action, shape)[0])
+        observation, reward, terminated, truncated, last = env.step(continuous_actions(action, shape)[0])
         total, ended, start = total + float(reward), terminated or truncated, np.zeros(1, dtype=bool)
-    return total, info
+    return total, first, last

@@ -1,6 +1,7 @@
 """The command, and its one-line errors."""
 
 import dataclasses
+import importlib.metadata
 import io
 import os
 import subprocess
@@ -230,6 +231,16 @@ class TestCommand:
         text = capsys.readouterr().out
         assert "No known problem found" in text
         assert "precision='auto' is" in text
+
+    def test_doctor_names_the_extra_of_what_is_missing(self, capsys, monkeypatch):
+        monkeypatch.setattr(importlib.metadata, "distributions", list)
+        assert main(["doctor"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        for line in (
+            'torch not installed: pip install "bisimgym[baselines]"',
+            'robosuite not installed: pip install "bisimgym[manipulation]" && pip install --no-deps "robosuite==1.5.2"',
+        ):
+            assert line in text
 
     def test_a_listing_says_what_is_missing(self, capsys, monkeypatch):
         def title(env_id):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.base import Spec, continuous_actions
+from bisimgym.benchmarks.suites.base import Spec
 from bisimgym.benchmarks.suites.distracting.settings import DISTRACTIONS, DMC_TASKS, EPISODE_STEPS
+from bisimgym.benchmarks.suites.pixel_learners import play_episode
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,9 @@ def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
 
 def play(agent: Any, env: gym.Env, episodes: int, seed: int) -> tuple[list[float], list[str]]:
     """Return what a deterministic agent earns in some episodes, and the names of their videos."""
-    assert isinstance(env.action_space, gym.spaces.Box)
-    returns, videos, shape = [], [], (1, *env.action_space.shape)
-    for episode in range(episodes):
-        # Seeded once: videos in order go on from there.
-        observation, info = env.reset(seed=seed if episode == 0 else None)
-        total, ended, state, start = 0.0, False, None, np.ones(1, dtype=bool)
-        while not ended:
-            action, state = agent.predict(observation[None], state=state, episode_start=start, deterministic=True)
-            observation, reward, terminated, truncated, _ = env.step(continuous_actions(action, shape)[0])
-            total, ended, start = total + float(reward), terminated or truncated, np.zeros(1, dtype=bool)
-        returns.append(total)
-        videos.append(str(info.get("background", "")))
-    return returns, videos
+    # Seeded once: videos in order go on from there.
+    played = [play_episode(agent, env, seed if episode == 0 else None) for episode in range(episodes)]
+    return [total for total, *_ in played], [str(first.get("background", "")) for _, first, _ in played]
 
 
 def image_settings(spec: Spec) -> dict[str, Any]:

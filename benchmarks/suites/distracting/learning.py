@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites import pixel_learners
 from bisimgym.benchmarks.suites.base import Monitor, Spec
 from bisimgym.benchmarks.suites.distracting.envs import (
     PROTOCOL,
@@ -19,7 +20,7 @@ from bisimgym.benchmarks.suites.distracting.envs import (
     training_env,
 )
 from bisimgym.benchmarks.suites.pixel_learners import pixel_learner, train_in_episodes
-from bisimgym.benchmarks.suites.training import Reached, learner_of
+from bisimgym.benchmarks.suites.training import Reached
 
 #: Settings that are not arguments of a learner.
 _OF_SUITE = ("episodes", "evaluate_every", "size", "backgrounds", "renderer", "pairs", "pretrained")
@@ -38,16 +39,9 @@ def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCO
 
 def learner_from(spec: Spec, monitor: Monitor, folder: Path, device: str, protocol: Protocol = PROTOCOL) -> Any:
     """Return the learner in the folder of a checkpoint, or a new one if there is none yet, with its environment."""
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint
-    from bisimgym.baselines.learners import SAC_LEARNERS
-
     env = training_env(spec, protocol)
-    recover_checkpoint(folder)
-    return learner_of(
-        monitor,
-        folder,
-        lambda found: load_checkpoint(SAC_LEARNERS[spec.settings["learner"]], found, device, env=env),
-        lambda: make_learner(spec, device, env, protocol),
+    return pixel_learners.learner_from(
+        spec, monitor, folder, device, lambda: make_learner(spec, device, env, protocol), env
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +44,7 @@ from bisimgym.benchmarks.suites.distracting.settings import (
     SMALLEST,
     TASKS,
 )
-from bisimgym.benchmarks.suites.further_settings import Further, further_settings
+from bisimgym.benchmarks.suites.pixel_learners import more_settings
 from bisimgym.benchmarks.suites.training import train_with_evaluations
 
 
@@ -98,18 +98,6 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protoc
     if task.endswith("-pse-2video") and len(set(outcomes["video"])) != min(30, protocol.episodes):
         raise ValueError(f"outcomes of {task} are of 30 different videos, got {sorted(set(outcomes['video']))}")
     return _scores(task, outcomes)
-
-
-def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
-    """Return what the learner of these settings takes beside them."""
-    from bisimgym.baselines.core.settings import SACSettings
-    from bisimgym.baselines.learners import SAC_LEARNERS
-    from bisimgym.baselines.pixels import pixel_settings
-
-    fixed = pixel_settings(settings["learner"])
-    return further_settings(
-        SAC_LEARNERS[settings["learner"]], get_type_hints(SACSettings), settings.get("metric"), fixed=fixed
-    )
 
 
 def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -35,9 +35,8 @@ from bisimgym.benchmarks.suites.driving.settings import (
     RETURNS,
     TASKS,
 )
-from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.pixel_learners import pixel_learner
-from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations, without_training
+from bisimgym.benchmarks.suites.pixel_learners import learner_from, more_settings, pixel_learner
+from bisimgym.benchmarks.suites.training import Reached, train_with_evaluations, without_training
 
 #: Settings that are not arguments of a learner.
 _OF_SUITE = ("backend", "actions", "evaluate_every", "size", "cameras")
@@ -104,20 +103,6 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protoc
     return _scores(task, outcomes)
 
 
-def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
-    """Return what the learner of these settings takes beside them."""
-    if "act" in settings:
-        return {}
-    from bisimgym.baselines.core.settings import SACSettings
-    from bisimgym.baselines.learners import SAC_LEARNERS
-    from bisimgym.baselines.pixels import pixel_settings
-
-    fixed = pixel_settings(settings["learner"])
-    return further_settings(
-        SAC_LEARNERS[settings["learner"]], get_type_hints(SACSettings), settings.get("metric"), fixed=fixed
-    )
-
-
 def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train one agent, from its checkpoint if there is one, and score it.
 
@@ -130,16 +115,11 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
         )
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
-    from bisimgym.baselines.learners import SAC_LEARNERS
+    from bisimgym.baselines.core.checkpoint import save_checkpoint
 
     checkpoint, images, total = Path(monitor.checkpoint), image_settings(spec), spec.settings["actions"]
-    recover_checkpoint(checkpoint)
-    model = learner_of(
-        monitor,
-        checkpoint,
-        lambda folder: load_checkpoint(SAC_LEARNERS[spec.settings["learner"]], folder, device),
-        lambda: make_learner(spec, device, training_env(spec, protocol)),
+    model = learner_from(
+        spec, monitor, checkpoint, device, lambda: make_learner(spec, device, training_env(spec, protocol))
     )
     done = model.num_timesteps
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least
-from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.manipulation.settings import (
     ENV_IDS,
     HORIZON,
@@ -30,8 +29,14 @@ from bisimgym.benchmarks.suites.manipulation.settings import (
     TASKS,
     Protocol,
 )
-from bisimgym.benchmarks.suites.pixel_learners import pixel_learner, play_episode, train_in_episodes
-from bisimgym.benchmarks.suites.training import learner_of, train_with_evaluations, without_training
+from bisimgym.benchmarks.suites.pixel_learners import (
+    learner_from,
+    more_settings,
+    pixel_learner,
+    play_episode,
+    train_in_episodes,
+)
+from bisimgym.benchmarks.suites.training import train_with_evaluations, without_training
 from bisimgym.envs.manipulation import simulator
 
 #: What doing nothing earns, rounded: the 0 of normalized returns. The rows of the method "zero" have it exactly.
@@ -107,7 +112,7 @@ def _play(agent: Any, env: gym.Env, seed: int, count: int) -> tuple[list[float],
     """Return what an agent earns in each episode, and whether it ends with the task solved; closes the environment."""
     with env:
         played = [play_episode(agent, env, 1_000_000 + 1000 * seed + episode) for episode in range(count)]
-    return [total for total, _ in played], [info["is_success"] for _, info in played]
+    return [total for total, *_ in played], [last["is_success"] for *_, last in played]
 
 
 def _scores(task: str, outcomes: Mapping[str, list]) -> dict[str, float]:
@@ -131,19 +136,6 @@ def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protoc
     return _scores(task, outcomes)
 
 
-def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
-    """Return what the learner of these settings takes beside them."""
-    if "learner" not in settings:
-        return {}
-    from bisimgym.baselines.core.settings import SACSettings
-    from bisimgym.baselines.learners import SAC_LEARNERS
-    from bisimgym.baselines.pixels import pixel_settings
-
-    return further_settings(
-        SAC_LEARNERS[settings["learner"]], get_type_hints(SACSettings), fixed=pixel_settings(settings["learner"])
-    )
-
-
 def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCOL) -> Any:
     """Return the untrained agent of a run.
 
@@ -164,19 +156,12 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
         return without_training(monitor, "steps", lambda: _reference(spec, protocol))
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
-    from bisimgym.baselines.learners import SAC_LEARNERS
+    from bisimgym.baselines.core.checkpoint import save_checkpoint
 
     images = {"image_size": spec.settings["size"], "renderer": spec.settings["renderer"]}
     env = DummyVecEnv([lambda: make_env(spec.task, protocol, **images)])
     checkpoint, episodes = Path(monitor.checkpoint), spec.settings["episodes"]
-    recover_checkpoint(checkpoint)
-    model = learner_of(
-        monitor,
-        checkpoint,
-        lambda found: load_checkpoint(SAC_LEARNERS[spec.settings["learner"]], found, device, env=env),
-        lambda: make_learner(spec, device, env, protocol),
-    )
+    model = learner_from(spec, monitor, checkpoint, device, lambda: make_learner(spec, device, env, protocol), env)
     return train_with_evaluations(
         monitor,
         "steps",
