@@ -90,11 +90,15 @@ def make_encoder(spec: Spec, device: str) -> Any:
 
     settings = spec.settings
     env = gym.make("bisimgym/Nav2D-v0", **layout_of(settings))
+    of_metric = dict(settings["metric_settings"])
+    if settings["metric"] == "rss":
+        of_metric["base_weight"] = settings["base_weight"]
+        of_metric["interaction_rate"] = settings["interaction_rate"] / settings["pretraining_rate"]
     return OfflineRepresentation(
         env.observation_space,
         env.action_space,
         settings["metric"] or None,
-        metric_settings=settings["metric_settings"],
+        metric_settings=of_metric,
         metric_weight=1.0,
         self_prediction=settings["self_prediction"],
         norm="none",
@@ -322,7 +326,8 @@ def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
         return {}
     hints = get_type_hints(OfflineRepresentation.__init__)
     found = further_settings(OfflineRepresentation, hints, settings["metric"])
-    return {key: setting for key, setting in found.items() if key.startswith("metric_settings.")}
+    stored = {f"metric_settings.{name}" for name in settings}  # settings of the suite's own
+    return {key: further for key, further in found.items() if key.startswith("metric_settings.") and key not in stored}
 
 
 def check(spec: Spec) -> None:

@@ -113,3 +113,12 @@ def test_settings_that_cannot_be_trained_with_are_refused():
         spec_of(part="phi")
     with pytest.raises(UserError, match="updates must be at least 1"):
         spec_of(updates=0)
+
+
+def test_presets_set_what_psi_and_phi_learn_with():
+    paper = make_spec(SUITE, "epsilon-0.5", "phi", "paper", 1, {"size": 10, "num_obstacles": 3, "base_weight": 0.5})
+    metric = nav2d.make_encoder(paper, "cpu").representation.metric
+    assert metric.base_weight == 0.5
+    assert metric.interaction_rate == pytest.approx(10)  # 1e-3 beside phi's 1e-4
+    with pytest.raises(UserError, match="base_weight"):
+        spec_of(**{"metric_settings.base_weight": 0.5})  # one name for one thing
