@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from metric_pictures import INK
 
+from bisimgym.benchmarks.measures.aggregates import mean_interval
 from bisimgym.benchmarks.running.run_folder import RunResult, committed_runs, find_runs
 from bisimgym.benchmarks.suites import load_suite
 
@@ -42,7 +43,31 @@ def curves(runs: Sequence[RunResult], preset: str) -> dict[tuple[str, str], dict
     }
 
 
-def draw(found: dict[tuple[str, str], dict[str, np.ndarray]], path: Path) -> None:
+def table_of_curves(found: Mapping[tuple[str, str], Mapping[str, np.ndarray]], steps: Sequence[int]) -> str:
+    """Return a Markdown table: percent of unseen layouts that are solved after some steps online, by method and task.
+
+    Means over seeds, from three on with their 95 % interval.
+
+    Args:
+        found: of :func:`curves`.
+        steps: at which agents were evaluated.
+    """
+    lines = [
+        f"| task | method | seeds | {' | '.join(f'{step:,} steps' for step in steps)} |",
+        f"| --- | --- | ---: | {' | '.join('---:' for _ in steps)} |",
+    ]
+    for (method, task), of in sorted(found.items(), key=lambda item: (item[0][1], list(COLORS).index(item[0][0]))):
+        seeds = len(of["score"])
+        cells = []
+        for step in steps:
+            values = 100 * of["score"][:, of["transitions"].tolist().index(step)]
+            low, high = mean_interval(values, (0, 100)) if seeds > 2 else (0, 0)
+            cells.append(f"{values.mean():.1f}" + (f" [{low:.1f}, {high:.1f}]" if seeds > 2 else ""))
+        lines.append(f"| {task} | {method} | {seeds}{'*' if seeds < 5 else ''} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(found: Mapping[tuple[str, str], Mapping[str, np.ndarray]], path: Path) -> None:
     """Draw the mean over seeds of each method and task, with one standard deviation where there are three seeds."""
     from matplotlib.figure import Figure
 

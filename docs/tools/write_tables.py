@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import langevin_trade
+import nav2d_pictures
 from distracting_pictures import preset_markdown
 
 from bisimgym.baselines.core.atomic_write import atomic_write
@@ -68,6 +69,9 @@ def all_tables() -> dict[str, str]:
     runs = committed_runs()
     texts["path weights of markov"] = langevin_trade.pair_table(runs)
     texts["sequences of markov"] = langevin_trade.sequence_table(runs)
+    texts["curves of nav2d"] = nav2d_pictures.table_of_curves(
+        nav2d_pictures.curves(runs, "short"), (1000, 2000, 4000, 8000)
+    )
     by_suite = defaultdict(list)
     summarized = summary.summarize(runs)
     texts["papers"] = papers.markdown(summarized)

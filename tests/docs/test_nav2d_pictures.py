@@ -38,6 +38,15 @@ def test_curves_are_of_one_preset_without_variants():
     assert found["phi", "epsilon-0.5"]["score"].tolist() == [[0.125, 0.25], [0.375, 0.5], [0.25, 0.375]]
 
 
+def test_the_table_has_intervals_from_three_seeds_on():
+    table = nav2d_pictures.table_of_curves(nav2d_pictures.curves(RUNS, "short"), (10, 20))
+    half = 4.3027 * 12.5 / 3**0.5  # Student's t of two degrees of freedom, seeds with a deviation of 12.5
+    assert table.splitlines()[2:] == [
+        f"| epsilon-0.5 | phi | 3* | 25.0 [0.0, {25 + half:.1f}] | 37.5 [{37.5 - half:.1f}, {37.5 + half:.1f}] |",
+        "| epsilon-1 | phi | 1* | 0.0 | 50.0 |",
+    ]
+
+
 def test_the_picture(tmp_path):
     nav2d_pictures.draw(nav2d_pictures.curves(RUNS, "short"), tmp_path / "new" / "success.png")
     with Image.open(tmp_path / "new" / "success.png") as image:
