@@ -18,6 +18,7 @@ Topic = StrEnum(
         "agents",
         "metrics",
         "distracting",
+        "envpool",
         "langevin",
         "pretraining",
         "pixels",

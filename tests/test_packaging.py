@@ -1,9 +1,10 @@
-"""A wheel, installed into a fresh environment and used outside the checkout."""
+"""An sdist, and the wheel that is built from it, installed into a fresh environment and used outside the checkout."""
 
 import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -19,8 +20,9 @@ def call(*command, cwd, env=None):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory):
+    """A folder with the sdist and the wheel, which one build makes: the wheel from the unpacked sdist."""
+    folder = tmp_path_factory.mktemp("built")
     # A copy of what git would ship, so that building leaves no traces in the checkout.
     source = folder / "source"
     source.mkdir()
@@ -29,8 +31,23 @@ def wheel(tmp_path_factory):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, cwd=folder)
-    return next(folder.glob("*.whl"))
+    call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
+    return path
+
+
+def test_the_sdist_holds_the_package_and_what_building_and_reading_about_it_takes(built, wheel):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO"} <= names
+    packaged = {name.removeprefix("bisimgym/") for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert packaged <= names
 
 
 def test_the_wheel_holds_code_templates_and_results_and_no_tests(wheel):

@@ -3,8 +3,9 @@
 pip install ".[all]"
 python docs/tools/env_pages.py [--out docs/envs] [--no-pictures]
 
-Some ids are another one with arguments: their pages are short and link to the page of the other. Environments without
-an oracle are shown with actions that sway. Without robosuite, the pages of manipulation are left as they are.
+Some ids are another one with arguments: their pages are short and link to the page of the other. Animations show the
+oracle, where there is one; else a trained policy, where ``shown_policies.py`` has kept one; else actions that sway. Their
+captions say which. Without robosuite, the pages of manipulation are left as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import shown_policies
 from distracting_pictures import smooth_actions
 
 import bisimgym  # noqa: F401  (registers the ids)
@@ -30,6 +32,8 @@ _FEWEST_FRAMES, _MOST_FRAMES, _WIDEST, _COLORS = 12, 64, 420, 160
 #: Of environments that are simulated one by one: pictures of the world take more bytes than drawings.
 _SWAYING_WIDTH, _SWAYING_COLORS, _SWAYING_PRESET = 160, 96, "dcs-medium-dynamic"
 _NATIVE_ENVS, _WORKER_ENVS = 1024, 8
+#: The task that an id without a task in its name makes.
+_DEFAULT_TASKS = {"DistractingControl-v0": "CartpoleSwingup"}
 #: Random actions in between show what the oracle does about them. One wrong jump would end its episode.
 _MISTAKES = 0.1
 _MISTAKES_OF = {"JumpingTask-v0": 0.0, "JumpingTaskColors-v0": 0.0, "LQRDistractors-v0": 0.25, "HighwayDriving-v0": 0.0}
@@ -54,14 +58,11 @@ def page(env_id: str) -> str:
     """Return an environment's page as Markdown."""
     env = gym.make(env_id).unwrapped
     stem, (general, arguments) = page_name(env_id), _stands_for(env_id)
-    if _has_oracle(env):
-        shown, num_envs = f"The oracle plays {stem}", _NATIVE_ENVS
-    else:
-        shown, num_envs = f"Swaying actions in {stem}", _WORKER_ENVS
-        if stem.startswith("Distracting"):
-            shown += f", preset {_SWAYING_PRESET}"
+    has_oracle = hasattr(env, "optimal_action")
+    num_envs, shown = _NATIVE_ENVS if has_oracle else _WORKER_ENVS, caption(env_id, has_oracle)
     head = (
-        f"# {stem}\n\n{_markdown(env_title(env_id))}\n\n![{shown}]({stem}.gif)\n\n"
+        f"# {stem}\n\n{_markdown(env_title(env_id))}\n\n![{stem}: {shown}]({stem}.gif)\n\n"
+        f"*{shown[0].upper()}{shown[1:]}.*\n\n"
         f'```python\nimport gymnasium as gym\nimport bisimgym\n\nenv = gym.make("{env_id}")\n'
         f'envs = gym.make_vec("{env_id}", num_envs={num_envs})\n```\n\n'
         f"| | |\n| --- | --- |\n| observation | `{_space(env.observation_space)}` |\n"
@@ -81,8 +82,25 @@ def page(env_id: str) -> str:
     )
 
 
-def _has_oracle(env: gym.Env) -> bool:
-    return hasattr(env, "optimal_action")
+def caption(env_id: str, has_oracle: bool) -> str:
+    """Return what an animation shows: whose actions, and under which preset."""
+    stem, policy = page_name(env_id), policy_of(env_id)
+    if has_oracle:
+        mistakes = _MISTAKES_OF.get(stem, _MISTAKES)
+        return f"the oracle acts, {mistakes:.0%} of the time at random" if mistakes else "the oracle acts"
+    acts = "no policy: actions that sway"
+    if policy is not None:
+        acts = (
+            f"SAC acts, trained on clean states for {policy['steps']:,} steps (mean return over "
+            f"{shown_policies.EPISODES} episodes: {policy['score']:.0f} of 1000)"
+        )
+    return f"{acts}; preset {_SWAYING_PRESET}" if stem.startswith("Distracting") else acts
+
+
+def policy_of(env_id: str) -> shown_policies.Policy | None:
+    """Return the trained policy that is shown on the page of an id, or None where none is kept."""
+    stem = page_name(env_id)
+    return shown_policies.load(_DEFAULT_TASKS.get(stem, stem.removeprefix("Distracting").rpartition("-")[0]))
 
 
 def _stands_for(env_id: str) -> tuple[str, str]:
@@ -117,15 +135,15 @@ def index() -> str:
 
 
 def animation(env_id: str, path: Path, seed: int = 3, preset: str = _SWAYING_PRESET, steps: int = 40) -> None:
-    """Write an animation as a GIF: the oracle with some random actions, or a preset's first steps.
+    """Write an animation as a GIF: the oracle with some random actions, or the first steps under a preset.
 
     Of the oracle it shows an episode, or several where they are short.
     """
-    if _has_oracle(gym.make(env_id).unwrapped):
+    if hasattr(gym.make(env_id).unwrapped, "optimal_action"):
         _save(_oracle_frames(env_id, seed), path, _WIDEST, _COLORS, 90)
     else:
         # Videos of their own for each, rather than the same one everywhere.
-        frames, milliseconds = _swaying_frames(env_id, seed + IDS.index(env_id), preset, steps)
+        frames, milliseconds = _first_frames(env_id, seed + IDS.index(env_id), preset, steps)
         _save(frames, path, _SWAYING_WIDTH, _SWAYING_COLORS, milliseconds)
 
 
@@ -149,14 +167,15 @@ def _oracle_frames(env_id: str, seed: int) -> list[np.ndarray]:
     return [frames[i] for i in chosen]
 
 
-def _swaying_frames(env_id: str, seed: int, preset: str, steps: int) -> tuple[list[np.ndarray], int]:
+def _first_frames(env_id: str, seed: int, preset: str, steps: int) -> tuple[list[np.ndarray], int]:
     """Return the first steps of an episode, and the milliseconds from one to the next."""
     arguments = {"preset": preset} if "Distracting" in env_id else {}
-    env = gym.make(env_id, render_mode="rgb_array", **arguments)
+    env, policy = gym.make(env_id, render_mode="rgb_array", **arguments), policy_of(env_id)
+    task: Any = env.unwrapped
     env.reset(seed=seed)
     frames = []
-    for action in smooth_actions(env.unwrapped, steps, seed):
-        env.step(action)
+    for action in smooth_actions(task, steps, seed):
+        env.step(action if policy is None else shown_policies.act(policy, task.clean_state().vector))
         frames.append(env.render())
     return frames, round(1000 / env.unwrapped.metadata["render_fps"])
 

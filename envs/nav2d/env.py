@@ -349,7 +349,7 @@ class Nav2DGoalEnv(Nav2DEnv):
 
     ## Description
     The task of ``Nav2D``; the observation is a dictionary in which the goal stands beside the image, so that replay can
-    put another in its place. ``compute_reward`` gives the reward for any goal, vectorised.
+    put another in its place. ``compute_reward`` gives the reward for any goal, vectorized.
 
     ## Action space
     ``Discrete(4)``: 0 = down, 1 = right, 2 = up, 3 = left, as in ``Nav2D``.

@@ -20,5 +20,5 @@ def test_a_block_runs(package, block, tmp_path, monkeypatch):
     exec(compile(block, f"adapters.md, {package}", "exec"), {"__name__": "__main__"})
 
 
-def test_there_are_three_blocks():
-    assert [package for package, _ in BLOCKS] == ["", "sb3_contrib", "minari"]
+def test_there_are_five_blocks():
+    assert [package for package, _ in BLOCKS] == ["", "sb3_contrib", "torchrl", "minari", "ray"]

@@ -1,6 +1,7 @@
 """The site: its pages run, are in its contents and lead somewhere, and a small one builds without a warning."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -74,6 +75,12 @@ def test_a_small_site_builds_without_a_warning_and_loads_nothing_from_outside(tm
     pytest.importorskip("sphinx", reason="the documentation needs pip install '.[docs]'")
     source, site = tmp_path / "source", tmp_path / "site"
     (source / "docs").mkdir(parents=True)
+    for name in ("conf.py", "tools", "site"):
+        (source / "docs" / name).symlink_to(ROOT / "docs" / name)
+    # As the metadata will be once there is a public address.
+    address = "https://github.com/some/where"
+    metadata = (ROOT / "pyproject.toml").read_text("utf-8")
+    (source / "pyproject.toml").write_text(f'{metadata}\n[project.urls]\nRepository = "{address}"\n', "utf-8")
     (source / "docs" / "index.md").write_text(
         "# Home\n\n[there](other.md#a-part) and [a file](some.py)\n\n"
         "<!-- docstrings of bisimgym.envs.distractor_dial -->\n"
@@ -81,10 +88,12 @@ def test_a_small_site_builds_without_a_warning_and_loads_nothing_from_outside(tm
     (source / "docs" / "other.md").write_text("# Other\n\n## A part\n\n```python\nx = 1\n```\n")
     (source / "docs" / "some.py").write_text("x = 1\n")
     (source / "docs" / "tutorials").mkdir()
-    (source / "docs" / "tutorials" / "1-first-environment.md").write_text("# 1. First\n\nA page.\n")
+    (source / "docs" / "tutorials" / "1-first-environment.md").write_text(
+        "# 1. First\n\nA page.\n\n```python\nx = 1\n```\n"
+    )
     toc = tmp_path / "toc.yml"
     toc.write_text("root: docs/index\nentries:\n  - file: docs/other\n  - file: docs/tutorials/1-first-environment\n")
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", "-c", ROOT / "docs"]
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", "-c", source / "docs"]
     command += ["-D", f"external_toc_path={toc}", "-d", tmp_path / "doctrees", source, site]
     done = subprocess.run(
         [str(c) for c in command], capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": "off"}
@@ -99,7 +108,15 @@ def test_a_small_site_builds_without_a_warning_and_loads_nothing_from_outside(tm
     # Search needs no server: nothing is fetched for it.
     assert (site / "searchindex.js").is_file()
     assert "SHOW_SEARCH_SUMMARY: false" in (site / "_static" / "documentation_options.js").read_text("utf-8")
-    assert "1-first-environment.ipynb" in (site / "docs" / "tutorials" / "1-first-environment.html").read_text("utf-8")
+    # A tutorial leads to its notebook, here and on Colab, and the notebook installs the package.
+    tutorial = (site / "docs" / "tutorials" / "1-first-environment.html").read_text("utf-8")
+    on_colab = "colab.research.google.com/github/some/where/blob/gh-pages/docs/tutorials/1-first-environment.ipynb"
+    assert 'href="1-first-environment.ipynb"' in tutorial
+    assert f'href="https://{on_colab}"' in tutorial
+    assert f"{address}/blob/main/docs/tutorials/1-first-environment.md" in tutorial
+    cells = json.loads((site / "docs" / "tutorials" / "1-first-environment.ipynb").read_text("utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code == [f'%pip install -q "bisimgym[all] @ git+{address}"', "x = 1"]
 
 
 def test_links_to_colab_once_the_metadata_name_a_repository(monkeypatch):
