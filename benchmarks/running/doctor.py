@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 
 from packaging.requirements import Requirement
@@ -156,6 +157,8 @@ def _window_line() -> str:
     import os
 
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    # Without it Wayland's library, which SDL tries, writes an error to the terminal, though nothing is wrong.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     import pygame
 
     try:

@@ -1,7 +1,13 @@
 """What the topics of `bisimgym speed` measure, in single turns of small cases, and the tables made of it."""
 
+import ctypes
 import functools
+import importlib.metadata
+import importlib.util
+import sys
+import types
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -12,6 +18,7 @@ from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.speed import (
     agents,
     distracting,
+    envpool,
     envs,
     harness,
     langevin,
@@ -236,3 +243,49 @@ def test_distracting(has_opengl):
         assert row["share"] == pytest.approx(row["background_ms"] / row["frame_ms"])
     assert ("standard / raycast" in tables["Milliseconds per frame, 84 x 84"]) == has_opengl
     assert bool(tables["OpenGL"]["left out"]) == (not has_opengl)
+
+
+class FakePool:
+    """As much of EnvPool as is asked for: environments that show nothing and end together."""
+
+    def __init__(self, task_id, num_envs, num_threads, max_episode_steps, from_pixels=False, frame_stack=1):
+        assert (task_id, num_threads, frame_stack) == ("CartpoleSwingup-v1", 1, 3 if from_pixels else 1)
+        self.action_space = gym.spaces.Box(-1, 1, (1,), np.float64)
+        self.num_envs, self.length, self.steps = num_envs, max_episode_steps, 0
+
+    def reset(self):
+        return np.zeros(self.num_envs), {}
+
+    def step(self, action):
+        assert action.shape == (self.num_envs, 1)
+        self.steps += 1
+        end = np.full(self.num_envs, self.steps % self.length == 0)
+        return np.zeros(self.num_envs), np.zeros(self.num_envs), np.zeros_like(end), end, {}
+
+
+@pytest.mark.parametrize("has_egl", [True, False])
+def test_envpool(has_egl, monkeypatch):
+    pytest.importorskip("dm_control")
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1" if name == "envpool" else version(name))
+    monkeypatch.setitem(sys.modules, "envpool", types.SimpleNamespace(make_gymnasium=FakePool))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_: None)
+    parts = envpool.parts(0, ["cartpole"], episode_steps=3, egl=(has_egl, "what it says"))
+    figures, tables = measured("envpool", parts)
+    says = {"opengl": "what it says", "left_out": ""} if has_egl else {"opengl": "", "left_out": "what it says"}
+    assert figures["peer"] == [{"envpool": "1", **says}]
+    assert ("pixels" in figures) == has_egl == ("Images of 84 x 84, steps per second" in tables)
+    (row,) = figures["state"]
+    assert row["ratio"] == {n: row["steps_per_second"] / row["envpool_steps_per_second"][n] for n in ("1", "64")}
+    line = tables["States, steps per second"]
+    heads = ["task", "bisimgym", "EnvPool", "ours / theirs", "EnvPool, batches of 64", "ours / theirs in batches"]
+    assert list(line) == heads
+
+
+def test_envpool_as_it_is():
+    if importlib.util.find_spec("envpool") is None:
+        with pytest.raises(UserError, match="needs EnvPool: pip install envpool"):
+            list(envpool.parts(0))
+        pytest.skip("needs EnvPool: pip install envpool")
+    figures, _ = measured("envpool", envpool.parts(0, ["cartpole"], ["state"], 3, egl=(False, "")))
+    assert figures["state"][0]["ratio"]["64"] > 0
