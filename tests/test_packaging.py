@@ -46,7 +46,9 @@ def test_the_sdist_holds_the_package_and_what_building_and_reading_about_it_take
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO"} <= names
-    packaged = {name.removeprefix("bisimgym/") for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    packaged = {
+        name.removeprefix("bisimgym/") for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name
+    }
     assert packaged <= names
 
 
