@@ -35,8 +35,8 @@ THEIRS = {
 #: Environments of theirs in a batch, by observation: what a step from Python costs is shared by those of a batch. It is
 #: as much as a step of states, and next to nothing beside an image.
 BATCHES = {"pixels": (1,), "state": (1, 64)}
-#: Of both: shorter than dm_control's 1000, since software takes half a minute to draw one of those.
-_EPISODE = 200
+#: Of both: shorter than those of dm_control, since software takes half a minute to draw one of 1000 steps.
+_EPISODE = 64
 
 
 class _Pool:

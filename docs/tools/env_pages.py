@@ -4,8 +4,8 @@ pip install ".[all]"
 python docs/tools/env_pages.py [--out docs/envs] [--no-pictures]
 
 Some ids are another one with arguments: their pages are short and link to the page of the other. Animations show the
-oracle, where there is one; else a trained policy, where ``shown_policies.py`` has kept one; else actions that sway. Their
-captions say which. Without robosuite, the pages of manipulation are left as they are.
+oracle, where there is one; else a trained policy, where ``shown_policies.py`` has kept one; else actions that sway.
+Their captions say which. Without robosuite, the pages of manipulation are left as they are.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def caption(env_id: str, has_oracle: bool) -> str:
     stem, policy = page_name(env_id), policy_of(env_id)
     if has_oracle:
         mistakes = _MISTAKES_OF.get(stem, _MISTAKES)
-        return f"the oracle acts, {mistakes:.0%} of the time at random" if mistakes else "the oracle acts"
+        return f"the oracle acts, {100 * mistakes:.0f} % of the time at random" if mistakes else "the oracle acts"
     acts = "no policy: actions that sway"
     if policy is not None:
         acts = (
