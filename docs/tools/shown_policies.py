@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -52,12 +53,18 @@ def train(task: str, steps: int) -> Policy:
         device="cpu",
     )
     model.learn(steps)
-    layers = [layer for layer in [*model.actor.latent_pi, model.actor.mu] if isinstance(layer, th.nn.Linear)]
-    policy = {"steps": np.array(steps)}
+    policy = arrays(model)
+    return {**policy, "steps": np.array(steps), "score": np.array(score(task, policy))}
+
+
+def arrays(model: Any) -> Policy:
+    """Return the layers of the actor of a SAC model."""
+    policy = {}
+    layers = [layer for layer in [*model.actor.latent_pi, model.actor.mu] if hasattr(layer, "weight")]
     for number, layer in enumerate(layers):
         policy[f"weight{number}"] = layer.weight.detach().numpy()
         policy[f"bias{number}"] = layer.bias.detach().numpy()
-    return {**policy, "score": np.array(score(task, policy))}
+    return policy
 
 
 def act(policy: Policy, state: np.ndarray) -> np.ndarray:

@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import env_pages
+import gymnasium as gym
+import numpy as np
 import pytest
+import shown_policies
 from PIL import Image
+from stable_baselines3 import SAC
 
 from bisimgym.envs import IDS
 
@@ -37,6 +41,7 @@ def test_an_id_with_arguments_links_to_the_page_of_the_other():
     assert '[`bisimgym/DistractingControl-v0`](DistractingControl-v0.md) with `domain="finger"`' in text
     assert "## Reward" not in text
     assert "num_envs=8" in text
+    assert "\n*No policy: actions that sway; preset dcs-medium-dynamic.*\n" in text
     assert "## Reward" in env_pages.page("bisimgym/DistractingControl-v0")
 
 
@@ -50,3 +55,30 @@ def test_animations(name, frames, size, milliseconds, tmp_path):
         assert image.info["duration"] == milliseconds
         assert image.n_frames == frames if frames else image.n_frames > 3
         assert image.size == size if size else image.width <= 420
+
+
+def test_a_kept_policy_acts_in_the_animation_and_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("dm_control")
+    monkeypatch.setattr(shown_policies, "FOLDER", tmp_path)
+    weights = {"weight0": np.array([[0, 0, 0, 0, 1.0]]), "bias0": np.zeros(1)}  # by the speed of the pole
+    np.savez(tmp_path / "CartpoleSwingup.npz", **weights, steps=8000, score=812.4)
+    for env_id in ("bisimgym/DistractingControl-v0", "bisimgym/DistractingCartpoleSwingup-v0"):
+        assert env_pages.caption(env_id, False) == (
+            "SAC acts, trained on clean states for 8,000 steps (mean return over 5 episodes: 812 of 1000); "
+            "preset dcs-medium-dynamic"
+        )
+    assert env_pages.policy_of("bisimgym/DistractingWalkerWalk-v0") is None
+    seen = []
+    monkeypatch.setattr(shown_policies, "act", lambda policy, state: seen.append(state) or np.zeros(1, np.float32))
+    env_pages.animation("bisimgym/DistractingCartpoleSwingup-v0", tmp_path / "env.gif", preset="color-easy", steps=2)
+    assert [state.shape for state in seen] == [(5,), (5,)]
+    assert not np.array_equal(*seen)
+
+
+def test_arrays_of_a_policy_act_as_its_model():
+    env = gym.make("Pendulum-v1")
+    model = SAC("MlpPolicy", env, policy_kwargs={"net_arch": [8, 8]}, buffer_size=10, seed=0, device="cpu")
+    policy = shown_policies.arrays(model)
+    for state in np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32):
+        expected = model.predict(state, deterministic=True)[0] / 2  # torques reach 2
+        np.testing.assert_allclose(shown_policies.act(policy, state), expected, atol=1e-5)
