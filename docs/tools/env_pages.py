@@ -26,6 +26,7 @@ import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.benchmarks.listing import env_title
 from bisimgym.envs import IDS
+from bisimgym.envs.array_task import BatchedEnv
 from bisimgym.envs.manipulation import simulator
 
 _FEWEST_FRAMES, _MOST_FRAMES, _WIDEST, _COLORS = 12, 64, 420, 160
@@ -58,7 +59,7 @@ def page(env_id: str) -> str:
     """Return an environment's page as Markdown."""
     env = gym.make(env_id).unwrapped
     stem, (general, arguments) = page_name(env_id), _stands_for(env_id)
-    has_oracle = hasattr(env, "optimal_action")
+    has_oracle = _shows_oracle(env)
     num_envs, shown = _NATIVE_ENVS if has_oracle else _WORKER_ENVS, caption(env_id, has_oracle)
     head = (
         f"# {stem}\n\n{_markdown(env_title(env_id))}\n\n![{stem}: {shown}]({stem}.gif)\n\n"
@@ -103,6 +104,10 @@ def policy_of(env_id: str) -> shown_policies.Policy | None:
     return shown_policies.load(_DEFAULT_TASKS.get(stem, stem.removeprefix("Distracting").rpartition("-")[0]))
 
 
+def _shows_oracle(env: gym.Env) -> bool:
+    return isinstance(env, BatchedEnv)
+
+
 def _stands_for(env_id: str) -> tuple[str, str]:
     """Return the id that this one is with some arguments (itself without any), and the arguments as Markdown."""
     spec = gym.spec(env_id)
@@ -139,7 +144,7 @@ def animation(env_id: str, path: Path, seed: int = 3, preset: str = _SWAYING_PRE
 
     Of the oracle it shows an episode, or several where they are short.
     """
-    if hasattr(gym.make(env_id).unwrapped, "optimal_action"):
+    if _shows_oracle(gym.make(env_id).unwrapped):
         _save(_oracle_frames(env_id, seed), path, _WIDEST, _COLORS, 90)
     else:
         # Videos of their own for each, rather than the same one everywhere.

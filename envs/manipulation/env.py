@@ -10,6 +10,7 @@ import numpy as np
 
 from bisimgym.envs.checks import choice, integer, reset_options, taken_action
 from bisimgym.envs.manipulation import simulator
+from bisimgym.envs.manipulation.experts import EXPERTS
 from bisimgym.envs.manipulation.randomization import KINDS, draw_camera, draw_colors, draw_lights
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class ManipulationEnv(gym.Env):
     robosuite's dense reward, at most 1 per step, so that a return is at most ``horizon``. Doing nothing earns 2 of 500
     in ``Door`` and 249 in ``TwoArmPegInHole``, whose reward measures distances from anywhere: judge returns there by
     what is above that.
+
+    ``optimal_action()`` of these two tasks is that of a policy written by hand, which sees the simulator's state. It
+    solves them and is no optimum; the other tasks have none.
 
     ## Start and end
 
@@ -157,6 +161,18 @@ class ManipulationEnv(gym.Env):
         if self._window is not None:
             self._window.close()
             self._window = None
+
+    def optimal_action(self) -> np.ndarray:
+        """Return the action of a scripted expert in the current state (an element of ``action_space``).
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+            NotImplementedError: for tasks that have no expert.
+        """
+        self._require_reset("optimal_action")
+        if self.task not in EXPERTS:
+            raise NotImplementedError(f"task={self.task!r} has no expert; these have one: {list(EXPERTS)}")
+        return EXPERTS[self.task](self._simulator).astype(np.float32)
 
     @property
     def simulator(self) -> Any:

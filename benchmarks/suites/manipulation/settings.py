@@ -50,6 +50,7 @@ TASKS = {
 METHODS = {
     "zero": Method("Does nothing: what a return must be above to mean anything", {}, trains=False),
     "random": Method("Uniformly random actions", {}, trains=False),
+    "oracle": Method("A policy written by hand that sees the simulator's state: good, not optimal", {}, trains=False),
     "sac": Method("SAC, its encoder trained by the critic", {"learner": "sac"}),
     "drq": Method("DrQ: images shifted at random, two views in target and loss", {"learner": "drq"}),
     "drq-self-prediction": Method(

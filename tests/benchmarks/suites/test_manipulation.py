@@ -112,3 +112,13 @@ def test_references_earn_the_same_whatever_episodes_look_like(folder_of):
     looking = QUICK.evaluate(manipulation.Blind(12), spec.task, 1)
     assert looking.outcomes == outcome.outcomes
     assert 0.4 < outcome.score / 5 < 0.6
+
+
+@needs_robosuite
+def test_the_oracle_plays_the_experts_actions(folder_of):
+    spec = make_spec(QUICK, "door", "oracle", "paper", 1)
+    outcome = QUICK.train(spec, folder_of(spec), "cpu")
+    env = manipulation.make_env("door", SMALL, observation="state").unwrapped
+    env.reset(seed=1_001_000)
+    earned = sum(env.step(env.optimal_action())[1] for _ in range(SMALL.horizon))
+    assert outcome.outcomes["return"][0] == outcome.outcomes["trained_return"][0] == earned
