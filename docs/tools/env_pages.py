@@ -3,9 +3,9 @@
 pip install ".[all]"
 python docs/tools/env_pages.py [--out docs/envs] [--no-pictures]
 
-Some ids are another one with arguments: their pages are short and link to the page of the other. Animations show the
-oracle, where there is one; else a trained policy, where ``shown_policies.py`` has kept one; else actions that sway.
-Their captions say which. Without robosuite, the pages of manipulation are left as they are.
+Some ids are another one with arguments: their pages are short and link to the page of the other. Animations of array
+tasks show the oracle; others a trained policy, where ``shown_policies.py`` has kept one; else actions that sway. Their
+captions say which. Without robosuite, the pages of manipulation are left as they are.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def policy_of(env_id: str) -> shown_policies.Policy | None:
 
 
 def _shows_oracle(env: gym.Env) -> bool:
+    """Return whether the animation is the oracle's: of array tasks, which are simulated fast."""
     return isinstance(env, BatchedEnv)
 
 
