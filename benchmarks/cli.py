@@ -46,7 +46,7 @@ def _options(
 
 
 Listing = StrEnum("Listing", ["envs", "suites", "methods", "metrics"])
-Executor = StrEnum("Executor", ["process", "ray"])
+Executor = StrEnum("Executor", ["process", "ray", "submitit"])
 
 
 def _names(of: str) -> Callable[[typer.Context, str], list[str]]:
@@ -105,7 +105,7 @@ def run(
     jobs: Annotated[int | None, typer.Option(help="Runs side by side (default: one per core).")] = None,
     threads: Annotated[int | None, typer.Option(help="Torch threads of each run (default: cores / jobs).")] = None,
     executor: Annotated[
-        Executor, typer.Option(help="Worker processes here, or a Ray cluster (RAY_ADDRESS).")
+        Executor, typer.Option(help="Worker processes here, a Ray cluster (RAY_ADDRESS), or Slurm by submitit.")
     ] = Executor.process,
     site: Annotated[Path | None, typer.Option(help="Build the page here when all is done.")] = None,
     yes: Annotated[
@@ -145,7 +145,7 @@ def run(
     if not yes:
         expected.check()
     make_folder(out)
-    results, failures = run_with_bars(out, specs, device, jobs, threads, on_ray=executor is Executor.ray)
+    results, failures = run_with_bars(out, specs, device, jobs, threads, executor)
     console = Console()
     if results:
         for shown in tables.terminal_tables(summary.summarize(results)):

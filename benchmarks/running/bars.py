@@ -19,21 +19,23 @@ from bisimgym.benchmarks.suites.base import Spec
 
 
 def run_with_bars(
-    out: Path, specs: Sequence[Spec], device: str, jobs: int, threads: int, on_ray: bool
+    out: Path, specs: Sequence[Spec], device: str, jobs: int, threads: int, executor: str = "process"
 ) -> tuple[list[RunResult], list[Exception]]:
     """Do all runs and return the results and the errors. A SIGTERM acts as Ctrl-C: workers end with their parent.
 
-    Runs go in ``jobs`` worker processes side by side, or in this process if that is 1; or on a Ray cluster. Each has so
-    many torch threads.
+    Runs go in ``jobs`` worker processes side by side, or in this process if that is 1; with another ``executor``, on a
+    cluster: "ray", or Slurm by "submitit". Each has so many torch threads.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results: list[RunResult] = []
     failures: list[Exception] = []
     names = [runner.describe(spec) for spec in specs]
-    together = runner.together(specs, 1 if on_ray else jobs)
+    together = runner.together(specs, jobs if executor == "process" else 1)
     with _Bars(names, estimate.counted(len(names)), together) as bars:
-        if on_ray:
+        if executor == "ray":
             finished = executors.run_on_ray(out, specs, device, threads)
+        elif executor == "submitit":
+            finished = executors.run_on_submitit(out, specs, device, threads, jobs)
         elif jobs == 1:
             finished = executors.run_here(out, specs, device, threads, bars.on_progress)
         else:

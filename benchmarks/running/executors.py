@@ -1,4 +1,4 @@
-"""Where runs happen: in this process, in worker processes, or on a Ray cluster. All yield results as runs finish."""
+"""Where runs happen: here, in worker processes, on a Ray or a Slurm cluster. All yield results as runs finish."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running.run_folder import RunResult, read_run
@@ -20,6 +22,10 @@ from bisimgym.benchmarks.suites.base import Spec
 
 #: Deaths of workers after which a sweep gives up.
 RETRIES = 3
+#: The folder of Slurm's jobs and their logs, in the folder of the runs.
+SUBMITIT_FOLDER = ".submitit"
+#: Minutes that a job of Slurm asks for unless ``SBATCH_TIMELIMIT`` says otherwise; seconds between two looks at jobs.
+_JOB_MINUTES, _POLL = 24 * 60, 1.0
 #: ``on_progress(index of the spec, done, total)``
 OnProgress = Callable[[int, int, int], None]
 #: ``(index of the spec, its result or the error that ended it)``
@@ -143,6 +149,74 @@ def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> I
                 yield index, failure or read_run(out / specs[index].folder)
     finally:
         ray.shutdown()
+
+
+def run_on_submitit(
+    out: Path, specs: Sequence[Spec], device: str, threads: int, jobs: int, cluster: str | None = None
+) -> Iterator[Finished]:
+    """Do the runs as jobs of submitit: on Slurm where its commands are found, else in ``jobs`` processes here.
+
+    Each run, or those that are trained together, is a job that asks for ``threads`` CPUs (and a GPU with
+    ``device="cuda"``). On Slurm all wait in the queue at once; what else they ask for stands in the variables that
+    ``sbatch`` reads, such as ``SBATCH_PARTITION``. A job that is preempted or runs out of time is queued again, and one
+    that dies is submitted again, up to three times; both go on from their checkpoints. ``out`` must be a folder that
+    all machines share.
+
+    Args:
+        cluster: of submitit ("slurm", "local", "debug"), instead of what it finds.
+
+    Raises:
+        UserError: if submitit is not installed, or takes no job.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UserError('--executor submitit needs submitit: pip install "bisimgym[submitit]"') from None
+    out = out.resolve()
+    executor = submitit.AutoExecutor(folder=out / SUBMITIT_FOLDER, cluster=cluster)
+    asked = {"timeout_min": _JOB_MINUTES, "cpus_per_task": threads, "gpus_per_node": int(device == "cuda")}
+    executor.update_parameters(name="bisimgym", tasks_per_node=1, **asked)
+    waiting = [(places, 0) for places in together(specs)]
+    most = len(waiting) if executor.cluster == "slurm" else jobs
+    running: dict[Any, tuple[list[int], int]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < most:
+                places, deaths = waiting.pop(0)
+                try:
+                    job = executor.submit(_Requeued(), out, [specs[i] for i in places], device, threads)
+                except (submitit.core.utils.FailedSubmissionError, OSError) as error:
+                    raise UserError(f"submitit cannot submit a job: {error}") from error
+                running[job] = places, deaths
+            ended = [job for job in running if job.done()]
+            for job in ended:
+                places, deaths = running.pop(job)
+                try:
+                    failures = job.result()
+                except Exception as error:  # runs return their errors: the job died
+                    if deaths < RETRIES:
+                        waiting.insert(0, (places, deaths + 1))
+                        continue
+                    failures = [_failure(out, specs[index], error) for index in places]
+                for index, failure in zip(places, failures, strict=True):
+                    yield index, failure or read_run(out / specs[index].folder)
+            if not ended:
+                time.sleep(_POLL)
+    finally:
+        for job in running:
+            job.cancel(check=False)
+
+
+class _Requeued:
+    """Does runs as a job of submitit, which is queued again where it was preempted or ran out of time."""
+
+    def __call__(self, *arguments: Any) -> list[Exception | None]:
+        return _failures(*arguments)
+
+    def checkpoint(self, *arguments: Any) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *arguments)
 
 
 def _done(

@@ -85,13 +85,13 @@ def read_text(path: Path, limit: int = JSON_BYTES) -> str:
         raise damaged(path, f"not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object that a regular file holds.
+def read_json(path: Path, limit: int = JSON_BYTES) -> dict[str, Any]:
+    """Return the JSON object that a regular file of at most ``limit`` bytes holds.
 
     Raises:
         UserError: as ``read_text``, and for what ``parse_json`` refuses.
     """
-    text = read_text(path)
+    text = read_text(path, limit)
     try:
         return parse_json(text)
     except ValueError as error:

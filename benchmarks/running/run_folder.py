@@ -6,7 +6,7 @@
     result.json   scores, outcomes, digests of all files that pages show; written last, sealed with a digest of itself
     marks.json    what the curve was at the last two checkpoints
     checkpoint/   what training goes on from; it carries the digest of the run's spec
-    pictures/     PNG files for the site, of suites that draw any
+    pictures/     PNG files for the site, of suites that draw any, and replay.json, of those whose episodes pages replay
 
 All of it is read through :mod:`~bisimgym.benchmarks.running.reading` and checked by
 :mod:`~bisimgym.benchmarks.running.schema`: a folder may come from a stranger. The seal tells damage and edits; it is
@@ -28,16 +28,14 @@ from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.names import check_name
 from bisimgym.benchmarks.running import reading, schema
+from bisimgym.benchmarks.running.lock import held
 from bisimgym.benchmarks.running.schema import digest
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec
+from bisimgym.benchmarks.suites.replays import BYTES as REPLAY_BYTES
+from bisimgym.benchmarks.suites.replays import REPLAY
 
 __all__ = ["RunResult", "committed_runs", "find_runs", "read_run"]
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks; runs of one folder must then not overlap
-    fcntl = None  # type: ignore[assignment]
 
 Checked = TypeVar("Checked")
 #: Of one run.
@@ -71,7 +69,13 @@ class RunResult:
     @property
     def pictures(self) -> list[Path]:
         """The run's PNG files, in order of their names."""
-        return _pictures(self.path)
+        return [file for file in _pictures(self.path) if file.suffix == ".png"]
+
+    @property
+    def replay(self) -> Mapping[str, Any] | None:
+        """Episodes, as :class:`~bisimgym.benchmarks.suites.replays.Replay` has them, or None where there are none."""
+        file = self.path / "pictures" / REPLAY
+        return _read_replay(file) if REPLAY in self.result["pictures"] and os.path.lexists(file) else None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -110,21 +114,8 @@ class RunFolder:
         """Hold the folder: two processes must not write one run. The lock falls with the process that holds it."""
         reading.check_no_links(self._out, self.path)
         make_folder(self.path)
-        lock = self.path / ".lock"
-        try:
-            descriptor = reading.open_regular(lock, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise UserError(f"cannot lock {lock}: {error.strerror or error}; choose another --out") from None
-        with os.fdopen(descriptor, "w") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise UserError(
-                        f"another process is running {self.path}: wait for it, or use another --out"
-                    ) from None
+        with held(self.path / ".lock", self.path):
             yield
-        lock.unlink(missing_ok=True)
 
     def start(self, environment: Mapping[str, Any]) -> Mapping[str, Any]:
         """Write ``run.json``, or check that the one that is there is of this very spec and return it.
@@ -285,6 +276,8 @@ def read_run(path: Path) -> RunResult:
     for picture in _pictures(path):
         if result["pictures"].get(picture.name) != _picture_digest(picture):
             raise _changed(picture)
+        if picture.name == REPLAY:
+            _read_replay(picture)
     return RunResult(path, spec, result["score"], result["scores"], result["outcomes"], curve, run, result)
 
 
@@ -374,12 +367,18 @@ def _pictures(path: Path) -> list[Path]:
         return []
     if folder.is_symlink() or not folder.is_dir():
         raise UserError(f"{folder} is not a folder of pictures: move it away")
-    files = sorted(file for file in folder.iterdir() if file.suffix == ".png")
+    files = sorted(file for file in folder.iterdir() if file.suffix == ".png" or file.name == REPLAY)
     if len(files) > MOST_PICTURES:
         raise reading.damaged(folder, f"more than {MOST_PICTURES} pictures")
     for file in files:
         _checked(file, check_name, "the name of a picture", file.name)
     return files
+
+
+def _read_replay(file: Path) -> dict[str, Any]:
+    replay = reading.read_json(file, REPLAY_BYTES)
+    _checked(file, schema.check_replay, replay)
+    return replay
 
 
 def _picture_digest(file: Path) -> str:

@@ -22,6 +22,7 @@ from bisimgym.benchmarks.running import machine, schema
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_finished, read_run
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
+from bisimgym.benchmarks.suites.replays import write_replay
 
 __all__ = ["evaluate_agent", "plan", "run_one"]
 
@@ -96,6 +97,7 @@ def run_together(
     here = machine.describe_machine(device, threads, precision_of(suite, specs[0]))
     environment = {"versions": machine.versions(), "machine": here}
     command = machine.command_text(sys.argv[1:])
+    machine.forget_peak_memory()
     folders = [RunFolder(out, spec, on_progress and functools.partial(on_progress, i)) for i, spec in enumerate(specs)]
     results: dict[int, RunResult | Exception] = {}
     with contextlib.ExitStack() as locks:
@@ -179,7 +181,8 @@ def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping
 def _timing(folder: RunFolder, x_name: str) -> dict[str, Any]:
     last = folder.rows()[-1]
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {x_name: last[x_name], "train_seconds": last["seconds"], "finished": now}
+    took = {"train_seconds": last["seconds"], "peak_memory": machine.peak_memory()}
+    return {x_name: last[x_name], **took, "finished": now}
 
 
 def evaluate_agent(
@@ -228,11 +231,14 @@ def evaluate_agent(
             envs = suite.training_envs(task, seed)
             agent.learn(_CountedSteps(envs, budget, on_progress) if on_progress else envs, budget, seed)
         outcome = suite.evaluate(agent, task, seed)
+        replay = suite.replay(agent, task, seed) if folder is not None else None
     if folder is not None:
         with folder.lock():
             here: dict[str, Any] = {"versions": machine.versions(), "machine": machine.host()}
             here["environments"] = schema.environments(suite, task)
             folder.start({**here, "command": command, "description": description})
+            if replay is not None:
+                write_replay(replay, folder.pictures)
             folder.finish(outcome, suite.lower_is_better, {})
             if budget and callable(getattr(agent, "save", None)):
                 _save(agent, folder.checkpoint)

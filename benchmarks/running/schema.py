@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bisimgym.benchmarks.names import check_name, check_text, shortened
-from bisimgym.benchmarks.suites import SUITES, load_suite
+from bisimgym.benchmarks.suites import SUITES, load_suite, replays
 from bisimgym.benchmarks.suites.base import EXTERNAL, Bounds, Spec, Suite, flat_keys, lookup
 from bisimgym.envs.digests import DIGESTS
 
@@ -160,6 +160,7 @@ def check_result(result: Mapping[str, Any], spec: Spec, suite: Suite, curve: Seq
         raise ValueError(f"pictures must be an object, got {shortened(pictures)}")
     check_integer(suite.x_name, result.get(suite.x_name, 0), 0, 2**62)
     check_number("train_seconds", result.get("train_seconds", 0), 0, _CENTURY)
+    check_integer("peak_memory", result.get("peak_memory", 0), 0, 2**50)
     check_text("finished", result.get("finished", ""))
     for name in set(result) - {"outcomes"}:
         check_facts(name, result[name])
@@ -208,6 +209,55 @@ def check_curve(rows: Sequence[Mapping[str, Any]], suite: Suite) -> None:
             check_name("a column of the curve", name)
             known = name == "score" or name in suite.measures
             check_number(f"{name} of {where}", value, *(measure_bounds(suite, name) if known else (-1e300, 1e300)))
+
+
+def check_replay(replay: Mapping[str, Any]) -> None:
+    """Check a replay: the keys, lengths and ranges of :class:`~bisimgym.benchmarks.suites.replays.Replay`."""
+    _check_keys("a replay", replay, replays.Replay)
+    for name in ("width", "height"):
+        check_integer(name, replay[name], 1, replays.SIDE)
+    _check_integers("agent", replay["agent"], [(1, replays.SIDE)] * 2)
+    names = _list("actions", replay["actions"], replays.ACTIONS)
+    for name in names:
+        check_name("the name of an action", name)
+    if not _list("episodes", replay["episodes"], replays.EPISODES):
+        raise ValueError("episodes must not be empty")
+    place = (-replays.SIDE, replays.SIDE)
+    for episode in replay["episodes"]:
+        _check_keys("an episode", episode, replays.Episode)
+        check_text("the title of an episode", episode["title"])
+        if type(episode["solved"]) is not bool:
+            raise ValueError(f"solved must be true or false, got {shortened(episode['solved'])}")
+        for shape in _list("shapes", episode["shapes"], replays.SHAPES):
+            if not isinstance(shape, list) or not shape or shape[0] not in replays.KINDS:
+                raise ValueError(f"a shape must begin with {', '.join(replays.KINDS)}, got {shortened(shape)}")
+            _check_integers("a shape", shape[1:], [place, place, (1, replays.SIDE), (1, replays.SIDE)])
+        path, taken = (_list(name, episode[name], replays.STEPS + 1) for name in ("path", "taken"))
+        if len(path) != len(taken) + 1:
+            raise ValueError(f"a path of {len(path)} places does not go with {len(taken)} actions")
+        for where in path:
+            _check_integers("a place", where, [place, place])
+        for action in taken:
+            check_integer("an action", action, 0, len(names) - 1)
+
+
+def _check_keys(what: str, value: Any, kind: Any) -> None:
+    names = [field.name for field in dataclasses.fields(kind)]
+    if not isinstance(value, dict) or set(value) != set(names):
+        raise ValueError(f"{what} must be an object of {', '.join(names)}, got {shortened(value)}")
+
+
+def _list(name: str, value: Any, most: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise ValueError(f"{name} must be a list of at most {most} entries, got {shortened(value)}")
+    return value
+
+
+def _check_integers(name: str, value: Any, bounds: Sequence[tuple[int, int]]) -> None:
+    if not isinstance(value, list) or len(value) != len(bounds):
+        raise ValueError(f"{name} must be a list of {len(bounds)} integers, got {shortened(value)}")
+    for item, (least, most) in zip(value, bounds, strict=True):
+        check_integer(f"a number of {name}", item, least, most)
 
 
 def check_marks(stored: Mapping[str, Any], run_digest: str) -> dict[int, dict[str, Any]]:

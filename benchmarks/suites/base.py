@@ -167,6 +167,7 @@ class Suite:
         grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
         env_ids: ``env_ids(task)`` are the registered environments that a task is made of; results carry their digests.
+        replay: ``replay(agent, task, seed) -> Replay`` of some episodes that pages show; None for a task without.
         further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
             what ``--set`` can change too, and stores then.
     """
@@ -199,6 +200,7 @@ class Suite:
     published: Mapping[tuple[str, str, str], Published] = field(default_factory=dict)
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
+    replay: Callable[[Any, str, int], Any] = lambda agent, task, seed: None
     further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
 
     def anchors(self, task: str) -> tuple[float, float]:

@@ -13,145 +13,23 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.base import (
-    Bounds,
-    Measure,
-    Method,
-    Monitor,
-    Outcome,
-    Preset,
-    Spec,
-    Suite,
-    Task,
-    check_least,
-    discrete_actions,
-)
+from bisimgym.benchmarks.suites.base import Measure, Monitor, Outcome, Spec, Suite, check_least, discrete_actions
 from bisimgym.benchmarks.suites.further_settings import Further
 from bisimgym.benchmarks.suites.jumping_published import PUBLISHED, TRANSFER
+from bisimgym.benchmarks.suites.jumping_settings import (
+    COLUMNS,
+    METHODS,
+    PAPER_DECAY,
+    PAPER_EPOCHS,
+    PRESETS,
+    RULE_REPEATS,
+    TASKS,
+)
 from bisimgym.benchmarks.suites.jumping_transfer import settled_at, transfer_solved
+from bisimgym.benchmarks.suites.replays import Replay, jumping_replay, write_replay
 from bisimgym.benchmarks.suites.training import from_checkpoint, save_whole, train_with_evaluations, without_training
 from bisimgym.envs.jumping.grids import ALL_TASKS, training_tasks
 from bisimgym.wrappers import Demonstrations, collect_demonstrations
-
-_PAPER_EPOCHS, _PAPER_DECAY = 2000, 0.999
-#: How often the paper's noisy rule is repeated, to state its noise.
-RULE_REPEATS = 5
-#: What outcomes are made of.
-COLUMNS: dict[str, type | range | Bounds] = {
-    "obstacle_position": range(20, 46),
-    "floor_height": range(10, 21),
-    "color": str,
-    "trained": bool,
-    "solved": bool,
-    "paper_rule_solved": range(RULE_REPEATS + 1),
-}
-
-
-def _method(description: str, colors: Mapping[str, Any] | None = None, **settings: Any) -> Method:
-    base = {
-        "l2_coefficient": 0.0,
-        "dropout": 0.0,
-        "augmentation": None,
-        "clean_probability": 0.1,
-        "alignment": None,
-        "batch_size": 256,
-    }
-    return Method(description, {**base, **settings}, {"colors": colors} if colors else {})
-
-
-def _alignment(**settings: Any) -> dict[str, Any]:
-    base = {
-        "metric": "psm",
-        "loss": "contrastive",
-        "weight": 5.0,
-        "temperature": 0.5,
-        "beta": 0.01,
-        "weighted": True,
-        "discount": 0.999,
-    }
-    return {**base, **settings}
-
-
-METHODS = {
-    "dropout-l2": _method(
-        "Imitation with dropout and an l2 penalty: the baseline", learning_rate=4e-3, l2_coefficient=4.3e-4, dropout=0.3
-    ),
-    "pse": _method(
-        "Policy similarity embeddings: contrastive embeddings of the policy similarity metric",
-        learning_rate=3.2e-3,
-        l2_coefficient=1e-5,
-        alignment=_alignment(weight=10.0, temperature=1.0),
-        colors={"learning_rate": 6e-3, "l2_coefficient": 7e-5, "alignment": {"weight": 5.0, "temperature": 0.5}},
-    ),
-    "randconv": _method(
-        "Imitation from randomly filtered images",
-        learning_rate=7e-3,
-        augmentation="randconv",
-        colors={"learning_rate": 5e-3},
-    ),
-    "randconv-bisim": _method(
-        "RandConv and l2 embeddings of pi*-bisimulation, which compares rewards",
-        learning_rate=1e-4,
-        augmentation="randconv",
-        alignment=_alignment(metric="pi-bisimulation", loss="l2", weight=1e-6),
-    ),
-    "randconv-bisim-cme": _method(
-        "RandConv and contrastive embeddings of pi*-bisimulation",
-        learning_rate=4.7e-4,
-        augmentation="randconv",
-        alignment=_alignment(metric="pi-bisimulation", weight=0.1, temperature=0.5),
-    ),
-    "randconv-psm-l2": _method(
-        "RandConv and l2 embeddings of the policy similarity metric",
-        learning_rate=5e-4,
-        augmentation="randconv",
-        alignment=_alignment(loss="l2", weight=0.1),
-    ),
-    "randconv-pse": _method(
-        "RandConv and policy similarity embeddings: the paper's method",
-        learning_rate=2.6e-3,
-        augmentation="randconv",
-        alignment=_alignment(),
-    ),
-    TRANSFER: Method(
-        "No learning: the optimal action of the training state that is nearest by the exact bisimulation metric",
-        {"discount": 0.99},
-        trains=False,
-    ),
-}
-
-TASKS = {
-    "wide": Task("Wide grid", "18 training tasks spread over the whole grid; 268 unseen tasks lie between them"),
-    "narrow": Task("Narrow grid", "18 training tasks in the middle of the grid; most of the 268 unseen lie outside"),
-    "random": Task(
-        "Random grid",
-        "18 training tasks drawn for every seed, with replacement; the rest of the 286 tasks are unseen",
-        published_note="Draws can coincide; we divide by the tasks that are truly unseen.",
-    ),
-    "colors": Task(
-        "Colored obstacles",
-        "18 red obstacles to jump over and 18 green ones to walk into, trained together; 268 tasks of each are unseen",
-        published_note=(
-            "The published code stacks frames on an extra axis, which feeds rows to the convolution as a batch; here "
-            "two RGB frames are six channels and RandConv mixes the three colors."
-        ),
-    ),
-}
-
-PRESETS = {
-    "smoke": Preset(
-        "Seconds: shows that everything runs, scores mean nothing",
-        {"epochs": 4, "evaluations": 2, "precision": "float32"},
-    ),
-    "demo": Preset(
-        "About three minutes per run on one core", {"epochs": 800, "evaluations": 10, "precision": "float32"}
-    ),
-    "short": Preset(
-        "A quarter of the paper's training, annealed over its own length",
-        {"epochs": 500, "evaluations": 10, "precision": "bfloat16"},
-    ),
-    "paper": Preset("The paper's 2000 epochs", {"epochs": _PAPER_EPOCHS, "evaluations": 20, "precision": "bfloat16"}),
-}
 
 
 def _grid_of(task: str) -> str:
@@ -273,6 +151,11 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     return outcome_of(task, seed, solved_tasks(agent, task))
 
 
+def replay(agent: Any, task: str, seed: int) -> Replay:
+    """Let an agent play nine tasks (of each color) spread over the grid."""
+    return jumping_replay(agent, _colors(task), seen_tasks(task, seed), _env_id(task))
+
+
 def training_envs(task: str, seed: int) -> Any:
     """Return environments that draw training tasks, for agents that learn by interaction."""
     grid_seed: dict[str, Any] = {"grid_seed": seed} if task == "random" else {}
@@ -294,7 +177,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
     ) or ImitationLearner(
         demonstrations=data,
         # A shorter preset anneals as far over its own length as the paper does over 2000 epochs.
-        lr_decay=_PAPER_DECAY ** (_PAPER_EPOCHS / epochs),
+        lr_decay=PAPER_DECAY ** (PAPER_EPOCHS / epochs),
         frame_channels=3 if spec.task == "colors" else 1,
         seed=spec.seed,
         device=device,
@@ -316,6 +199,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         evaluate=lambda: evaluate(model, spec.task, spec.seed),
         save=lambda: save_whole(monitor, model, checkpoint),
     )
+    write_replay(replay(model, spec.task, spec.seed), monitor.pictures)
     if spec.task != "colors":
         from bisimgym.benchmarks.suites.jumping_pictures import draw_embeddings
 
@@ -395,4 +279,5 @@ SUITE = Suite(
     columns=COLUMNS,
     published_measure="paper_rule",
     grid=("obstacle_position", "floor_height", "color"),
+    replay=replay,
 )

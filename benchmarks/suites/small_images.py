@@ -30,9 +30,10 @@ from bisimgym.benchmarks.suites.base import (
     Task,
     check_columns,
     check_least,
-    discrete_actions,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
+from bisimgym.benchmarks.suites.held_out_layouts import LAYOUTS, held_out_seeds, solved_layouts
+from bisimgym.benchmarks.suites.replays import Replay, nav2d_replay, write_replay
 from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
 from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
@@ -42,7 +43,7 @@ class Protocol:
     """Sizes that all runs share: environments that an agent learns from, held-out layouts of Nav2D that it plays."""
 
     num_envs: int = 8
-    layouts: int = 200
+    layouts: int = LAYOUTS
 
 
 PROTOCOL = Protocol()
@@ -190,34 +191,19 @@ def training_envs(task: str, seed: int, protocol: Protocol = PROTOCOL) -> Any:
     return gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=protocol.num_envs, **_LAYOUTS[task])
 
 
-def solved_layouts(agent: Any, layout: Mapping[str, Any], count: int = PROTOCOL.layouts) -> np.ndarray:
-    """Return in which of the first layouts, always the same, an agent reaches the goal in time, ``bool[count]``.
-
-    Args:
-        agent: follows the agent protocol; sees what ``Nav2DGoal`` shows.
-        layout: arguments of the environment.
-        count: of layouts.
-    """
-    envs: Any = gym.make_vec("bisimgym/Nav2DGoal-v0", num_envs=count, **layout)
-    observation, _ = envs.reset(seed=[1_000_000 + i for i in range(count)])
-    playing, solved = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
-    state, episode_start = None, np.ones(count, dtype=bool)
-    while playing.any():  # environments that are done start over, and no longer count
-        action, state = agent.predict(observation, state=state, episode_start=episode_start, deterministic=True)
-        action = discrete_actions(action, count, int(envs.single_action_space.n))
-        observation, _, terminated, truncated, _ = envs.step(action)
-        solved |= playing & terminated
-        playing &= ~(terminated | truncated)
-        episode_start = terminated | truncated
-    return solved
-
-
 def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) -> Outcome:
     """Score an agent on layouts, or on tasks of the grid, that it has not seen."""
     if task in _GRIDS:
         return jumping.evaluate(agent, _GRIDS[task], seed)
     solved = solved_layouts(agent, _LAYOUTS[task], protocol.layouts)
     return Outcome(float(solved.mean()), {}, {"solved": solved.tolist()})
+
+
+def replay(agent: Any, task: str, seed: int) -> Replay:
+    """Let an agent play tasks of the grid, or the first nine layouts that it is scored on."""
+    if task in _GRIDS:
+        return jumping.replay(agent, _GRIDS[task], seed)
+    return nav2d_replay(agent, _LAYOUTS[task], held_out_seeds(9))
 
 
 def rescore(task: str, seed: int, outcomes: Mapping[str, list], protocol: Protocol = PROTOCOL) -> dict[str, float]:
@@ -333,6 +319,7 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
 
     def complete(scores: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed, protocol)
+        write_replay(replay(model, spec.task, spec.seed), Path(monitor.pictures))
         return Outcome(outcome.score, {**outcome.scores, **area([*scores, outcome.score])}, outcome.outcomes)
 
     return train_with_evaluations(
@@ -392,4 +379,5 @@ SUITE = Suite(
     columns=jumping.COLUMNS,
     curve_scores=area,
     grid=("obstacle_position", "floor_height", "color"),
+    replay=replay,
 )

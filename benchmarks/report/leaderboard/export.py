@@ -11,6 +11,7 @@ from typing import Any
 from bisimgym.benchmarks.running import reading
 from bisimgym.benchmarks.running.run_folder import RunResult
 from bisimgym.benchmarks.suites import load_suite
+from bisimgym.benchmarks.suites.replays import REPLAY
 
 
 def copy_runs(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path) -> dict[Path, dict[str, str]]:
@@ -27,6 +28,9 @@ def copy_runs(runs: Sequence[RunResult], folders: Mapping[Path, str], site: Path
         links[run.path] = {name: f"{folder}/{name}" for name in names}
         for name, address in links[run.path].items():
             (site / address).write_bytes(reading.read_bytes(run.path / name))
+        if run.replay is not None:
+            links[run.path][REPLAY] = f"{folder}/{REPLAY}"
+            (site / folder / REPLAY).write_bytes(reading.read_bytes(run.path / "pictures" / REPLAY))
     return links
 
 

@@ -19,7 +19,7 @@ from bisimgym.baselines.core.replacing import files_of, replaceable_folder
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report import across
 from bisimgym.benchmarks.report.changes import changes
-from bisimgym.benchmarks.report.leaderboard import charts, export, grids, views
+from bisimgym.benchmarks.report.leaderboard import budgets, charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
 from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row, number, published_text, summarize
 from bisimgym.benchmarks.running.run_folder import RunResult, make_folder
@@ -140,10 +140,16 @@ def _write(runs: Sequence[RunResult], site: Path, limits: views.Limits, before: 
         own = [method for method in load_suite(name).methods if method in methods]
         styles[name] = {method: i for i, method in enumerate([*own, *sorted(methods - set(own))])}
     suites = [
-        {"suite": (suite := load_suite(name)), "sections": views.sections(suite, rows), "styles": styles[name]}
+        {
+            "suite": (suite := load_suite(name)),
+            "rows": rows,
+            "sections": views.sections(suite, rows),
+            "styles": styles[name],
+        }
         for name, rows in by_suite.items()
     ]
     _page(environment, site, "index.html", "index.html", suites=suites, runs=len(runs))
+    _page(environment, site, "compute.html", "compute.html", suites=suites)
     _page(environment, site, "submit.html", "submit.html")
     if before is not None:
         found = changes(before, runs)
@@ -206,6 +212,7 @@ def _environment(
         "links": links,
         "pictures": pictures,
         "views": views,
+        "budgets": budgets,
         "charts": charts,
         "grids": grids,
         "number": number,

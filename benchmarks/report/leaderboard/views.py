@@ -176,6 +176,16 @@ def first_with_pictures(rows: Iterable[Row], pictures: Mapping[Path, Any]) -> li
     return [(row, min(runs, key=lambda run: run.spec.seed)) for row, runs in drawn if runs]
 
 
+def replays(rows: Iterable[Row]) -> list[tuple[Row, RunResult, Mapping[str, Any]]]:
+    """Return the rows that have runs with a replay, each with the first of these runs by seed and its replay."""
+    found = []
+    for row in rows:
+        told = ((run, run.replay) for run in sorted(row.runs, key=lambda run: run.spec.seed))
+        if (first := next(((run, replay) for run, replay in told if replay is not None), None)) is not None:
+            found.append((row, *first))
+    return found
+
+
 def sources(rows: Iterable[Row]) -> list[str]:
     """Return where the published numbers of rows come from and what their spreads are, each once."""
     every = [published for row in rows for published in row.published.values()]

@@ -27,8 +27,9 @@ from bisimgym.benchmarks.suites.base import (
     check_least,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
+from bisimgym.benchmarks.suites.held_out_layouts import held_out_seeds, solved_layouts
 from bisimgym.benchmarks.suites.nav2d.settings import EPSILONS, MEASURES, METHODS, POINTS, PRESETS, RECENT, TASKS
-from bisimgym.benchmarks.suites.small_images import solved_layouts
+from bisimgym.benchmarks.suites.replays import Replay, nav2d_replay, write_replay
 from bisimgym.benchmarks.suites.training import (
     Reached,
     from_checkpoint,
@@ -250,6 +251,7 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
 
     def complete(_: Sequence[float]) -> Outcome:
         outcome = evaluate_now()
+        write_replay(nav2d_replay(model, layout_of(settings), held_out_seeds(9)), Path(monitor.pictures))
         of_encoder = encoder_scores(pretrain(spec, monitor, device), spec, monitor.pictures, protocol)
         return Outcome(outcome.score, {**outcome.scores, **of_encoder}, outcome.outcomes)
 
@@ -301,6 +303,11 @@ def _scored(solved: np.ndarray) -> Outcome:
 def evaluate(agent: Any, task: str, seed: int, protocol: Protocol = PROTOCOL) -> Outcome:
     """Score an agent on layouts of ``Nav2DGoal`` as registered, without exploring."""
     return _scored(solved_layouts(agent, {}, protocol.layouts))
+
+
+def replay(agent: Any, task: str, seed: int) -> Replay:
+    """Let an agent play the first nine layouts that it is scored on."""
+    return nav2d_replay(agent, {}, held_out_seeds(9))
 
 
 def training_envs(task: str, seed: int) -> Any:
@@ -363,4 +370,5 @@ SUITE = Suite(
     further_settings=more_settings,
     bounds=(0.0, 1.0),
     columns={"solved": bool},
+    replay=replay,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparing import comparable
 
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
@@ -23,16 +24,6 @@ from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import make_spec
 
 SUITE = load_suite("jumping")
-
-
-def comparable(path):
-    """Return a run's result without what depends on the clock."""
-    result = json.loads((path / "result.json").read_text())
-    curve = [json.loads(line) for line in (path / "curve.jsonl").read_text().splitlines()]
-    for row in [result, *curve]:
-        for key in ("train_seconds", "seconds", "finished", "digest", "curve_digest", "record_digest"):
-            row.pop(key, None)
-    return result, curve
 
 
 class TestRuns:
