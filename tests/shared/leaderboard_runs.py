@@ -12,6 +12,7 @@ from bisimgym.benchmarks.report.summary import Row, summarize
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs
 from bisimgym.benchmarks.suites import jumping, load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, make_spec
+from bisimgym.benchmarks.suites.replays import Episode, Replay, write_replay
 
 SUITE = load_suite("jumping")
 
@@ -23,6 +24,19 @@ FORMULA = "=HYPERLINK(0)"
 
 
 MACHINE = {"device": "cpu", "precision": "bfloat16", "threads": 2}
+
+
+#: An agent that walks to the right, and one that stands still.
+REPLAY = Replay(
+    6,
+    4,
+    (1, 2),
+    ("right", "wait"),
+    [
+        Episode("the first", True, [("wall", 0, 3, 6, 1), ("goal", 5, 1, 1, 2)], [(x, 1) for x in range(6)], [0] * 5),
+        Episode(f"the second {HOSTILE}</script>", False, [("red", 0, 0, 1, 1)], [(2, 2)] * 3, [1] * 2),
+    ],
+)
 
 
 def write_run(out: Path, spec: Spec, solves: float, **run: object) -> None:
@@ -37,11 +51,15 @@ def write_run(out: Path, spec: Spec, solves: float, **run: object) -> None:
     folder = RunFolder(out, spec)
     folder.path.mkdir(parents=True)
     folder.start({"versions": {"python": "3.11.0"}, **run})
+    if spec.method == "randconv-pse":
+        write_replay(REPLAY, folder.pictures)
     if spec.preset != EXTERNAL:
         for part in (1, 2, 3):
             folder.log({"updates": 500 * part, "score": score * part / 3, "seconds": 1.5 * part})
     folder.finish(
-        Outcome(score, scores, columns), False, {"train_seconds": 75.0, "finished": "2025-01-02T03:04:05+00:00"}
+        Outcome(score, scores, columns),
+        False,
+        {"updates": 1500, "train_seconds": 75.0, "peak_memory": 3 * 2**29, "finished": "2025-01-02T03:04:05+00:00"},
     )
 
 

@@ -116,6 +116,80 @@ def test_the_grid_shows_the_outcomes(browser, runs, site):
     assert len(browser.find_elements("css selector", "figure[data-part=green]")) == 2 + 2
 
 
+PIXEL = """
+const canvas = document.querySelector("figure.replay canvas");
+const place = arguments.map((unit) => (unit + 0.5) * canvas.width / 6);
+return [...canvas.getContext("2d").getImageData(...place, 1, 1).data].slice(0, 3);
+"""
+COLOR = r"""
+const probe = document.querySelector("figure.replay .told");
+probe.style.color = `var(${arguments[0]})`;
+const color = getComputedStyle(probe).color.match(/\d+/g).map(Number);
+probe.style.color = "";
+return color;
+"""
+
+
+def test_episodes_are_replayed_by_mouse_and_by_keyboard(browser, site):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    show(browser, site / "tasks/jumping/wide.html")
+    (card,) = browser.find_elements("css selector", ".replays .card")
+    assert card.get_attribute("data-method") == "randconv-pse"
+    told = card.find_element("css selector", ".told")
+    choice, slider = card.find_element("tag name", "select"), card.find_element("css selector", "input[type=range]")
+    back, play, forward = card.find_elements("tag name", "button")
+    assert told.text == "Step 0 of 5, next: right"
+
+    def color_at(x, y):
+        return browser.execute_script(PIXEL, x, y)
+
+    def color_of(name):
+        return browser.execute_script(COLOR, name)
+
+    assert color_at(0, 1) == color_at(0, 2) == color_of("--replay-agent")
+    assert color_at(3, 3) == color_of("--replay-wall")
+    assert color_at(5, 1) == color_of("--replay-goal")
+    assert color_at(1, 1) == color_of("--empty")
+    forward.click()
+    forward.send_keys("\ue007")  # Enter
+    assert told.text == "Step 2 of 5, next: right"
+    assert color_at(0, 1) != color_at(2, 1) == color_of("--replay-agent")
+    back.send_keys(" ")
+    slider.send_keys("\ue014")  # right arrow
+    assert told.text == "Step 2 of 5, next: right"
+    play.click()
+    assert play.accessible_name == "Pause"
+    WebDriverWait(browser, 60).until(lambda _: told.text == "Step 5 of 5, solved")
+    assert play.accessible_name == "Play"
+    play.click()  # from the start again
+    play.click()
+    assert told.text != "Step 5 of 5, solved"
+    assert play.accessible_name == "Play"
+
+    assert HOSTILE in choice.text
+    choice.send_keys("the second")
+    assert told.text == "Step 0 of 2, next: wait"
+    for _ in range(3):
+        forward.click()
+    assert told.text == "Step 2 of 2, not solved"
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    light = color_at(0, 0)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    assert color_at(0, 0) == color_of("--replay-red") != light
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert browser.execute_script("return window.hacked") is None
+    card.find_element("link text", "as JSON").click()
+    assert json.loads(browser.find_element("tag name", "body").text)["width"] == 6
+
+
+def test_what_rows_took(browser, site):
+    show(browser, site / "compute.html")
+    row = browser.find_element("css selector", "tr[data-method=randconv-pse]").text.split("\n")
+    text = " ".join(row)
+    assert "Wide grid paper 3 1,500 1 min 15 s 1.5 GiB cpu, bfloat16, 2 threads" in text
+
+
 def test_a_hostile_agent_runs_nothing(browser, site):
     method = next((site / "methods" / "jumping").glob("hostile.html"))
     for path in (site / "index.html", method):
