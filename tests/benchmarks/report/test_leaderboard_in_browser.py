@@ -118,7 +118,7 @@ def test_the_grid_shows_the_outcomes(browser, runs, site):
 
 PIXEL = """
 const canvas = document.querySelector("figure.replay canvas");
-const place = arguments.map((unit) => (unit + 0.5) * canvas.width / 6);
+const place = [...arguments].map((unit) => (unit + 0.5) * canvas.width / 6);
 return [...canvas.getContext("2d").getImageData(...place, 1, 1).data].slice(0, 3);
 """
 COLOR = r"""
