@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 #: What only tests, the documentation, clusters or a server of CARLA need; `make test-floors` installs of these what it
 #: runs with. What robosuite needs, which has to be installed apart, is tested at the versions of constraints.txt alone.
-UNTESTED = {"test", "docs", "ray", "carla", "manipulation"}
+UNTESTED = {"test", "docs", "ray", "submitit", "carla", "manipulation"}
 
 
 def constraints(name):

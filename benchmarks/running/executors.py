@@ -151,9 +151,7 @@ def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> I
         ray.shutdown()
 
 
-def run_on_submitit(
-    out: Path, specs: Sequence[Spec], device: str, threads: int, jobs: int, cluster: str | None = None
-) -> Iterator[Finished]:
+def run_on_submitit(out: Path, specs: Sequence[Spec], device: str, threads: int, jobs: int) -> Iterator[Finished]:
     """Do the runs as jobs of submitit: on Slurm where its commands are found, else in ``jobs`` processes here.
 
     Each run, or those that are trained together, is a job that asks for ``threads`` CPUs (and a GPU with
@@ -161,9 +159,6 @@ def run_on_submitit(
     ``sbatch`` reads, such as ``SBATCH_PARTITION``. A job that is preempted or runs out of time is queued again, and one
     that dies is submitted again, up to three times; both go on from their checkpoints. ``out`` must be a folder that
     all machines share.
-
-    Args:
-        cluster: of submitit ("slurm", "local", "debug"), instead of what it finds.
 
     Raises:
         UserError: if submitit is not installed, or takes no job.
@@ -173,7 +168,7 @@ def run_on_submitit(
     except ImportError:
         raise UserError('--executor submitit needs submitit: pip install "bisimgym[submitit]"') from None
     out = out.resolve()
-    executor = submitit.AutoExecutor(folder=out / SUBMITIT_FOLDER, cluster=cluster)
+    executor = submitit.AutoExecutor(folder=out / SUBMITIT_FOLDER)
     asked = {"timeout_min": _JOB_MINUTES, "cpus_per_task": threads, "gpus_per_node": int(device == "cuda")}
     executor.update_parameters(name="bisimgym", tasks_per_node=1, **asked)
     waiting = [(places, 0) for places in together(specs)]

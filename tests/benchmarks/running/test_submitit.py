@@ -38,7 +38,7 @@ def jobs(monkeypatch):
             found.cancelled += 1
 
     class AutoExecutor:
-        def __init__(self, folder, cluster):
+        def __init__(self, folder):
             self.cluster = found.cluster
 
         def update_parameters(self, **parameters):
