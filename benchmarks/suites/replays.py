@@ -141,9 +141,9 @@ def jumping_replay(agent: Any, colors: Sequence[str | None], seen: Collection[tu
             ("wall", 0, ground, dynamics.SCREEN, 1),
             (color or "wall", position, top, dynamics.OBSTACLE_WIDTH, high),
         ]
-        kind = "training task" if (position, floor) in seen else "unseen"
+        kind = "training" if (position, floor) in seen else "unseen"
         words = f"{color} obstacle" if color else "obstacle"
-        title = f"{words} at {position}, floor at {floor}, {kind}"
+        title = f"{words} {position}, floor {floor}, {kind}"
         episodes.append(Episode(title, one.solved, shapes, one.path, one.taken))
     size = dynamics.AGENT_WIDTH, dynamics.AGENT_HEIGHT
     return Replay(dynamics.SCREEN, dynamics.SCREEN, size, ("right", "jump"), episodes)

@@ -52,8 +52,8 @@ def painted(replay, episode, step):
 def test_jumping_episodes_are_drawn_as_the_environment_draws_them():
     replay = jumping.replay(Jumper(never=(4,)), "wide", 1)
     assert [one.solved for one in replay.episodes] == [i != 4 for i in range(9)]
-    assert replay.episodes[0].title == "obstacle at 20, floor at 10, training task"
-    assert replay.episodes[4].title == "obstacle at 33, floor at 15, unseen"
+    assert replay.episodes[0].title == "obstacle 20, floor 10, training"
+    assert replay.episodes[4].title == "obstacle 33, floor 15, unseen"
     assert replay.episodes[4].path[-1][0] == 33 - 4, "it ran into the obstacle"
     one = replay.episodes[5]
     env = gym.make("bisimgym/JumpingTask-v0", obstacle_position=33, floor_height=20).unwrapped
