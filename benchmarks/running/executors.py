@@ -128,8 +128,8 @@ def run_on_ray(out: Path, specs: Sequence[Spec], device: str, threads: int) -> I
     except ImportError:
         raise UserError('--executor ray needs Ray: pip install "bisimgym[ray]"') from None
     try:
-        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error", include_dashboard=False)
+    except Exception as error:  # a cluster that does not start in time raises no other class
         raise UserError(f"cannot reach a Ray cluster: {error}") from error
     # After a worker's death Ray starts its runs again, which go on from their checkpoints.
     remote = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=RETRIES)(_failures)
