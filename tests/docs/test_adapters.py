@@ -21,4 +21,4 @@ def test_a_block_runs(package, block, tmp_path, monkeypatch):
 
 
 def test_there_are_five_blocks():
-    assert [package for package, _ in BLOCKS] == ["", "sb3_contrib", "torchrl", "minari", "ray"]
+    assert [package for package, _ in BLOCKS] == ["", "sb3_contrib", "torchrl", "minari"]
