@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from bisimgym.baselines import needs_torch  # noqa: F401
@@ -38,14 +39,24 @@ from bisimgym.baselines.core.actions import action_features
 from bisimgym.baselines.core.auxiliary import soft_update
 from bisimgym.baselines.core.encoder_pair import EncoderPair, channels_first, extractor_for
 from bisimgym.baselines.core.env_checks import check_action_space, check_observation_space
+from bisimgym.baselines.core.frame_replay import sample_as_on_host
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
+from bisimgym.baselines.core.placement import check_place, placed_rows
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.replacing import replaceable_archive
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
-from bisimgym.baselines.transitions import Transitions, check_data, count_of, epoch_order, global_stream_of, moved
+from bisimgym.baselines.transitions import (
+    Transitions,
+    check_data,
+    count_of,
+    global_stream_of,
+    moved,
+    read_rows,
+    rows_of_epoch,
+)
 from bisimgym.envs.checks import integer
 from bisimgym.wrappers.offline import OfflineData
 
@@ -89,6 +100,8 @@ class OfflineRepresentation:
             computed from them, as those of recursive state similarity do; else all losses are of the same weights.
         seed: of initial weights, samples of the data, and pairs; at least 0. Global random streams stay untouched.
         device: of the networks.
+        replay_device: where data sets and arrays live in :meth:`fit`: "cpu" (the host's memory), "device", or "auto":
+            on a device other than the host, if at most half of its free memory is needed. Batches are the same.
 
     Raises:
         ValueError: for an unknown metric, or a number out of range.
@@ -129,6 +142,7 @@ class OfflineRepresentation:
         tandem: bool = False,
         seed: int = 0,
         device: th.device | str = "auto",
+        replay_device: str = "auto",
     ):
         check_observation_space(type(self).__name__, observation_space)
         if isinstance(action_space, spaces.Discrete):  # others need no bounds: nothing here acts
@@ -164,6 +178,9 @@ class OfflineRepresentation:
             raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
         self.seed = integer("seed", seed, 0)
         self.device = get_device(device)
+        check_place("replay_device", replay_device)
+        self.replay_device = replay_device
+        self._placed: tuple[Any, Any] = (None, None)  # a data set there (arrays may change), and what reads its rows
         self.precision = resolve_precision(precision, self.device)
         self.discount, self.encoder_tau = discount, encoder_tau
         space = channels_first(observation_space)
@@ -237,6 +254,7 @@ class OfflineRepresentation:
         Raises:
             ValueError: for numbers out of range, data of other spaces, too few or of several steps each, or if nothing
                 trains the encoder.
+            MemoryError: if the data are to live on the device and do not fit.
             DivergedError: if a loss is not finite. Losses are looked at every 100 updates and at the end.
         """
         updates, batch_size = integer("updates", updates, 1), integer("batch_size", batch_size, 2)
@@ -343,55 +361,38 @@ class OfflineRepresentation:
             z = (self.encoders.encoder_target if target else self.encoders.encoder)(observations)
         return z.float()
 
-    def _preprocessed(self, observations: PyTorchObs) -> PyTorchObs:
-        return preprocess_obs(observations, self.encoders.observation_space, self.encoders.normalize_images)
-
     def _sampler(self, data: OfflineData | ReplayBuffer | Transitions, batch_size: int) -> Callable[[], LatentBatch]:
         """Return a function that draws a batch, after a look at whether the data fit."""
         check_data(data, self.encoders.observation_space, self.encoders.action_space)
-        if isinstance(data, Transitions):
-            count = count_of(data)
-            return lambda: self._batch_of_rows(data, self.rng.integers(count, size=batch_size))
-        if isinstance(data, OfflineData):
-            return lambda: self._batch_of_data_set(data, batch_size)
-        return lambda: self._batch_of_replay(data, batch_size)
+        if isinstance(data, ReplayBuffer):
+            return lambda: self._batch_of_replay(data, batch_size)
+        count = count_of(data) if isinstance(data, Transitions) else len(data)
 
-    def _batch_of_data_set(self, data: OfflineData, batch_size: int) -> LatentBatch:
-        """Return the batch of the next update: which one it is follows from the number of updates alone."""
-        epoch, place = divmod(self.num_updates, -(-len(data) // batch_size))
-        rows = epoch_order(self.seed, epoch, len(data))[place * batch_size : (place + 1) * batch_size]
-        batch = data.sample(rows)
-        columns = batch.observations, batch.actions, batch.rewards, batch.next_observations, batch.terminated
-        return self._batch_of_rows(Transitions(*columns), slice(None))
+        def draw() -> np.ndarray:
+            if isinstance(data, Transitions):
+                return self.rng.integers(count, size=batch_size)
+            return rows_of_epoch(self.seed, self.num_updates, count, batch_size)
 
-    def _batch_of_rows(self, data: Transitions, rows: np.ndarray | slice) -> LatentBatch:
-        def tensor(observations: Any) -> PyTorchObs:
-            if isinstance(observations, dict):
-                return self.encoders.obs_to_tensor({key: array[rows] for key, array in observations.items()})[0]
-            return self.encoders.obs_to_tensor(observations[rows])[0]
+        if (rows := self._placed[1]) is None or self._placed[0] is not data:
+            read = partial(read_rows, data, self.encoders.obs_to_tensor)
+            rows = placed_rows(read, count, self.replay_device, self.device)
+            self._placed = (data, rows) if isinstance(data, OfflineData) and rows is not read else (None, None)
+        return lambda: self._batch(*rows(draw()))
 
-        actions, rewards, dones = (th.as_tensor(np.asarray(a)[rows]) for a in (data.actions, data.rewards, data.dones))
-        return self._batch(tensor(data.observations), tensor(data.next_observations), actions, rewards, dones)
-
-    def _batch_of_replay(self, replay: ReplayBuffer, batch_size: int) -> LatentBatch:
+    def _batch_of_replay(self, replay: Any, batch_size: int) -> LatentBatch:
         with global_stream_of(self.rng):
-            data = replay.sample(batch_size)
+            data = sample_as_on_host(replay, batch_size)
         return self._batch(data.observations, data.next_observations, data.actions, data.rewards, data.dones)
 
-    def _batch(
-        self,
-        observations: PyTorchObs,
-        next_observations: PyTorchObs,
-        actions: th.Tensor,
-        rewards: th.Tensor,
-        dones: th.Tensor,
-    ) -> LatentBatch:
+    def _batch(self, observations: PyTorchObs, next_observations: PyTorchObs, *rest: th.Tensor) -> LatentBatch:
+        actions, rewards, dones = (column.to(self.device) for column in rest)
+        net, both = self.encoders, (observations, next_observations)
+        seen: Any = [preprocess_obs(moved(o, self.device), net.observation_space, net.normalize_images) for o in both]
         return LatentBatch(
-            self._preprocessed(moved(observations, self.device)),
-            self._preprocessed(moved(next_observations, self.device)),
-            actions=action_features(self.encoders.action_space, actions.to(self.device)),
-            rewards=rewards.to(self.device).reshape(-1).float(),
-            dones=dones.to(self.device).reshape(-1).float(),
+            *seen,
+            actions=action_features(self.encoders.action_space, actions),
+            rewards=rewards.reshape(-1).float(),
+            dones=dones.reshape(-1).float(),
             discounts=self.discount,
             encode=self._encode,
             critic_input=self.critic_input,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -49,6 +49,24 @@ def count_of(data: Transitions) -> int:
     if len(lengths) != 1 or lengths[0] == 0:
         raise ValueError(f"transitions must be arrays of one length of at least 1, got lengths {lengths}")
     return lengths[0]
+
+
+def read_rows(
+    data: OfflineData | Transitions, to_tensor: Callable[[Any], tuple[PyTorchObs, bool]], rows: np.ndarray
+) -> tuple[Any, ...]:
+    """Return the columns of rows, ``int[K]``, as tensors: observations, next observations, actions, rewards, dones.
+
+    Args:
+        to_tensor: ``obs_to_tensor`` of the policy that takes the observations.
+    """
+    if isinstance(data, OfflineData):
+        batch = data.sample(rows)
+        data, rows = Transitions(*batch[:4], batch.terminated), np.arange(len(rows))
+    seen = []
+    for part in (data.observations, data.next_observations):
+        taken = {key: array[rows] for key, array in part.items()} if isinstance(part, dict) else part[rows]
+        seen.append(to_tensor(taken)[0])
+    return *seen, *(th.as_tensor(np.asarray(part)[rows]) for part in (data.actions, data.rewards, data.dones))
 
 
 def check_actions(actions: np.ndarray, space: spaces.Space) -> None:
@@ -98,6 +116,12 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     order = np.random.default_rng([seed, 2, epoch]).permutation(count)
     order.flags.writeable = False  # it is shared
     return order
+
+
+def rows_of_epoch(seed: int, update: int, count: int, batch_size: int) -> np.ndarray:
+    """Return the rows, ``int64[K]``, of an update's batch, which follow from its number; K is less in the last one."""
+    epoch, place = divmod(update, -(-count // batch_size))
+    return epoch_order(seed, epoch, count)[place * batch_size : (place + 1) * batch_size]
 
 
 def moved(observations: PyTorchObs, device: th.device) -> PyTorchObs:

@@ -15,11 +15,12 @@ import typer
 from rich.console import Console
 
 import bisimgym
-from bisimgym.benchmarks import cli_measures, cli_submit
+from bisimgym.benchmarks import cli_measures, cli_plan, cli_submit
 from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.output import printable, show_in_any_encoding
 from bisimgym.benchmarks.running import estimate
 from bisimgym.benchmarks.suites import SUITES, load_suite
+from bisimgym.benchmarks.suites.base import Spec
 
 app = typer.Typer(
     name="bisimgym",
@@ -115,24 +116,24 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and how long it takes.")] = False,
     paper: Annotated[str | None, typer.Option(help="Instead of SUITE: a source, see `bisimgym papers`.")] = None,
     table: Annotated[str | None, typer.Option(help="Which of its tables: 1, G.1, ...")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many, at a place from which training goes on (exit code 3).")
+    ] = None,
 ) -> None:
     """Train and score methods of a suite, or those of a paper's table.
 
     Finished runs are skipped and runs that were cut off are resumed: give the same command again at any time.
     """
     from bisimgym.benchmarks.report import summary, tables
-    from bisimgym.benchmarks.running import machine, runner
+    from bisimgym.benchmarks.running import deadline, machine
     from bisimgym.benchmarks.running.bars import run_with_bars
     from bisimgym.benchmarks.running.run_folder import make_folder
 
-    if bool(suite) == bool(paper) or bool(paper) != bool(table):
-        raise UserError("give a SUITE, or --paper and --table (see `bisimgym papers`)")
-    if paper and table:
-        suite, task, method = _of_table(paper, table, task, method)
-    preset = preset or ("paper" if paper else "short")
-    chosen = load_suite(suite)
+    specs = planned(suite, task, method, _seeds(seeds, seed), preset, set_, paper, table)
+    suite, chosen = specs[0].suite, load_suite(specs[0].suite)
     device = machine.chosen_device(device)
-    specs = runner.plan(chosen, task or [], method or [], _seeds(seeds, seed), preset, _settings(set_ or []))
+    if minutes is not None and executor is Executor.ray:
+        raise UserError("--minutes stops worker processes of this machine: leave it out with --executor ray")
     for option, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1, got {value}")
@@ -145,7 +146,8 @@ def run(
     if not yes:
         expected.check()
     make_folder(out)
-    results, failures = run_with_bars(out, specs, device, jobs, threads, executor)
+    with deadline.in_minutes(minutes):
+        results, failures = run_with_bars(out, specs, device, jobs, threads, executor)
     console = Console()
     if results:
         for shown in tables.terminal_tables(summary.summarize(results)):
@@ -157,10 +159,43 @@ def run(
             console.print(f"Build the page: bisimgym report {out} --out site", highlight=False, markup=False)
         elif not failures:
             report([out], site)
+    if failures and all(isinstance(failure, deadline.OutOfTime) for failure in failures):
+        text = f"time is up, {len(failures)} of {estimate.counted(len(specs))} are left: give the same command again"
+        console.print(text, highlight=False)
+        raise typer.Exit(deadline.EXIT_CODE)
     if failures:
         for failure in failures:
             _print_error(str(failure))
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
+
+
+def planned(
+    suite: str,
+    task: list[str] | None,
+    method: list[str] | None,
+    seeds: Sequence[int],
+    preset: str | None,
+    set_: list[str] | None,
+    paper: str | None,
+    table: str | None,
+    **_: Any,
+) -> Sequence[Spec]:
+    """Return the specs that the options of ``run`` mean; those that say how to run are not looked at."""
+    from bisimgym.benchmarks.running import runner
+
+    if bool(suite) == bool(paper) or bool(paper) != bool(table):
+        raise UserError("give a SUITE, or --paper and --table (see `bisimgym papers`)")
+    if paper and table:
+        suite, task, method = _of_table(paper, table, task, method)
+    preset = preset or ("paper" if paper else "short")
+    return runner.plan(load_suite(suite), task or [], method or [], seeds, preset, _settings(set_ or []))
+
+
+def planned_by(arguments: Sequence[str], seeds: Sequence[int]) -> Sequence[Spec]:
+    """Return the specs of the arguments of ``bisimgym run`` with other seeds."""
+    command: Any = typer.main.get_command(app)
+    context = command.commands["run"].make_context("run", list(arguments))
+    return planned(**{**context.params, "seeds": seeds})
 
 
 def _of_table(
@@ -284,6 +319,7 @@ for _command in (
     cli_measures.fidelity,
     cli_measures.landscape,
     cli_measures.papers,
+    cli_plan.plan,
     cli_submit.plug,
     cli_submit.repro,
 ):

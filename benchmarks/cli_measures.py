@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ Topic = StrEnum(
         "pruning",
         "driving",
         "manipulation",
+        "devices",
     ],
 )
 
@@ -41,6 +42,10 @@ def speed(
     cpu_time: Annotated[
         bool, typer.Option("--cpu-time", help="Take the processor's time, not the wall's: on a machine in use.")
     ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--profile", metavar="FILE.json", help="With devices: write what PyTorch's profiler recorded."),
+    ] = None,
 ) -> None:
     """Measure steps, updates and solutions per second, beside a peer or a bound. Takes minutes.
 
@@ -52,13 +57,19 @@ def speed(
 
     if env and what is not Topic.envs:
         raise UserError(f"--env goes with `speed envs`: `speed {what}` has environments of its own")
+    if trace and what is not Topic.devices:
+        raise UserError("--profile goes with `speed devices`, which runs some updates of every learner")
     if not seconds >= 0:
         raise UserError(f"--seconds must not be negative, got {seconds:g}")
     if json_ is not None:
         json_ = replaceable_file(json_, "figures of `bisimgym speed`", harness.is_figures)
         make_folder(json_.parent)
+    options: dict[str, Any] = {"env_ids": env} if env else {}
+    if trace is not None:
+        options["trace"] = str(replaceable_file(trace, "a trace of PyTorch's profiler", harness.is_trace).absolute())
+        make_folder(trace.absolute().parent)
     console = Console()
-    figures = harness.measure(harness.parts(what, seconds, **({"env_ids": env} if env else {})), console, cpu_time)
+    figures = harness.measure(harness.parts(what, seconds, **options), console, cpu_time)
     harness.show(what, figures, console)
     if json_ is not None:
         write_json(json_, figures)

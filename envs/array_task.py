@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import gymnasium as gym
 import numpy as np
 
+from bisimgym.envs.arrays import copied
 from bisimgym.envs.checks import integer, reset_options, taken_action
 from bisimgym.envs.drawing import Window
 
@@ -33,6 +34,8 @@ class ArrayTask(Protocol[State]):
     Attributes:
         draws_ahead: whether starting many episodes at once is so much cheaper that vector environments draw them ahead.
         informs_every_step: whether every step has the infos of the last one: for a time limit kept by a wrapper.
+        takes_tensors: whether ``transition``, ``observe``, ``final_info`` and ``optimal_action`` take states of tensors
+            too, and give tensors on their device (see :mod:`bisimgym.envs.arrays`).
     """
 
     observation_space: gym.Space
@@ -40,6 +43,7 @@ class ArrayTask(Protocol[State]):
     render_fps: int
     draws_ahead: bool = False
     informs_every_step: bool = False
+    takes_tensors: bool = False
 
     def initial(self, seeds: np.ndarray, options: Mapping[str, Any]) -> State:
         """Start N episodes. Unknown options raise ``ValueError``.
@@ -86,16 +90,16 @@ class ArrayTask(Protocol[State]):
         """Return one line of text for the window's title."""
 
 
-def select(state: State, rows: np.ndarray) -> State:
-    """Return the states of ``rows`` (mask or indices)."""
+def select(state: State, rows: Any) -> State:
+    """Return the states of ``rows`` (mask or indices, an array or a tensor as the state's)."""
     return type(state)(**{f.name: getattr(state, f.name)[rows] for f in dataclasses.fields(state)})
 
 
-def put(state: State, rows: np.ndarray, replacement: State) -> State:
-    """Return ``state`` with ``rows`` (mask or indices) replaced by ``replacement``, which has one state per row."""
+def put(state: State, rows: Any, replacement: State) -> State:
+    """Return ``state`` with ``rows``, as of :func:`select`, replaced by ``replacement``, one state per row."""
     fields = {}
     for field in dataclasses.fields(state):
-        array = getattr(state, field.name).copy()
+        array = copied(getattr(state, field.name))
         array[rows] = getattr(replacement, field.name)
         fields[field.name] = array
     return type(state)(**fields)

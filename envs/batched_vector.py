@@ -124,7 +124,7 @@ class BatchedVectorEnv(VectorEnv):
             info = self.task.final_info(self.state)
             if len(with_info) < self.num_envs:
                 info = {key: value[with_info] for key, value in info.items()}
-            _add_info(infos, info, with_info, self.num_envs)
+            add_info(infos, info, with_info, self.num_envs)
         if not len(rows) or self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return self.task.observe(self.state), reward, terminated, truncated, infos
         last = select(self.state, rows)
@@ -133,7 +133,7 @@ class BatchedVectorEnv(VectorEnv):
         for i, row in enumerate(rows):
             final_observation[row] = observation_of(last_observations, i)
         infos["final_obs"], infos["_final_obs"] = final_observation, self._ended
-        infos["final_info"] = _add_info({}, self.task.final_info(last), rows, self.num_envs)
+        infos["final_info"] = add_info({}, self.task.final_info(last), rows, self.num_envs)
         infos["_final_info"] = self._ended.copy()
         self._start(rows, {}, infos)
         self._ended = np.zeros(self.num_envs, dtype=bool)
@@ -170,7 +170,7 @@ class BatchedVectorEnv(VectorEnv):
         started = self.new_episodes(rows, options)
         self._steps[rows] = 0
         self.state = started if len(rows) == self.num_envs else put(self.state, rows, started)
-        _add_info(infos, self.task.reset_info(started), rows, self.num_envs)
+        add_info(infos, self.task.reset_info(started), rows, self.num_envs)
 
     def new_episodes(self, rows: np.ndarray, options: Mapping[str, Any]) -> Any:
         """Return the start states of the next episodes of ``rows``, and leave the current ones as they are.
@@ -275,7 +275,7 @@ def _rows_of(key: str, value: Any, rows: np.ndarray, num_envs: int) -> Any:
     return np.asarray(value)[rows]
 
 
-def _add_info(infos: dict[str, Any], info: dict[str, np.ndarray], rows: np.ndarray, num_envs: int) -> dict[str, Any]:
+def add_info(infos: dict[str, Any], info: dict[str, np.ndarray], rows: np.ndarray, num_envs: int) -> dict[str, Any]:
     """Write the infos of ``rows`` into ``infos``, each with its mask under ``_name``, and return ``infos``."""
     for key, value in info.items():
         if len(rows) == num_envs and key not in infos:

@@ -61,7 +61,7 @@ class SB3VecEnv(VecEnv):
         # Unseeded entries must not fall back to fresh entropy once the environments run: None keeps their streams.
         seed: Any = None if all(s is None for s in self._seeds) else list(self._seeds)
         observation, infos = self.envs.reset(seed=seed, options=self._merged_options())
-        self.reset_infos = [_info_of(infos, i) for i in range(self.num_envs)]
+        self.reset_infos = [info_of(infos, i) for i in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
         return observation
@@ -77,13 +77,13 @@ class SB3VecEnv(VecEnv):
         vector_infos.pop("_final_info", None)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         for i in np.flatnonzero(_any_mask(vector_infos, self.num_envs) & ~done).tolist():
-            infos[i] |= _info_of(vector_infos, i)
+            infos[i] |= info_of(vector_infos, i)
         for i in np.flatnonzero(done).tolist():
-            self.reset_infos[i] = _info_of(vector_infos, i)
+            self.reset_infos[i] = info_of(vector_infos, i)
             # Gymnasium's RecordEpisodeStatistics puts the ended episode's statistics beside the new one's.
             episode = {"episode": self.reset_infos[i].pop("episode")} if "episode" in self.reset_infos[i] else {}
             infos[i] = {
-                **(_info_of(final_info, i) if final_info else {}),
+                **(info_of(final_info, i) if final_info else {}),
                 **episode,
                 "terminal_observation": final_obs[i],
                 "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
@@ -146,13 +146,13 @@ def _has_sub_environments(envs: VectorEnv) -> bool:
     return hasattr(envs, "call")
 
 
-def _info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
+def info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
     """Return the info of one sub-environment. Keys without a mask are meant for all."""
     info = {}
     for key, value in infos.items():
         if key.startswith("_") or (f"_{key}" in infos and not infos[f"_{key}"][index]):
             continue
-        item = _info_of(value, index) if isinstance(value, dict) else value[index]
+        item = info_of(value, index) if isinstance(value, dict) else value[index]
         info[key] = item.item() if isinstance(item, np.generic) else item
     return info
 

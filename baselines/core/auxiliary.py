@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -19,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from bisimgym.baselines.core.actions import action_features
+from bisimgym.baselines.core.device_steps import device_actions, on_device, with_last_observations
 from bisimgym.baselines.core.env_checks import (
     check_action_space,
     check_finite,
@@ -208,6 +210,12 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
         prepared = super()._setup_learn(*args, **kwargs)
         check_finite("observation", self._last_obs, "at the reset")
+        replay: Any = self.replay_buffer
+        if on_device(self._last_obs) and not (getattr(replay, "on_device", False) and replay.samples_there):
+            raise ValueError(
+                'environments of tensors need a replay on the device: set replay_device="device" ("auto" is that on a '
+                "GPU with room for it), and leave out replay_buffer_class"
+            )
         return prepared
 
     def _store_transition(
@@ -218,7 +226,30 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         if normalizer is not None:
             observation, given = normalizer.get_original_obs(), normalizer.get_original_reward()
         check_step(observation, given, dones, infos, self.num_timesteps)
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if not on_device(new_obs):
+            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+            return
+        replay_buffer.add(
+            self._last_obs, with_last_observations(new_obs, dones, infos), buffer_action, reward, dones, infos
+        )
+        self._last_obs = new_obs
+
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
+        """As SB3's; of observations on the device, without a copy to the host."""
+        observations: Any = self._last_obs
+        if not on_device(observations):
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        if action_noise is not None:
+            raise ValueError("environments of tensors go without action_noise, which numpy draws: leave it out")
+        if self.num_timesteps < learning_starts or self.explores_by_chance():
+            actions = np.array([self.action_space.sample() for _ in range(n_envs)])
+            return device_actions(self.policy, actions)
+        with th.no_grad():
+            return device_actions(self.policy, self.policy._predict(observations, deterministic=False))
+
+    def explores_by_chance(self) -> bool:
+        """Return whether the next actions are drawn uniformly instead of from the policy."""
+        return False
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Do some gradient updates.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import DQN
@@ -93,6 +94,9 @@ class AuxiliaryDQN(AuxiliaryLosses, DQN):
     ):
         self.double_q = bool(double_q)
         super().__init__(policy, env, learning_rate, **kwargs)
+
+    def explores_by_chance(self) -> bool:
+        return bool(np.random.rand() < self.exploration_rate)  # noqa: NPY002  # the stream and the rule of SB3
 
     def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
         return self.q_net.features_extractor, self.q_net_target.features_extractor

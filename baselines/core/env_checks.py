@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
@@ -84,6 +85,8 @@ def check_finite(what: str, values: Any, when: str) -> None:
         when: the end of the message.
     """
     for key, part in values.items() if isinstance(values, Mapping) else [("", values)]:
+        if isinstance(part, th.Tensor):  # looking would wait for the device: losses are looked at later
+            continue
         array = np.asarray(part)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])

@@ -5,6 +5,10 @@ Here both are looked up in one store (:mod:`~bisimgym.baselines.core.frame_store
 memory; with ``frame_stack=k``, observations that are stacks of k frames share those too, and it takes 1 / (2 k). What
 is sampled is bit for bit what SB3's buffers sample from the same transitions with the same state of ``numpy.random``.
 
+With ``storage_device="device"`` all of a replay lives on the learner's device, states as well as images. Batches are
+then drawn there, from a generator of the replay's own, and gathered there: nothing crosses to the host and nothing
+waits for it. For the same places in the replay they are the same batches.
+
 Replays that keep single frames and stack them when sampled are common for Atari, as in Castro et al. (2018), "Dopamine:
 A Research Framework for Deep Reinforcement Learning". SB3's own ``optimize_memory_usage`` loses the last observation of
 every episode and therefore refuses time limits; here nothing is lost.
@@ -26,14 +30,16 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, DictReplayBuffer, ReplayBuffer
-from stable_baselines3.common.preprocessing import get_obs_shape
-from stable_baselines3.common.type_aliases import DictReplayBufferSamples
+from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from bisimgym.baselines.core.device_steps import on_device
 from bisimgym.baselines.core.frame_store import FrameLayout, FrameStore, FrameView
-from bisimgym.baselines.metrics.memory import free_memory, in_units
+from bisimgym.baselines.core.placement import DeviceArray, check_fits, check_place, is_placed_on_device
+from bisimgym.baselines.core.random_stream import RandomStream
 
 #: Entries of a dictionary smaller than this many bytes are stored twice, as SB3 does: row numbers would cost as much.
 SMALLEST_FRAME = 64
@@ -47,6 +53,8 @@ class _FramesOnce(BaseBuffer):
 
     #: Keys whose frames stay in the host's memory with any storage.
     host_keys: frozenset[str] = frozenset()
+    #: Whether a replay on the device is sampled there too.
+    samples_there = True
     # Views that stand for SB3's arrays, or dictionaries of views and arrays.
     observations: Any
     next_observations: Any
@@ -67,15 +75,26 @@ class _FramesOnce(BaseBuffer):
     ):
         if optimize_memory_usage:
             raise ValueError("optimize_memory_usage must stay False: this buffer stores each frame once in any case")
-        if storage_device not in ("cpu", "device"):
-            raise ValueError(f'storage_device must be "cpu" or "device", got {storage_device!r}')
+        check_place("storage_device", storage_device)
         layouts = _layouts(observation_space, frame_stack, stack_axis)
         num_steps = max(buffer_size // n_envs, 2)  # rounded as SB3 does
-        on_device = () if storage_device == "cpu" else layouts.keys() - self.host_keys
-        devices = {key: get_device(device) if key in on_device else None for key in layouts}
-        _check_fits(layouts, devices, num_steps, n_envs)
+        there = get_device(device)
+        rest = _bytes_beside(observation_space, action_space, layouts) if self.samples_there else 0
+        devices: dict[str, th.device | None] = {k: None if k in self.host_keys else there for k in layouts}
+        needed = _needed(layouts, devices, num_steps, n_envs)
+        needed[there] = needed.get(there, 0) + num_steps * n_envs * rest
+        self.on_device = is_placed_on_device(storage_device, there, needed.get(there, 0))
+        if not self.on_device:
+            devices = dict.fromkeys(layouts)
+            needed = _needed(layouts, devices, num_steps, n_envs)
+        hint = (
+            "set buffer_size to at most about {most}, frame_stack if observations are stacks of frames, or "
+            "storage_device (a learner's replay_device) to keep frames elsewhere"
+        )
+        check_fits("replay of", num_steps * n_envs, needed, hint)
 
         self._stores: dict[str, FrameStore] = {}
+        self._device_arrays: list[DeviceArray] = []
         sb3_space: spaces.Space = _NOTHING
         if isinstance(observation_space, spaces.Dict):
             sb3_space = spaces.Dict({k: _NOTHING if k in layouts else part for k, part in observation_space.items()})
@@ -90,6 +109,23 @@ class _FramesOnce(BaseBuffer):
                 setattr(self, name, {key: (getattr(self, name) | arrays)[key] for key in observation_space})
             else:
                 setattr(self, name, arrays[""])
+        if self.on_device and self.samples_there:
+            self._move_arrays()
+            # The seed is what comes next in the stream that SB3's replays sample from, which the learner has seeded; it
+            # is only looked at, so that exploration draws what it draws with a replay of the host.
+            twister: Any = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+            self.stream = RandomStream(int(twister["key"][twister["pos"] % len(twister["key"])]))
+
+    def _move_arrays(self) -> None:
+        """Have the small arrays of SB3's buffer live on the device too."""
+        for name in ("actions", "rewards", "dones", "timeouts"):
+            self._device_arrays.append(DeviceArray(getattr(self, name), self.device))
+            setattr(self, name, self._device_arrays[-1])
+        for arrays in (self.observations, self.next_observations):
+            for key in arrays if isinstance(arrays, dict) else ():
+                if isinstance(arrays[key], np.ndarray):
+                    self._device_arrays.append(DeviceArray(arrays[key], self.device))
+                    arrays[key] = self._device_arrays[-1]
 
     @property
     def device(self) -> th.device:
@@ -99,8 +135,9 @@ class _FramesOnce(BaseBuffer):
     @device.setter
     def device(self, device: th.device) -> None:
         self._device = device
-        for store in self._stores.values():
-            store.to(device)
+        held: list[Any] = [*self._stores.values(), *self._device_arrays]
+        for part in held:
+            part.to(device)
 
     @property
     def memory(self) -> tuple[int, int]:
@@ -110,12 +147,73 @@ class _FramesOnce(BaseBuffer):
             values += observations.values() if isinstance(observations, dict) else []
         arrays = sum(value.nbytes for value in values if isinstance(value, np.ndarray))
         held = [store.memory for store in self._stores.values()]
-        return arrays + sum(host for host, _ in held), sum(device for _, device in held)
+        there = sum(array.nbytes for array in self._device_arrays)
+        return arrays + sum(host for host, _ in held), there + sum(device for _, device in held)
 
     def reset(self) -> None:
         super().reset()
         for store in self._stores.values():
             store.reset()
+
+    def add(self, *transition: Any) -> None:
+        """As SB3's. With frames on the device, observations, actions and rewards may be tensors there."""
+        observations, next_observations, *rest = transition
+        if not on_device(observations):
+            super().add(*transition)
+            return
+        if not (self.on_device and self.samples_there):
+            raise ValueError('a replay takes tensors with storage_device="device" only, a learner with replay_device')
+        action, reward, done, infos = rest
+        held: Any = self
+        for stored, new in ((self.observations, observations), (self.next_observations, next_observations)):
+            for key in stored if isinstance(stored, dict) else ():
+                stored[key][self.pos] = new[key].reshape(self.n_envs, *held.obs_shape[key])
+            if not isinstance(stored, dict):
+                stored[self.pos] = new
+        held.actions[self.pos] = action.reshape(self.n_envs, self.action_dim)
+        held.rewards[self.pos], held.dones[self.pos] = reward, done
+        if held.handle_timeout_termination:
+            held.timeouts[self.pos] = np.array([info.get("TimeLimit.truncated", False) for info in infos])
+        self.pos += 1
+        if self.pos == self.buffer_size:
+            self.full, self.pos = True, 0
+
+    def draw(self, batch_size: int) -> tuple[th.Tensor, th.Tensor]:
+        """Return steps and environments of a batch, ``int64[batch_size]`` each, drawn on the device."""
+        drawn: Any = {"generator": self.stream.on(self.device), "device": self.device}
+        steps = th.randint(self.size(), (batch_size,), **drawn)
+        return steps, th.randint(self.n_envs, (batch_size,), **drawn)
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """Draw a batch: from ``numpy.random``, or with all of the replay on the device there, from its own stream."""
+        if not (self.on_device and self.samples_there):
+            return super().sample(batch_size, env)
+        return self.sample_at(*self.draw(batch_size), env)
+
+    def sample_at(self, steps: th.Tensor, envs: th.Tensor, env: VecNormalize | None = None) -> Any:
+        """Return the transitions of steps and environments, ``int64[B]`` each, of a replay that is on the device."""
+        held: Any = self
+        observations, next_observations = (
+            self._normalize_obs(_looked_up(part, steps, envs), env)
+            for part in (self.observations, self.next_observations)
+        )
+        rewards = held.rewards[steps, envs].reshape(-1, 1)
+        if env is not None:
+            rewards = self._normalize_reward(_to_numpy(rewards), env)
+        samples = DictReplayBufferSamples if isinstance(self.observations, dict) else ReplayBufferSamples
+        return samples(
+            self._tensors(observations),
+            held.actions[steps, envs],
+            self._tensors(next_observations),
+            # Ends by a time limit are no ends, as in SB3.
+            (held.dones[steps, envs] * (1 - held.timeouts[steps, envs])).reshape(-1, 1),
+            self.to_torch(rewards),
+        )
+
+    def _tensors(self, observations: Any) -> Any:
+        if isinstance(observations, dict):
+            return {key: self.to_torch(value) for key, value in observations.items()}
+        return self.to_torch(observations)
 
     def to_torch(self, array: np.ndarray | th.Tensor, copy: bool = False) -> th.Tensor:
         """Return a tensor on the buffer's device. Samples are gathered into new memory: no copy by default."""
@@ -146,7 +244,8 @@ class FrameReplayBuffer(_FramesOnce, ReplayBuffer):
         n_envs: number of environments.
         optimize_memory_usage: must be False; what it promises is done here, and with time limits.
         handle_timeout_termination: as in SB3: an episode ended by a time limit is sampled as not done.
-        storage_device: "cpu" (the host's memory) or "device" (tensors on ``device``: samples cross no bus).
+        storage_device: "cpu" (the host's memory), "device" (all of it on ``device``, and sampled there) or "auto": on
+            the device if that is not the host and at most half of its free memory is needed.
         frame_stack: number of frames, oldest first, of which an observation is a stack, if consecutive observations of
             an episode share all but one. Each is then stored once. Checked whenever a transition is added.
         stack_axis: of observations as the buffer gets them. None: the channels of an image, wherever SB3 has put them
@@ -175,8 +274,9 @@ class DictFrameReplayBuffer(_FramesOnce, DictReplayBuffer):
 class HerFrameReplayBuffer(_FramesOnce, HerReplayBuffer):
     """SB3's ``HerReplayBuffer`` (hindsight experience replay) with every frame stored once.
 
-    Goals live in the host's memory with any storage, because environments compute rewards there. ``infos`` are kept
-    only with ``copy_info_dict=True``, which alone reads them. ``reset`` forgets episodes too, unlike SB3's.
+    Goals, and all else but images, live in the host's memory with any storage, because environments compute rewards
+    there; batches are drawn there too. ``infos`` are kept only with ``copy_info_dict=True``, which alone reads them.
+    ``reset`` forgets episodes too, unlike SB3's.
 
     Source: Andrychowicz et al. (2017), "Hindsight Experience Replay".
 
@@ -193,6 +293,7 @@ class HerFrameReplayBuffer(_FramesOnce, HerReplayBuffer):
     """
 
     host_keys = frozenset({"achieved_goal", "desired_goal"})
+    samples_there = False
 
     def __init__(
         self,
@@ -230,6 +331,18 @@ class HerFrameReplayBuffer(_FramesOnce, HerReplayBuffer):
         return samples._replace(dones=(samples.rewards == 0).to(samples.dones.dtype))
 
 
+def sample_as_on_host(replay: Any, batch_size: int, env: VecNormalize | None = None) -> Any:
+    """Return what a replay in the host's memory samples, from ``numpy.random``, wherever this one lives."""
+    if not (getattr(replay, "on_device", False) and replay.samples_there):
+        return replay.sample(batch_size, env)
+    drawn = [np.random.randint(most, size=batch_size) for most in (replay.size(), replay.n_envs)]  # noqa: NPY002
+    return replay.sample_at(*(th.from_numpy(places).to(replay.device) for places in drawn), env)
+
+
+#: The classes that take ``storage_device``.
+PLACED_REPLAYS = (FrameReplayBuffer, DictFrameReplayBuffer, HerFrameReplayBuffer)
+
+
 def _to_numpy(array: np.ndarray | th.Tensor) -> np.ndarray:
     return array.cpu().numpy() if isinstance(array, th.Tensor) else array
 
@@ -249,31 +362,31 @@ def _layouts(space: spaces.Space, frame_stack: Any, stack_axis: Any) -> dict[str
     return {key: layout for key, layout in layouts.items() if layout.observation_bytes >= SMALLEST_FRAME}
 
 
-def _check_fits(
+def _needed(
     layouts: dict[str, FrameLayout], devices: dict[str, th.device | None], num_steps: int, n_envs: int
-) -> None:
-    """Raise MemoryError if the frames and their row numbers need more memory than there is before they are made."""
+) -> dict[th.device | None, int]:
+    """Return the bytes that frames and their row numbers take by device (None: the host)."""
     transitions = num_steps * n_envs
-    needed = {"host": 0}
+    needed: dict[th.device | None, int] = {None: 0}
     for key, layout in layouts.items():
         ring, side, index_dtype = layout.sizes(num_steps, n_envs)
-        # Frames on any device but a GPU lie in the same memory as all else.
-        where = str(devices[key]) if str(devices[key]).startswith("cuda") else "host"
-        needed["host"] += transitions * (layout.num_frames + 1) * index_dtype.itemsize
-        needed[where] = needed.get(where, 0) + (ring + side) * layout.frame_bytes
-    for where, size in needed.items():
-        available = free_memory() if where == "host" else free_gpu_memory(where)
-        if size > available:
-            raise MemoryError(
-                f"a replay of {transitions} transitions needs {in_units(size)} of {where} memory, but "
-                f"{in_units(available)} are available: set buffer_size to at most about "
-                f"{int(transitions * available / size)}, frame_stack if observations are stacks of frames, or "
-                "storage_device to keep frames elsewhere"
-            )
+        rows = transitions * (layout.num_frames + 1) * index_dtype.itemsize
+        needed[None] += rows
+        device = devices[key]
+        mirrored = rows if device is not None else 0
+        needed[device] = needed.get(device, 0) + (ring + side) * layout.frame_bytes + mirrored
+    return needed
 
 
-def free_gpu_memory(device: str) -> int:
-    """Return the bytes of a GPU's memory that can be allocated."""
-    free, _ = th.cuda.mem_get_info(device)
-    # PyTorch keeps memory of freed tensors to use it again.
-    return free + th.cuda.memory_reserved(device) - th.cuda.memory_allocated(device)
+def _bytes_beside(observations: spaces.Space, actions: spaces.Space, layouts: Mapping[str, FrameLayout]) -> int:
+    """Return the bytes of a transition that are no frames: action, reward, flags and small entries of a dictionary."""
+    action = get_action_dim(actions) * np.dtype(actions.dtype).itemsize
+    parts = observations.spaces if isinstance(observations, spaces.Dict) else {}
+    small = [FrameLayout.of(part).observation_bytes for key, part in parts.items() if key not in layouts]
+    return action + 3 * np.dtype(np.float32).itemsize + 2 * sum(small)
+
+
+def _looked_up(stored: Any, steps: th.Tensor, envs: th.Tensor) -> Any:
+    if isinstance(stored, dict):
+        return {key: array[steps, envs] for key, array in stored.items()}
+    return stored[steps, envs]

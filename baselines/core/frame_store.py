@@ -72,6 +72,10 @@ class FrameLayout:
         return cls(shape, np.dtype(space.dtype), int(num_frames), axis % len(shape))
 
     @property
+    def tensor_dtype(self) -> th.dtype:
+        return th.from_numpy(np.empty(0, self.dtype)).dtype
+
+    @property
     def observation_bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
@@ -84,19 +88,21 @@ class FrameLayout:
         """The numbers of values of a frame before the stacked axis and from there on."""
         return math.prod(self.shape[: self.axis]), math.prod(self.shape[self.axis :]) // self.num_frames
 
-    def split(self, observations: np.ndarray) -> np.ndarray:
-        """Return the bytes of the frames of ``N`` observations, ``uint8[N, num_frames, frame_bytes]``."""
+    def split(self, observations: Any) -> Any:
+        """Return the bytes of the frames of ``N`` observations, ``uint8[N, num_frames, frame_bytes]``, as they came.
+
+        That is as an array or, of a tensor, as a tensor on its device.
+        """
         count, k, (before, after) = len(observations), self.num_frames, self._around
-        frames = np.ascontiguousarray(observations.reshape(count, before, k, after).swapaxes(1, 2))
-        return frames.reshape(count, k, before * after).view(np.uint8)
+        frames = observations.reshape(count, before, k, after).swapaxes(1, 2)
+        if isinstance(frames, th.Tensor):
+            return frames.reshape(count, k, before * after).contiguous().view(th.uint8)
+        return np.ascontiguousarray(frames).reshape(count, k, before * after).view(np.uint8)
 
     def join(self, frames: np.ndarray | th.Tensor, lead: tuple[int, ...]) -> np.ndarray | th.Tensor:
         """Return observations ``[*lead, *shape]`` from the bytes of their frames, ``uint8[N * num_frames, bytes]``."""
         values: Any  # both kinds of arrays have the methods below
-        if isinstance(frames, th.Tensor):
-            values = frames.view(th.from_numpy(np.empty(0, self.dtype)).dtype)
-        else:
-            values = frames.view(self.dtype)
+        values = frames.view(self.tensor_dtype) if isinstance(frames, th.Tensor) else frames.view(self.dtype)
         stacked = values.reshape(math.prod(lead), self.num_frames, *self._around)
         return stacked.swapaxes(1, 2).reshape(*lead, *self.shape)
 
@@ -129,9 +135,11 @@ class FrameStore:
         self._ring, self._side = self._empty(self._ring_rows), self._empty(side_rows)
         #: ``int[num_steps, n_envs, num_frames + 1]``: rows of the ring and, from ``_ring_rows`` on, of the side store.
         self.rows = np.zeros((num_steps, n_envs, layout.num_frames + 1), index_dtype)
-        # The newest next observations: on the host, because each step compares with them.
-        self._newest = np.zeros((n_envs, layout.num_frames, layout.frame_bytes), np.uint8)
-        self._staged: np.ndarray | None = None
+        #: The same on the device, for look-ups that the host takes no part in.
+        self._rows_there = None if device is None else th.from_numpy(self.rows).to(device)
+        # The newest next observations, with which each step compares: where observations come from.
+        self._newest: Any = np.zeros((n_envs, layout.num_frames, layout.frame_bytes), np.uint8)
+        self._staged: Any = None
         self._envs = np.arange(n_envs)
         self.reset()
 
@@ -145,9 +153,9 @@ class FrameStore:
     def memory(self) -> tuple[int, int]:
         """The bytes held in the host's memory and in the device's."""
         host, frames = self.rows.nbytes + self._newest.nbytes, self._ring.nbytes + self._side.nbytes
-        return (host + frames, 0) if self.device is None else (host, frames)
+        return (host + frames, 0) if self._rows_there is None else (host, frames + self._rows_there.nbytes)
 
-    def stage(self, position: int, observations: np.ndarray) -> None:
+    def stage(self, position: int, observations: Any) -> None:
         """Take the observations of the step that the next :meth:`add` completes."""
         if position != self._count % self.num_steps:
             raise ValueError(
@@ -156,8 +164,8 @@ class FrameStore:
             )
         self._staged = self._frames_of(observations)
 
-    def add(self, next_observations: np.ndarray) -> None:
-        """Append the step whose observations were staged.
+    def add(self, next_observations: Any) -> None:
+        """Append the step whose observations were staged, both as arrays or both as tensors on the store's device.
 
         Raises:
             ValueError: if a next observation does not hold the newer frames of its observation.
@@ -166,7 +174,7 @@ class FrameStore:
         frames, next_frames = self._staged, self._frames_of(next_observations)
         if frames is None:
             raise ValueError("the observations of a step are written before the next observations: use add()")
-        if not np.array_equal(frames[:, 1:], next_frames[:, :-1]):
+        if k > 1 and not bool((frames[:, 1:] == next_frames[:, :-1]).all()):
             raise ValueError(
                 f"frame_stack={k}: the older {k - 1} of the {k} frames along axis {self.layout.axis} of a next "
                 f"observation, shape {self.layout.shape}, are not the newer ones of its observation. Set frame_stack=1 "
@@ -181,18 +189,43 @@ class FrameStore:
         starts = self._envs
         if self._count:
             previous = self.rows[(self._count - 1) % self.num_steps]
-            goes_on = (frames == self._newest).reshape(self.n_envs, -1).all(axis=1)
+            goes_on = _on_host((frames == self._like(frames)).reshape(self.n_envs, -1).all(axis=1))
             rows[goes_on, : k - 1] = previous[goes_on, 1:k]
             starts = starts[~goes_on]
             if len(starts):  # the row that held their final frames is taken by the first ones of new episodes
                 previous[starts, k] = self._put_aside(self._newest[starts, -1])
+                self._mirror((self._count - 1) % self.num_steps)
         if len(starts):
             _write(self._ring, row[starts], frames[starts, -1])
             rows[starts, : k - 1] = self._put_aside_older(frames[starts], row[starts])
-        self._ring[next_row[0] : next_row[0] + self.n_envs] = th.from_numpy(next_frames[:, -1])
+        self._ring[next_row[0] : next_row[0] + self.n_envs] = _tensor(next_frames[:, -1])
         self.rows[slot] = rows
-        self._newest[:] = next_frames
+        self._mirror(slot)
+        self._like(next_frames)[:] = next_frames
         self._count += 1
+
+    def _like(self, frames: Any) -> Any:
+        """Return the newest next observations where these frames are, the host or the device."""
+        if isinstance(frames, th.Tensor) != isinstance(self._newest, th.Tensor):
+            there = isinstance(frames, th.Tensor)
+            self._newest = _tensor(self._newest).to(frames.device) if there else _on_host(self._newest)
+        return self._newest
+
+    def _mirror(self, slot: int) -> None:
+        if self._rows_there is not None:
+            self._rows_there[slot] = th.from_numpy(self.rows[slot])
+
+    def gather_there(self, steps: th.Tensor, envs: th.Tensor, is_next: bool) -> th.Tensor:
+        """Return what :meth:`gather` does for steps and environments, ``int64[B]``, that the device has: no waiting."""
+        assert self._rows_there is not None
+        rows = self._rows_there[steps, envs]
+        flat = (rows[:, 1:] if is_next else rows[:, :-1]).reshape(-1).long()
+        aside = flat >= self._ring_rows
+        frames = self._ring.index_select(0, flat.clamp(max=self._ring_rows - 1))
+        beside = self._side.index_select(0, (flat - self._ring_rows).clamp(min=0))
+        joined = self.layout.join(th.where(aside[:, None], beside, frames), tuple(steps.shape))
+        assert isinstance(joined, th.Tensor)
+        return joined
 
     def gather(self, rows: np.ndarray) -> np.ndarray | th.Tensor:
         """Return the observations ``[..., *shape]`` whose frames lie in ``rows[..., num_frames]``: new memory."""
@@ -209,10 +242,12 @@ class FrameStore:
         if self.device is not None:
             self.device = device
             self._ring, self._side = self._ring.to(device), self._side.to(device)
+            self._rows_there = th.from_numpy(self.rows).to(device)
+            self._newest = _on_host(self._newest)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with frames as numpy arrays, those that were ever written: any machine can load it."""
-        state = self.__dict__.copy()
+        state = {**self.__dict__, "_rows_there": None, "_newest": _on_host(self._newest)}
         written = min((self._count + 1) * self.n_envs, self._ring_rows) if self._count else 0
         for name, used in (("_ring", written), ("_side", self._side_used)):
             state[name] = (len(state[name]), state[name][:used].cpu().numpy())
@@ -226,12 +261,15 @@ class FrameStore:
             length, frames = state[name]
             setattr(self, name, self._empty(length))
             getattr(self, name)[: len(frames)] = th.from_numpy(frames)
+        self._rows_there = None if self.device is None else th.from_numpy(self.rows).clone()
 
     def _empty(self, rows: int) -> th.Tensor:
         """Return rows of bytes. On a host, pages are taken when first written, as those of SB3's arrays."""
         return th.empty((rows, self.layout.frame_bytes), dtype=th.uint8, device=self.device or "cpu")
 
-    def _frames_of(self, observations: np.ndarray) -> np.ndarray:
+    def _frames_of(self, observations: Any) -> Any:
+        if isinstance(observations, th.Tensor):
+            return self.layout.split(observations.to(self.device or "cpu", self.layout.tensor_dtype))
         observations, shape = np.asarray(observations, self.layout.dtype), (self.n_envs, *self.layout.shape)
         if observations.shape != shape:  # one environment's without the leading axis, as SB3 takes them
             observations = np.broadcast_to(observations, shape).copy()
@@ -240,7 +278,7 @@ class FrameStore:
     def _rows_of_step(self, step: int) -> np.ndarray:
         return step * self.n_envs % self._ring_rows + self._envs
 
-    def _put_aside(self, frames: np.ndarray) -> np.ndarray:
+    def _put_aside(self, frames: Any) -> np.ndarray:
         """Write frames ``uint8[N, bytes]`` into free rows of the side store and return their numbers."""
         missing = len(frames) - len(self._side_free)
         if missing > 0:
@@ -255,13 +293,13 @@ class FrameStore:
         _write(self._side, free, frames)
         return self._ring_rows + free
 
-    def _put_aside_older(self, frames: np.ndarray, newest_row: np.ndarray) -> np.ndarray:
+    def _put_aside_older(self, frames: Any, newest_row: np.ndarray) -> np.ndarray:
         """Return rows ``[N, num_frames - 1]`` of the older frames of first observations ``[N, num_frames, bytes]``."""
         rows = np.repeat(newest_row[:, None], self.layout.num_frames, axis=1)
         for i in reversed(range(self.layout.num_frames - 1)):
             rows[:, i] = rows[:, i + 1]
             # At a reset most wrappers repeat the first frame, or pad with zeros: equal neighbors share a row.
-            new = np.flatnonzero((frames[:, i] != frames[:, i + 1]).any(axis=1))
+            new = np.flatnonzero(_on_host((frames[:, i] != frames[:, i + 1]).any(axis=1)))
             if len(new):
                 rows[new, i] = self._put_aside(frames[new, i])
         return rows[:, :-1]
@@ -286,12 +324,14 @@ class FrameView:
 
     def __getitem__(self, key: Any) -> np.ndarray | th.Tensor:
         key = key if isinstance(key, tuple) else (key,)
+        if len(key) == 2 and all(isinstance(item, th.Tensor) for item in key):
+            return self._store.gather_there(key[0], key[1], self._is_next)
         if any(not isinstance(item, slice) or item != slice(None) for item in key[2:]):
             raise IndexError(f"index by step and environment, then the observations that this gives; got {key}")
         rows = self._store.rows[key[:2]]
         return self._store.gather(rows[..., 1:] if self._is_next else rows[..., :-1])
 
-    def __setitem__(self, position: int, observations: np.ndarray) -> None:
+    def __setitem__(self, position: int, observations: Any) -> None:
         if self._is_next:
             self._store.add(observations)
         else:
@@ -302,5 +342,13 @@ def _take(frames: th.Tensor, rows: np.ndarray) -> th.Tensor:
     return frames.index_select(0, th.from_numpy(rows).to(frames.device))
 
 
-def _write(frames: th.Tensor, rows: np.ndarray, values: np.ndarray) -> None:
-    frames.index_copy_(0, th.from_numpy(rows).to(frames.device), th.from_numpy(values).to(frames.device))
+def _write(frames: th.Tensor, rows: np.ndarray, values: Any) -> None:
+    frames.index_copy_(0, th.from_numpy(rows).to(frames.device), _tensor(values).to(frames.device))
+
+
+def _tensor(values: Any) -> th.Tensor:
+    return values if isinstance(values, th.Tensor) else th.from_numpy(values)
+
+
+def _on_host(values: Any) -> np.ndarray:
+    return values.cpu().numpy() if isinstance(values, th.Tensor) else values

@@ -20,10 +20,11 @@ from bisimgym.baselines.core.dqn import (
     EncoderDQNMultiInputPolicy,
     EncoderDQNPolicy,
 )
-from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
+from bisimgym.baselines.core.frame_replay import PLACED_REPLAYS, DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.core.latents import LatentBatch, effective_rank, embeddings_of
 from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.core.pixel_policy import PixelSACPolicy
+from bisimgym.baselines.core.placement import check_place
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.sac import (
     AuxiliarySAC,
@@ -64,6 +65,9 @@ class MetricLearning(AuxiliaryLosses):
         reward_from: "next" or "embedding", see the representation.
         model_kind: of the transition model, see the representation.
         model_weight_decay: of the models' optimizer.
+        replay_device: where the replay lives: "cpu" (the host's memory), "device" (all of it on the learner's device,
+            where batches are then drawn), or "auto": on a device other than the host, if at most half of its free
+            memory is needed. Replays of other classes and of n-step returns are the host's.
         **kwargs: those of the parent.
     """
 
@@ -100,6 +104,7 @@ class MetricLearning(AuxiliaryLosses):
         reward_from: str = "next",
         model_kind: str | None = None,
         model_weight_decay: float = 1e-7,
+        replay_device: str = "auto",
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
@@ -121,12 +126,24 @@ class MetricLearning(AuxiliaryLosses):
         }
         self.model_weight_decay = model_weight_decay
         self.norm, self.features_dim = norm, features_dim
+        check_place("replay_device", replay_device)
+        self.replay_device = replay_device
         check_extractor((policy_kwargs or {}).get("features_extractor_class"), norm)
         super().__init__(policy, env, learning_rate, policy_kwargs=policy_kwargs, **kwargs)
 
     def _setup_model(self) -> None:
+        beside_host = self.replay_device == "device" or (self.replay_device == "auto" and self.device.type != "cpu")
         if self.replay_buffer_class is None and self.n_steps == 1:
-            self.replay_buffer_class = _replay_for(self.observation_space)
+            self.replay_buffer_class = _replay_for(self.observation_space, beside_host)
+        asked_of_replay = self.replay_buffer_kwargs
+        if issubclass(self.replay_buffer_class or ReplayBuffer, PLACED_REPLAYS):
+            self.replay_buffer_kwargs = {"storage_device": self.replay_device, **asked_of_replay}
+        elif self.replay_device == "device":
+            raise ValueError(
+                f'replay_device="device" is for replays that store each observation once, got '
+                f"{getattr(self.replay_buffer_class, '__name__', 'n-step returns')}: leave out replay_buffer_class and "
+                "n_steps, or replay_device"
+            )
         metric, predictions = make_metric(self.metric, self.metric_settings), ("self_prediction", "reward_prediction")
         if self.n_steps > 1 and (metric is not None or any(self.representation_settings[name] for name in predictions)):
             raise ValueError(
@@ -139,7 +156,7 @@ class MetricLearning(AuxiliaryLosses):
         extractor |= asked.get("features_extractor_kwargs", {})
         self.policy_kwargs = {**asked, "features_extractor_kwargs": extractor, **self.critic_input_settings(metric)}
         super()._setup_model()
-        self.policy_kwargs = asked
+        self.policy_kwargs, self.replay_buffer_kwargs = asked, asked_of_replay
         self._last_z: th.Tensor | None = None
         self.representation = Representation(
             self.encoders()[0].features_dim,
@@ -225,11 +242,12 @@ class MetricLearning(AuxiliaryLosses):
         return state_dicts, variables
 
 
-def _replay_for(space: spaces.Space) -> type[ReplayBuffer] | None:
-    """Return a replay that stores each image once, or ``None`` (SB3's own) where there are no images."""
+def _replay_for(space: spaces.Space, beside_host: bool) -> type[ReplayBuffer] | None:
+    """Return a replay that stores each observation once, or ``None`` (SB3's own) for states in the host's memory."""
     if isinstance(space, spaces.Dict):
-        return DictFrameReplayBuffer if any(is_image_space(part) for part in space.values()) else None
-    return FrameReplayBuffer if is_image_space(space) else None
+        once = beside_host or any(is_image_space(part) for part in space.values())
+        return DictFrameReplayBuffer if once else None
+    return FrameReplayBuffer if beside_host or is_image_space(space) else None
 
 
 class MetricSAC(MetricLearning, AuxiliarySAC):

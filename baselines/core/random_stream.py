@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch as th
 from torch import nn
 
@@ -31,6 +33,10 @@ class RandomStream(nn.Module):
                 self._generator.set_state(self._loaded)
             self._loaded = None
         return self._generator
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.get_extra_state()
+        return {**self.__dict__, "_generator": None, "_loaded": None if state is None else state.cpu()}
 
     def get_extra_state(self) -> th.Tensor | None:
         return self._loaded if self._generator is None else self._generator.get_state()

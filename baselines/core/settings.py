@@ -99,6 +99,7 @@ class Settings(TypedDict, total=False):
     gradient_steps: int
     replay_buffer_class: type[ReplayBuffer] | None
     replay_buffer_kwargs: dict[str, Any] | None
+    replay_device: str
     optimize_memory_usage: bool
     n_steps: int
     target_update_interval: int

@@ -112,11 +112,15 @@ def _torch_lines() -> list[str]:
     import torch as th
 
     from bisimgym.baselines.core.precision import has_fast_bfloat16, resolve_precision
+    from bisimgym.baselines.metrics.memory import in_units
 
     devices = [th.device("cpu")] + ([th.device("cuda")] if th.cuda.is_available() else [])
     lines = []
     for device in devices:
-        name = th.cuda.get_device_name(device) if device.type == "cuda" else f"{th.get_num_threads()} threads"
+        name = f"{th.get_num_threads()} threads"
+        if device.type == "cuda":
+            free, total = th.cuda.mem_get_info(device)
+            name = f"{th.cuda.get_device_name(device)}, {in_units(free)} of {in_units(total)} free"
         fast = "fast bfloat16" if has_fast_bfloat16(device) else "no fast bfloat16"
         lines.append(f"{device.type:<18} {name}, {fast}; precision='auto' is {resolve_precision('auto', device)}")
     if not th.cuda.is_available():

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running.reading import read_json, run_folders
 from bisimgym.benchmarks.running.run_folder import COMMITTED, find_runs, is_finished
 from bisimgym.benchmarks.suites.base import Spec
 
@@ -29,9 +30,31 @@ def committed_times(suite: str) -> Times:
     for run in find_runs([COMMITTED / suite]) if (COMMITTED / suite).is_dir() else []:
         seconds = run.result.get("train_seconds")
         if seconds is not None:
-            for task, method in _kinds(run.spec):
+            for task, method in _kinds(run.spec.task, run.spec.method):
                 times[task, method, run.spec.preset].append(seconds)
     return times
+
+
+def times_here(out: Path, suite: str) -> Times:
+    """Return the seconds of a suite's runs in a folder; those of unfinished ones are judged by their checkpoints."""
+    times = defaultdict(list)
+    for path in run_folders(out / suite) if (out / suite).is_dir() else []:
+        spec = read_json(path / "run.json")["spec"]
+        seconds = read_json(path / "result.json").get("train_seconds") if is_finished(path) else _judged(path)
+        if seconds:
+            for task, method in _kinds(spec["task"], spec["method"]):
+                times[task, method, spec["preset"]].append(seconds)
+    return times
+
+
+def _judged(path: Path) -> float | None:
+    """Return the seconds that all of an unfinished run takes if it goes on as it did up to its last checkpoint."""
+    file = path / "marks.json"
+    marks = read_json(file)["marks"] if file.exists() else []
+    last = marks[-1] if marks else {}
+    if not last.get("x") or not last.get("seconds") or not last.get("total"):
+        return None
+    return last["seconds"] / last["x"] * last["total"]
 
 
 def seconds_of(spec: Spec, times: Times) -> float:
@@ -40,14 +63,14 @@ def seconds_of(spec: Spec, times: Times) -> float:
     These are, of the same preset, runs of the same task and method, else of the same method, else of the same task,
     else all. NaN if there is none.
     """
-    for task, method in _kinds(spec):
+    for task, method in _kinds(spec.task, spec.method):
         if times.get((task, method, spec.preset)):
             return statistics.median(times[task, method, spec.preset])
     return math.nan
 
 
-def _kinds(spec: Spec) -> list[tuple[str | None, str | None]]:
-    return [(spec.task, spec.method), (None, spec.method), (spec.task, None), (None, None)]
+def _kinds(task: str, method: str) -> list[tuple[str | None, str | None]]:
+    return [(task, method), (None, method), (task, None), (None, None)]
 
 
 class Estimate:
@@ -58,11 +81,12 @@ class Estimate:
         out: where finished runs are skipped.
         times: what runs took elsewhere.
         jobs: runs side by side.
+        judged_by: where the times are from, for people.
     """
 
-    def __init__(self, specs: Sequence[Spec], out: Path, times: Times, jobs: int):
+    def __init__(self, specs: Sequence[Spec], out: Path, times: Times, jobs: int, judged_by: str = "committed runs"):
         self.specs = specs
-        self.jobs = jobs
+        self.jobs, self.judged_by = jobs, judged_by
         self.to_do = [spec for spec in specs if not is_finished(out / spec.folder)]
         self._seconds = {spec.folder: seconds_of(spec, times) for spec in specs}
         known = [s for spec in self.to_do if not math.isnan(s := self._seconds[spec.folder])]
@@ -77,7 +101,7 @@ class Estimate:
             return f"{text}, of unknown length" if self.to_do else text
         beside = f"{self.jobs} side by side" if self.jobs > 1 else "one after the other"
         more = f", and {counted(self.unknown)} of unknown length" if self.unknown else ""
-        return f"{text}, about {duration(self.seconds)} {beside}{more}, judged by committed runs"
+        return f"{text}, about {duration(self.seconds)} {beside}{more}, judged by {self.judged_by}"
 
     def check(self) -> None:
         """Raise ``UserError`` for a plan above the bounds."""

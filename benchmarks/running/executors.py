@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running import deadline
 from bisimgym.benchmarks.running.run_folder import RunResult, read_run
 from bisimgym.benchmarks.running.runner import describe, run_together, together
 from bisimgym.benchmarks.suites.base import Spec
@@ -87,7 +88,7 @@ def _run_in_pool(
     queue = context.Queue()
     forward = threading.Thread(target=_forward, args=(queue, on_progress), daemon=True)
     forward.start()
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialize, initargs=(queue,))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_initialize, initargs=(queue, deadline.moment()))
     try:
         futures: dict[Future, list[int]] = {
             pool.submit(_work, out, [specs[i] for i in places], device, threads, places): places for places in left
@@ -250,9 +251,10 @@ def _forward(queue: multiprocessing.Queue, on_progress: OnProgress) -> None:
 _queue: multiprocessing.Queue | None = None
 
 
-def _initialize(queue: multiprocessing.Queue) -> None:
+def _initialize(queue: multiprocessing.Queue, moment: float) -> None:
     global _queue
     _queue = queue
+    deadline.stop_at(moment)
     queue.cancel_join_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process answers Ctrl-C for all
     threading.Thread(target=_die_with_parent, daemon=True).start()

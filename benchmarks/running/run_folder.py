@@ -103,7 +103,7 @@ class RunFolder:
         self._rows: list[dict[str, Any]] = []
         self.checkpoint = self.path / "checkpoint"
         self.pictures = self.path / "pictures"
-        self._on_progress = on_progress or (lambda done, total: None)
+        self.progress = on_progress or (lambda done, total: None)
 
     @property
     def run_digest(self) -> str:
@@ -179,8 +179,12 @@ class RunFolder:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return list(rows)
 
-    def mark(self, done: int) -> None:
-        marks = {**self._marks(), done: {"x": done, "rows": len(self._rows), "digest": digest(self._rows)}}
+    def seconds_before(self, done: int) -> float:
+        return self._marks().get(done, {}).get("seconds", self._rows[-1]["seconds"] if self._rows else 0.0)
+
+    def mark(self, done: int, seconds: float, total: int) -> None:
+        now = {"x": done, "total": total, "seconds": seconds, "rows": len(self._rows), "digest": digest(self._rows)}
+        marks = {**self._marks(), done: now}
         latest = [marks[x] for x in sorted(x for x in marks if x <= done)[-2:]]
         write_json(self.path / "marks.json", {"format": schema.FORMAT, "run": self.run_digest, "marks": latest})
 
@@ -200,9 +204,6 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         self._rows.append(row)
-
-    def progress(self, done: int, total: int) -> None:
-        self._on_progress(done, total)
 
     def finish(self, outcome: Outcome, lower_is_better: bool, extra: Mapping[str, Any]) -> RunResult:
         """Write ``result.json``: the run is done."""

@@ -18,7 +18,7 @@ import gymnasium as gym
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.agents import agent_code, check_agent
 from bisimgym.benchmarks.errors import UserError, unknown
-from bisimgym.benchmarks.running import machine, schema
+from bisimgym.benchmarks.running import deadline, machine, schema
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_finished, read_run
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
@@ -104,6 +104,7 @@ def run_together(
         with_threads: dict[int, list[int]] = defaultdict(list)
         for i, folder in enumerate(folders):
             try:
+                deadline.check(describe(folder.spec))
                 locks.enter_context(folder.lock())
                 digests = schema.environments(suite, folder.spec.task)
                 run = folder.start({**environment, "environments": digests, "command": command})

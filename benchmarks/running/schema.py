@@ -272,6 +272,8 @@ def check_marks(stored: Mapping[str, Any], run_digest: str) -> dict[int, dict[st
         check_integer("x of a mark", mark.get("x"), 0, 2**62)
         check_integer("rows of a mark", mark.get("rows"), 0, ROWS)
         check_hash("digest of a mark", mark.get("digest"))
+        check_number("seconds of a mark", mark.get("seconds", 0.0), 0, _CENTURY)  # older marks lack it
+        check_integer("total of a mark", mark.get("total", 0), 0, 2**62)
     return {mark["x"]: mark for mark in marks}
 
 

@@ -101,11 +101,13 @@ def images(name: str) -> spaces.Box:
     return spaces.Box(0, 255, IMAGES[name], np.uint8)
 
 
-def trainable(algorithm: type[OffPolicyAlgorithm], policy: Any, space: spaces.Box, **arguments: Any) -> Any:
+def trainable(
+    algorithm: type[OffPolicyAlgorithm], policy: Any, space: spaces.Box, device: str = "cpu", **arguments: Any
+) -> Any:
     """Return a model with some transitions in its replay: ``model.train(updates, batch_size)`` is what is timed."""
     actions = spaces.Discrete(4) if issubclass(algorithm, DQN) else spaces.Box(-1, 1, (1,))
     env = DummyVecEnv([lambda: _RandomObservations(space, actions)])
-    model = algorithm(policy, env, buffer_size=_STORED, learning_starts=_STORED, seed=0, device="cpu", **arguments)
+    model = algorithm(policy, env, buffer_size=_STORED, learning_starts=_STORED, seed=0, device=device, **arguments)
     return model.learn(_STORED)
 
 

@@ -229,6 +229,12 @@ def is_figures(file: Path) -> bool:
     return isinstance(content, dict) and {"machine", "versions"} <= set(content) and "spec" not in content
 
 
+def is_trace(file: Path) -> bool:
+    """Return whether a file holds a trace as ``speed --profile`` writes it."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return isinstance(content, dict) and "traceEvents" in content
+
+
 # Tables
 
 

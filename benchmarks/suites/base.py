@@ -104,8 +104,11 @@ class Monitor(Protocol):
         """
         ...
 
-    def mark(self, done: int) -> None:
-        """Note what the curve is now: the checkpoint at x = ``done`` will be written next."""
+    def seconds_before(self, done: int) -> float:
+        """Return the seconds of training up to the checkpoint at x = ``done``; 0 for 0."""
+
+    def mark(self, done: int, seconds: float, total: int) -> None:
+        """Note what the curve is now, after so many seconds: the checkpoint at x = ``done`` of ``total`` comes next."""
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to the learning curve."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running import deadline
 from bisimgym.benchmarks.running.reading import check_no_links
 from bisimgym.benchmarks.suites.base import Monitor, Outcome
 
@@ -87,9 +88,12 @@ def train_seeds_with_evaluations(
 
     Monitors, evaluations and scores are those of all runs, in one order; ``save`` writes all checkpoints. The seconds
     of a row are a run's equal share.
+
+    Raises:
+        OutOfTime: if the time given to this process is over, at a place from which training goes on.
     """
     curves = [monitor.resume_curve(x_name, done) for monitor in monitors]
-    watch = Stopwatch(sum(curve[-1]["seconds"] for curve in curves if curve))
+    watch = Stopwatch(sum(monitor.seconds_before(done) for monitor in monitors))
     scores = [[row["score"] for row in curve] for curve in curves]
     due = (done // every + 1) * every
 
@@ -102,7 +106,7 @@ def train_seeds_with_evaluations(
 
     def mark(at: int) -> None:
         for monitor in monitors:
-            monitor.mark(at)
+            monitor.mark(at, round(watch.seconds() / len(monitors), 2), total)
 
     def report(at: int) -> None:
         for monitor in monitors:
@@ -110,13 +114,17 @@ def train_seeds_with_evaluations(
 
     def reached(at: int) -> bool:
         nonlocal due
-        if due <= at < total:
-            due += every
+        stops = at < total and deadline.is_over()
+        if due <= at < total or stops:
             with watch.paused():
-                log(at, evaluate())
+                if due <= at:
+                    due += every
+                    log(at, evaluate())
                 mark(at)
                 save()
         report(at)
+        if stops:
+            deadline.check(f"{x_name} {at} of {total}")
         return True
 
     if from_start and not any(curves) and done < total:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bisimgym.envs.array_task import put, select
+from bisimgym.envs.arrays import cast, like, namespace
 
 SCREEN = 60
 AGENT_WIDTH, AGENT_HEIGHT = 5, 10
@@ -74,17 +75,18 @@ def transition(state: JumpingState, action: np.ndarray) -> tuple[JumpingState, n
     Args:
         action: ``int[N]``, 0 = right, 1 = jump; ignored in the air.
     """
+    xp = namespace(state.x)
     x = state.x + 1
     in_air = (state.phase != GROUND) | (action == JUMP)
     falling = (state.phase == DOWN) | (state.height > TURNING_HEIGHT)
-    height = state.height + np.where(in_air, np.where(falling, -1, 1), 0)
-    phase = np.where(in_air & ((height > 0) | ~falling), np.where(falling, DOWN, UP), GROUND)
+    height = state.height + xp.where(in_air, xp.where(falling, -1, 1), 0)
+    phase = xp.where(in_air & ((height > 0) | ~falling), xp.where(falling, DOWN, UP), GROUND)
 
     overlap = overlaps(x, height, state.obstacle_position)
     green = state.color == GREEN
     collision = overlap & ~green
     first_touch = overlap & green & ~state.touched
-    reward = np.where(collision | first_touch, COLLISION_REWARD, STEP_REWARD)
+    reward = xp.where(collision | first_touch, COLLISION_REWARD, STEP_REWARD)
     reward += TOUCH_BONUS * (first_touch & (phase == GROUND))
     exited = (x >= EXIT_X) & ~collision
     reward += EXIT_BONUS * exited
@@ -105,9 +107,10 @@ def transition_to_ground(state: JumpingState, action: np.ndarray) -> tuple[Jumpi
 
     The reward is the sum of theirs, not discounted.
     """
+    xp = namespace(state.x)
     next_state, reward, terminated = transition(state, action)
-    while len(flying := np.flatnonzero((next_state.phase != GROUND) & ~terminated)):
-        landing, earned, ended = transition(select(next_state, flying), np.zeros_like(flying))
+    while len(flying := xp.where((next_state.phase != GROUND) & ~terminated)[0]):
+        landing, earned, ended = transition(select(next_state, flying), xp.zeros_like(flying))
         next_state = put(next_state, flying, landing)
         reward[flying] += earned
         terminated[flying] = ended
@@ -117,7 +120,7 @@ def transition_to_ground(state: JumpingState, action: np.ndarray) -> tuple[Jumpi
 def optimal_action(state: JumpingState) -> np.ndarray:
     """Return ``int64[N]``: jump on the ground 14 pixels before a white or red obstacle, right everywhere else."""
     ready = (state.phase == GROUND) & (state.x == state.obstacle_position - JUMP_DISTANCE)
-    return np.where(ready & (state.color != GREEN), JUMP, RIGHT)
+    return namespace(ready).where(ready & (state.color != GREEN), JUMP, RIGHT)
 
 
 def observe(state: JumpingState, channels: int) -> np.ndarray:
@@ -127,31 +130,50 @@ def observe(state: JumpingState, channels: int) -> np.ndarray:
     painting run near the speed of a plain copy. Every plane is a copied background (outline, floor, obstacle) with the
     agent's rectangle painted over it in ten segments of 5 bytes, and the obstacle again where the two overlap.
     """
-    n = state.x.size
+    xp, n = namespace(state.x), len(state.x)
     first = state.x == 0
-    planes = np.empty((n, 2, channels, SCREEN * SCREEN), dtype=np.uint8)
-    np.take(_background_planes(), _background_indices(state, channels), axis=0, out=planes, mode="clip")
+    planes = _rows(like(_background_planes(), state.x), _background_indices(state, channels))
 
     # The first step has no previous frame: its current frame is painted twice instead.
-    x = np.stack([state.x - ~first, state.x], axis=1)
-    height = np.stack([state.previous_height, state.height], axis=1)
+    x = state.x[:, None] + like(_FRAMES, state.x)
+    x[:, 0] += first
+    height = xp.stack([state.previous_height, state.height], axis=1)
     covered = overlaps(x, height, state.obstacle_position[:, None])
-    frame = np.arange(2 * n).reshape(n, 2)
+    frame = xp.arange(2 * n, device=state.x.device).reshape(n, 2)
     frame[:, 0] += first
-    offsets = _segment_offsets()[state.floor_height[:, None] + height]
+    offsets = like(_segment_offsets(), state.x)[state.floor_height[:, None] + height]
     offsets += (frame * (channels * SCREEN * SCREEN) + x)[:, :, None]
-    segments = np.ndarray(planes.size - AGENT_WIDTH + 1, f"V{AGENT_WIDTH}", planes.data, strides=(1,))
     for channel in range(channels):
-        segments[offsets.ravel()] = _BRIGHT_SEGMENT
+        _paint_segments(planes, offsets)
         if channel + 1 < channels:
             offsets += SCREEN * SCREEN
 
     if covered.any():
         covered[:, 0] &= ~first
         _paint_obstacles(planes, covered, state)
-    return planes.reshape(n, 2 * channels, SCREEN, SCREEN).transpose(0, 2, 3, 1)
+    return planes.reshape(n, 2 * channels, SCREEN, SCREEN).swapaxes(1, 3).swapaxes(1, 2)
 
 
+def _rows(table: Any, index: Any) -> Any:
+    """Return ``table[index]`` for rows of a table, by what is quickest for each kind of array."""
+    if not isinstance(table, np.ndarray):  # whole rows, not number by number
+        return table.index_select(0, index.reshape(-1)).reshape(*index.shape, -1)
+    out = np.empty((*index.shape, *table.shape[1:]), dtype=table.dtype)
+    return np.take(table, index, axis=0, out=out, mode="clip")
+
+
+def _paint_segments(planes: Any, offsets: Any) -> None:
+    """Write segments of 5 bright bytes at offsets into the memory of planes, in numpy each as one number."""
+    if not isinstance(planes, np.ndarray):
+        along = namespace(planes).arange(AGENT_WIDTH, device=planes.device)
+        planes.reshape(-1)[offsets[..., None] + along] = BRIGHT
+        return
+    segments = np.ndarray(planes.size - AGENT_WIDTH + 1, f"V{AGENT_WIDTH}", planes.data, strides=(1,))
+    segments[offsets.ravel()] = _BRIGHT_SEGMENT
+
+
+#: When the frames of an observation are, steps from now.
+_FRAMES = np.array([-1, 0])
 _BRIGHT_SEGMENT = np.full(AGENT_WIDTH, BRIGHT, dtype=np.uint8).view(f"V{AGENT_WIDTH}")[0]
 
 
@@ -172,12 +194,13 @@ def _background_indices(state: JumpingState, channels: int) -> np.ndarray:
     """Return ``int64[N, 2, channels]`` rows of :func:`_background_planes`."""
     position = state.obstacle_position - POSITION_RANGE.start
     obstacle = 1 + len(FLOOR_RANGE) + state.floor_height * len(POSITION_RANGE) + position
-    index = np.empty((state.x.size, 2, channels), dtype=np.int64)
+    xp = namespace(state.x)
+    index = xp.empty((len(state.x), 2, channels), dtype=xp.int64, device=state.x.device)
     if channels == 1:
         index[:] = obstacle[:, None, None]
     else:
         index[:] = 1 + state.floor_height[:, None, None]
-        index[np.arange(state.x.size), :, state.color - 1] = obstacle[:, None]
+        index[xp.arange(len(state.x), device=state.x.device), :, state.color - 1] = obstacle[:, None]
     index[state.x == 0, 0] = 0  # the black plane
     return index
 
@@ -189,13 +212,14 @@ def overlaps(x: np.ndarray, height: np.ndarray, obstacle_position: np.ndarray) -
 
 
 def _paint_obstacles(planes: np.ndarray, covered: np.ndarray, state: JumpingState) -> None:
-    env, frame = np.nonzero(covered)
-    rows = SCREEN - OBSTACLE_HEIGHT - state.floor_height[env, None] + np.arange(OBSTACLE_HEIGHT - 1)
-    columns = state.obstacle_position[env, None] + np.arange(OBSTACLE_WIDTH)
+    xp, device = namespace(covered), covered.device
+    env, frame = xp.where(covered)
+    rows = SCREEN - OBSTACLE_HEIGHT - state.floor_height[env, None] + xp.arange(OBSTACLE_HEIGHT - 1, device=device)
+    columns = state.obstacle_position[env, None] + xp.arange(OBSTACLE_WIDTH, device=device)
     pixels = (rows[:, :, None] * SCREEN + columns[:, None, :]).reshape(len(env), -1)
     for channel in range(planes.shape[2]):
-        value = np.where((state.color[env] == WHITE) | (state.color[env] - 1 == channel), OBSTACLE_VALUE, 0)
-        planes[env[:, None], frame[:, None], channel, pixels] = value[:, None]
+        value = xp.where((state.color[env] == WHITE) | (state.color[env] - 1 == channel), OBSTACLE_VALUE, 0)
+        planes[env[:, None], frame[:, None], channel, pixels] = cast(value, "uint8")[:, None]
 
 
 @functools.cache

@@ -77,6 +77,7 @@ class JumpingTask(ArrayTask[JumpingState]):
     """The array task behind both environments: which tasks are drawn, and the functions above as methods."""
 
     render_fps = 15
+    takes_tensors = True
 
     def __init__(
         self,
@@ -138,7 +139,7 @@ class JumpingTask(ArrayTask[JumpingState]):
 
     def transition(self, state: JumpingState, action: np.ndarray):
         next_state, reward, terminated = _dynamics(self.skip_air)(state, action)
-        return next_state, reward, terminated, np.zeros_like(terminated)
+        return next_state, reward, terminated, next_state.x < 0  # it is never truncated
 
     def observe(self, state: JumpingState) -> np.ndarray:
         return dynamics.observe(state, self.channels)

@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from bisimgym.envs import drawing
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
+from bisimgym.envs.arrays import cast, like
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.checks import integer
 from bisimgym.envs.lqr.system import INVARIANT_SCALE, STATE_DIM, LQRSystem, finite_horizon_cost, lqr_system, riccati
@@ -40,6 +41,7 @@ class LQRTask(ArrayTask[LQRState]):
     """
 
     render_fps = 10
+    takes_tensors = True
 
     def __init__(self, num_distractors: int, system_seed: int, distractor_seed: int, horizon: int, entries: str):
         self.horizon = integer("horizon", horizon, 1, 100_000)
@@ -58,16 +60,17 @@ class LQRTask(ArrayTask[LQRState]):
         return LQRState(coordinates=start, start=start, force=np.zeros_like(start), step=step, cost=cost)
 
     def transition(self, state: LQRState, action: np.ndarray):
-        system, s, force = self.system, state.coordinates, ACTION_SCALE * action.astype(np.float64)
+        s, force = state.coordinates, ACTION_SCALE * cast(action, "float64")
+        system = like(self.system, s)
         cost = (s @ system.Q * s).sum(axis=1) + (force @ system.R * force).sum(axis=1)
         next_coordinates = s @ system.A.T + force @ system.B.T
         step = state.step + 1
         truncated = step >= self.horizon
         next_state = LQRState(next_coordinates, state.start, force, step, state.cost + cost)
-        return next_state, -cost, np.zeros_like(truncated), truncated
+        return next_state, -cost, step < 0, truncated  # it never terminates
 
     def observe(self, state: LQRState) -> np.ndarray:
-        return (state.coordinates @ self._features).astype(np.float32)
+        return cast(state.coordinates @ like(self._features, state.coordinates), "float32")
 
     def reset_info(self, state: LQRState) -> dict[str, np.ndarray]:
         return {"state": state.start.copy()}
@@ -76,8 +79,8 @@ class LQRTask(ArrayTask[LQRState]):
         return {"cost": state.cost}
 
     def optimal_action(self, state: LQRState) -> np.ndarray:
-        force = -state.coordinates @ self._optimal_gain.T
-        return np.clip(force / ACTION_SCALE, -1, 1).astype(np.float32)
+        force = -state.coordinates @ like(self._optimal_gain, state.coordinates).T
+        return cast((force / ACTION_SCALE).clip(-1, 1), "float32")
 
     def optimal_return(self, state: LQRState, limit: int | None = None) -> np.ndarray:
         return self._start_returns(state, self._optimal_gain, 0.0, limit)

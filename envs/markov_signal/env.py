@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from bisimgym.envs import drawing
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
+from bisimgym.envs.arrays import as_type_of, cast, copied, row_numbers
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.checks import integer
 from bisimgym.envs.finite_mdp import FiniteMDP
@@ -46,6 +47,7 @@ class MarkovSignalTask(ArrayTask[SignalState]):
     """The array task behind both environments."""
 
     render_fps = 15
+    takes_tensors = True
 
     def __init__(self, law: SignalLaw, episode_length: int):
         self.law = law
@@ -61,25 +63,25 @@ class MarkovSignalTask(ArrayTask[SignalState]):
         return SignalState(signals, hidden, np.full_like(hidden, -1), np.zeros(len(seeds), dtype=np.int64))
 
     def transition(self, state: SignalState, action: np.ndarray):
-        rows = np.arange(len(state.step))
-        guesses = state.guesses.copy()
-        guesses[rows, state.step] = action
+        rows = row_numbers(state.step)
+        guesses = copied(state.guesses)
+        guesses[rows, state.step] = as_type_of(guesses, action)
         step = state.step + 1
-        reward = (state.hidden[rows, state.step] == action).astype(np.float64)
+        reward = cast(state.hidden[rows, state.step] == action, "float64")
         next_state = dataclasses.replace(state, guesses=guesses, step=step)
-        return next_state, reward, np.zeros(len(rows), dtype=bool), step >= self.episode_length
+        return next_state, reward, step < 0, step >= self.episode_length  # it never terminates
 
     def observe(self, state: SignalState) -> np.ndarray:
-        return state.signals[np.arange(len(state.step)), state.step]
+        return state.signals[row_numbers(state.step), state.step]
 
     def reset_info(self, state: SignalState) -> dict[str, np.ndarray]:
         return {}
 
     def final_info(self, state: SignalState) -> dict[str, np.ndarray]:
-        return {"accuracy": (state.guesses == state.hidden).sum(axis=1) / np.maximum(state.step, 1)}
+        return {"accuracy": cast((state.guesses == state.hidden).sum(axis=1), "float64") / state.step.clip(1)}
 
     def optimal_action(self, state: SignalState) -> np.ndarray:
-        return state.hidden[np.arange(len(state.step)), state.step].astype(np.int64)
+        return cast(state.hidden[row_numbers(state.step), state.step], "int64")
 
     def optimal_return(self, state: SignalState, limit: int | None = None) -> np.ndarray:
         length = self.episode_length if limit is None else min(limit, self.episode_length)

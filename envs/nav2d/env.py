@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv
+from bisimgym.envs.arrays import cast, like, namespace, row_numbers
 from bisimgym.envs.batched_vector import TaskVectorEnv
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.nav2d.drawing import draw
@@ -55,20 +56,21 @@ def transition(state: Nav2DState, action: np.ndarray, size: int) -> tuple[Nav2DS
     Args:
         action: ``int[N]``: 0 down, 1 right, 2 up, 3 left. A move off the grid or into an obstacle changes nothing.
     """
-    wanted = neighbors(size)[state.cell, action]
-    blocked = state.obstacles[np.arange(len(wanted)), wanted] != 0
-    cell = np.where(blocked, state.cell, wanted)
+    xp = namespace(state.cell)
+    wanted = like(neighbors(size), state.cell)[state.cell, action]
+    blocked = state.obstacles[row_numbers(wanted), wanted] != 0
+    cell = xp.where(blocked, state.cell, wanted)
     reached = cell == state.goal
-    reward = np.where(reached, GOAL_REWARD, STEP_REWARD)
+    reward = xp.where(reached, GOAL_REWARD, STEP_REWARD)
     return dataclasses.replace(state, cell=cell, step=state.step + 1), reward, reached
 
 
 def optimal_action(state: Nav2DState, size: int) -> np.ndarray:
     """Return ``int64[N]``: the lowest-numbered action that brings the goal one step nearer (0 on the goal)."""
-    around = neighbors(size)[state.cell]
-    rows = np.arange(len(around))
+    around = like(neighbors(size), state.cell)[state.cell]
+    rows = row_numbers(around)
     nearer = state.distance[rows[:, None], around] < state.distance[rows, state.cell][:, None]
-    return nearer.argmax(axis=1)
+    return cast(nearer, "uint8").argmax(axis=1)
 
 
 def observe(state: Nav2DState, size: int, goal_visible: bool, goal_channel: bool = True) -> np.ndarray:
@@ -76,17 +78,17 @@ def observe(state: Nav2DState, size: int, goal_visible: bool, goal_channel: bool
 
     The memory is channel first and shown as a transposed view, so that the obstacles are copied in one piece.
     """
-    n, cells = state.obstacles.shape
-    channels = 3 if goal_channel else 2
-    planes = np.empty((n, channels, cells), dtype=np.uint8)
+    xp = namespace(state.cell)
+    (n, cells), channels = state.obstacles.shape, 3 if goal_channel else 2
+    planes = xp.empty((n, channels, cells), dtype=xp.uint8, device=state.cell.device)
     planes[:, 0] = state.obstacles
     planes[:, 1:] = 0
     flat = planes.reshape(-1)
-    plane = np.arange(n) * (channels * cells) + cells
+    plane = row_numbers(state.cell) * (channels * cells) + cells
     flat[plane + state.cell] = PRESENT
     if goal_visible and goal_channel:
         flat[plane + cells + state.goal] = PRESENT
-    return planes.reshape(n, channels, size, size).transpose(0, 2, 3, 1)
+    return planes.reshape(n, channels, size, size).swapaxes(1, 3).swapaxes(1, 2)
 
 
 def successor_observations(observations: np.ndarray) -> np.ndarray:
@@ -148,6 +150,7 @@ class Nav2DTask(ArrayTask[Nav2DState]):
     render_fps = 8
     draws_ahead = True
     informs_every_step = True
+    takes_tensors = True
 
     def __init__(self, rules: LayoutRules, goal_visible: bool, goal_conditioned: bool = False):
         check_rules(rules)
@@ -171,20 +174,20 @@ class Nav2DTask(ArrayTask[Nav2DState]):
 
     def transition(self, state: Nav2DState, action: np.ndarray):
         next_state, reward, reached = transition(state, action, self.size)
-        return next_state, reward, reached, np.zeros_like(reached)
+        return next_state, reward, reached, next_state.step < 0  # only a time limit truncates
 
     def observe(self, state: Nav2DState) -> Any:
         image = observe(state, self.size, self.goal_visible, not self.goal_conditioned)
         if not self.goal_conditioned:
             return image
-        table = places(self.size)
+        table = like(places(self.size), state.cell)
         return {"observation": image, "achieved_goal": table[state.cell], "desired_goal": table[state.goal]}
 
     def reset_info(self, state: Nav2DState) -> dict[str, np.ndarray]:
         return {"position": places(self.size)[state.cell], "goal": places(self.size)[state.goal]}
 
     def final_info(self, state: Nav2DState) -> dict[str, np.ndarray]:
-        return {"is_success": state.cell == state.goal, "position": places(self.size)[state.cell]}
+        return {"is_success": state.cell == state.goal, "position": like(places(self.size), state.cell)[state.cell]}
 
     def optimal_action(self, state: Nav2DState) -> np.ndarray:
         return optimal_action(state, self.size)

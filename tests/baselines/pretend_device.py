@@ -1,10 +1,11 @@
 """Updates of every learner on a device that is not the host, without one: fake tensors on a made-up device.
 
 They hold no numbers, and raise where tensors of two devices meet or where the host would wait for a value. What cannot
-run on them stands in: moving modules (they are built on the device), generators of a made-up device, and the replay
-of frames, which writes in place, as no kernel of a made-up device does. Statistics and logs are read at intervals and
-left out here. Langevin models are left out: they are made of numbers of Python, which no kernel of a made-up device
-copies.
+run on them stands in: moving modules (they are built on the device) and generators of a made-up device. Statistics and
+logs are read at intervals and left out here. So is what waits for the device on purpose: writing frames into a replay
+(which happens once a step of the environment, not in updates), ends of episodes, and agents before obstacles in the
+images of the jumping task. Langevin models are left out: their layers are made without memory, drawn on the host and
+then moved, as a made-up device cannot.
 """
 
 import copy
@@ -18,6 +19,7 @@ from methods import Picture
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from torch import nn
 
+from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.core.settings import declared_defaults
 from bisimgym.baselines.learners import AUXILIARY_TASKS, DQN_LEARNERS, METRIC_LOSSES, SAC_LEARNERS
@@ -101,8 +103,8 @@ def test_offline_learning(mode, name, tandem):
 
 
 def updated(learner, policy, env, **settings):
-    """Do two updates of an online learner, on what its replay has of some steps."""
-    model = make(learner, policy, env, buffer_size=100, learning_starts=1, **settings)
+    """Do two updates of an online learner, on what its replay, which is the host's, has of some steps."""
+    model = make(learner, policy, env, buffer_size=100, learning_starts=1, replay_device="cpu", **settings)
     model._setup_learn(100)
     assert on_device(model.policy)
     for _ in range(40):
@@ -140,6 +142,65 @@ def test_dqn_on_images(mode, name):
 def test_dqn_with_goals(mode):
     env = gym.make("bisimgym/Nav2DGoal-v0", size=8, num_obstacles=3, min_goal_distance=4)
     updated(DQN_LEARNERS["mico"], "MultiInputPolicy", env, replay_buffer_class=DictReplayBuffer)
+
+
+@pytest.mark.parametrize("kind", [FrameReplayBuffer, DictFrameReplayBuffer])
+def test_a_replay_on_the_device_draws_and_gathers_there(mode, kind):
+    image = spaces.Box(0, 255, (6, 8, 8), np.uint8)
+    space = spaces.Dict(image=image, place=spaces.Box(0, 9, (2,), np.int64)) if kind is DictFrameReplayBuffer else image
+    stack = {"image": 3} if kind is DictFrameReplayBuffer else 3
+    replay = kind(40, space, spaces.Discrete(4), device=DEVICE, n_envs=2, storage_device="device", frame_stack=stack)
+    replay.pos = 10  # as if it held ten steps: fake tensors hold no numbers
+    batch = replay.sample(8)
+    parts = batch.observations.values() if isinstance(space, spaces.Dict) else [batch.observations]
+    assert all(part.device.type == DEVICE for part in (*parts, batch.actions, batch.rewards, batch.dones))
+    assert batch.dones.shape == (8, 1)
+
+
+@pytest.mark.parametrize("kind", ["states", "images"])
+def test_updates_from_a_replay_on_the_device(mode, kind):
+    learner, policy, env = DQN_LEARNERS["mico"], "MlpPolicy", gym.make("CartPole-v1")
+    if kind == "images":
+        env = gym.make("bisimgym/Nav2D-v0", size=8, num_obstacles=3, min_goal_distance=4)
+        policy = "CnnPolicy"
+    model = make(learner, policy, env, buffer_size=100, learning_starts=1, replay_device="device")
+    assert model.replay_buffer.on_device
+    model._setup_learn(100)
+    model.replay_buffer.pos = 40
+    model._n_updates = 1
+    model.train(2, 16)
+
+
+def test_offline_batches_on_the_device(mode):
+    rng = np.random.default_rng(0)
+    data = Transitions(
+        rng.random((64, 4), np.float32), rng.integers(3, size=64), rng.random(64), rng.random((64, 4), np.float32),
+        rng.random(64) < 0.1,
+    )  # fmt: skip
+    space = spaces.Box(-1, 1, (4,), np.float32)
+    learner = make(OfflineRepresentation, space, spaces.Discrete(3), "mico", features_dim=50, replay_device="device")
+    losses = learner._update(learner._sampler(data, 16)())
+    assert all(loss.device.type == DEVICE for loss in losses.values())
+
+
+@pytest.mark.parametrize("env_id", ["JumpingTaskColors", "Nav2DGoal", "LQRDistractors", "MarkovSignal"])
+def test_array_tasks(mode, env_id):
+    """Steps and observations, but for those that look which agents stand before obstacles or whose episodes ended."""
+    envs = gym.make_vec(f"bisimgym/{env_id}-v0", num_envs=3)
+    envs.reset(seed=0)
+    task = envs.unwrapped.task
+    state = type(envs.unwrapped.state)(
+        **{name: th.as_tensor(part).to(DEVICE) for name, part in vars(envs.unwrapped.state).items()}
+    )
+    action = th.zeros(
+        envs.action_space.shape, dtype=th.int64 if env_id != "LQRDistractors" else th.float32, device=DEVICE
+    )
+    state, *rest = task.transition(state, action)
+    parts = [*vars(state).values(), *rest, task.optimal_action(state)]
+    if "Jumping" not in env_id:
+        seen = task.observe(state)
+        parts += seen.values() if isinstance(seen, dict) else [seen]
+    assert all(part.device.type == DEVICE for part in parts)
 
 
 @pytest.mark.parametrize(

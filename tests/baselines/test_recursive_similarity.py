@@ -12,7 +12,7 @@ from bisimgym.baselines.core.extractors import ImageExtractor, MLPExtractor
 from bisimgym.baselines.losses.distances import gaussian_w1, l1_distance
 from bisimgym.baselines.offline import OfflineRepresentation
 from bisimgym.baselines.recursive_similarity import RecursiveSimilarity, interaction_loss, recursive_similarity_loss
-from bisimgym.baselines.transitions import Transitions
+from bisimgym.baselines.transitions import Transitions, read_rows
 
 
 def data(action_space, steps=40, seed=0):
@@ -94,7 +94,7 @@ def test_in_tandem_the_base_is_trained_before_its_distances_are_taken():
 
     metric = by_hand.representation.metric
     rows = by_hand.rng.integers(16, size=16)
-    batch = by_hand._batch_of_rows(batch_data, rows)
+    batch = by_hand._batch(*read_rows(batch_data, by_hand.encoders.obs_to_tensor, rows))
     fast = [*metric.base_encoder.parameters(), *metric.inverse.parameters(), *metric.forward_model.parameters()]
     slow = list(metric.next_model.parameters())
     losses = metric.own_losses(batch)

@@ -13,6 +13,7 @@ import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.baselines.core.frame_replay import (
     DictFrameReplayBuffer,
     FrameReplayBuffer,
+    sample_as_on_host,
 )
 
 IMAGE = spaces.Box(0, 255, (3, 5, 5), np.uint8)
@@ -86,8 +87,9 @@ def add_to_both(ours, theirs, transitions):
 
 
 def sample(buffer, seed, batch_size=64, env=None):
+    """Sample a buffer at the places that SB3 draws; one on the device draws others."""
     np.random.seed(seed)  # noqa: NPY002  (the stream that SB3 samples from)
-    return buffer.sample(batch_size, env)
+    return sample_as_on_host(buffer, batch_size, env)
 
 
 def assert_equal(ours, theirs):

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.running import deadline
 from bisimgym.benchmarks.suites import pixel_learners
 from bisimgym.benchmarks.suites.base import Monitor, Spec
 from bisimgym.benchmarks.suites.distracting.envs import (
@@ -63,8 +64,11 @@ def trained_first(spec: Spec, monitor: Monitor, device: str, protocol: Protocol 
     every = spec.settings["evaluate_every"] * protocol.episode_steps
 
     def reached(at: int) -> bool:
-        if at % every == 0 or at == total:
+        stops = at < total and deadline.is_over()
+        if at % every == 0 or at == total or stops:
             save_checkpoint(model, folder, with_env=False)
+        if stops:
+            deadline.check(f"control steps {at} of {total} of the first agent")
         return True
 
     train_episodes(model, of_first, protocol, reached)

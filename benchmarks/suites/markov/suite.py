@@ -146,7 +146,10 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     def fit(reached: Reached) -> None:
         def on_update(update: int, record: Mapping[str, float]) -> None:
             last.update(record)
-            reached(update)
+            if update % every == 0 or update == updates:  # where fit() writes its state
+                reached(update)
+            else:
+                monitor.progress(update, updates)
 
         nonlocal diverged
         try:

@@ -18,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.running import deadline
 from bisimgym.benchmarks.suites.base import (
     Monitor,
     Outcome,
@@ -144,6 +145,7 @@ def pretrain(spec: Spec, monitor: Monitor, device: str) -> Any:
         learner.fit(data, min(piece, total - learner.num_updates), settings["pretraining_batch"])
         save_whole(monitor, learner, file)
         monitor.progress(learner.num_updates, total + settings["transitions"])
+        deadline.check(f"updates {learner.num_updates} of {total} of the encoder")
     return learner
 
 

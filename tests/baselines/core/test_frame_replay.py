@@ -15,9 +15,8 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core.frame_replay import (
-    FrameReplayBuffer,
-)
+from bisimgym.baselines.core.frame_replay import FrameReplayBuffer
+from bisimgym.baselines.core.frame_store import FrameView
 
 SPACES = {
     "image": IMAGE,
@@ -68,7 +67,7 @@ def test_stacks_equal_sb3(space, stack, axis, stack_axis, padding, n_envs, stora
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_dictionaries_equal_sb3(n_envs, storage_device):
     ours, theirs = both(13 * n_envs, MIXED, n_envs, storage_device=storage_device)
-    assert isinstance(ours.observations["place"], np.ndarray)  # smaller than its row numbers
+    assert not isinstance(ours.observations["place"], FrameView)  # smaller than its row numbers
     add_to_both(ours, theirs, dict_episodes(MIXED, n_envs, 60, np.random.default_rng(0)))
 
 
@@ -171,17 +170,18 @@ def test_a_pickle_holds_no_frames_that_were_never_written():
 def test_the_side_store_doubles_with_short_episodes():
     ours, _ = both(100, IMAGE, storage_device="device")
     host, device = ours.memory
-    assert device == (101 + 3) * 75
+    beside = 100 * (2 * 4 + 8 + 3 * 4)  # row numbers, actions, rewards and flags
+    assert device == (101 + 3) * 75 + beside
     for transition in episodes(IMAGE, 1, 300, np.random.default_rng(0), end=1.0):
         ours.add(*transition)
-    assert ours.memory == (host, (101 + 192) * 75)  # 100 episodes' ends: 3 rows, doubled
+    assert ours.memory == (host, (101 + 192) * 75 + beside)  # 100 episodes' ends: 3 rows, doubled
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"optimize_memory_usage": True}, "must stay False"),
-        ({"storage_device": "cuda"}, 'storage_device must be "cpu" or "device"'),
+        ({"storage_device": "cuda"}, 'storage_device must be "auto", "cpu" .* or "device", got'),
         ({"frame_stack": 0}, "frame_stack must be an integer of at least 1, got 0"),
         ({"frame_stack": 2}, "frame_stack=2 does not divide axis 0"),
         ({"frame_stack": 3, "stack_axis": 3}, "stack_axis must be an axis"),

@@ -15,11 +15,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core.frame_replay import (
-    FrameReplayBuffer,
-    HerFrameReplayBuffer,
-    free_gpu_memory,
-)
+from bisimgym.baselines.core.frame_replay import FrameReplayBuffer, HerFrameReplayBuffer, sample_as_on_host
+from bisimgym.baselines.core.placement import free_gpu_memory
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
 
@@ -49,7 +46,10 @@ DQN_SETTINGS = {
     ("env_id", "n_envs", "stack"),
     [("bisimgym/JumpingTask-v0", 1, 2), ("bisimgym/JumpingTask-v0", 3, 1), ("bisimgym/Nav2D-v0", 2, 1)],
 )
-def test_dqn_learns_the_same_parameters(env_id, n_envs, stack, storage_device):
+def test_dqn_learns_the_same_parameters(env_id, n_envs, stack, storage_device, monkeypatch):
+    if storage_device == "device":  # from the same places: its own stream draws others
+        monkeypatch.setattr(FrameReplayBuffer, "sample", sample_as_on_host)
+
     def learned(**replay):
         envs = SB3VecEnv(gym.make_vec(env_id, num_envs=n_envs))
         model = DQN("MlpPolicy", envs, **DQN_SETTINGS, **replay)
@@ -146,6 +146,8 @@ def test_a_replay_that_does_not_fit_is_refused(monkeypatch, stack, storage_devic
     arguments = {"device": "cpu", "storage_device": storage_device, "frame_stack": stack}
     # A row for each step, rows for the ends of 201 episodes, and row numbers.
     need = (10_000 + stack + 201 * stack) * 75 // stack + 10_000 * 4 * (stack + 1)
+    if storage_device == "device":  # row numbers, actions, rewards and flags are there too
+        need += 10_000 * (4 * (stack + 1) + 8 + 3 * 4)
     available(need - 1)
     with pytest.raises(MemoryError, match=r"10000 transitions needs .* of host memory, but .* are available: set buf"):
         FrameReplayBuffer(10_000, IMAGE, ACTION, **arguments)

@@ -122,7 +122,7 @@ class TestRuns:
         assert folder.resume_curve("updates", 0) == []
         for x in (4, 8, 12):
             folder.log({"updates": x, "score": 0.5, "seconds": 1.0})
-            folder.mark(x)
+            folder.mark(x, 1.0, 12)
         assert [row["updates"] for row in RunFolder(tmp_path, spec).resume_curve("updates", 8)] == [4, 8]
         assert len((folder.path / "curve.jsonl").read_text().splitlines()) == 2
         with pytest.raises(UserError, match=r"marks.json is damaged \(it does not know the checkpoint at updates 4\)"):

@@ -103,7 +103,11 @@ def test_without_pretraining_nothing_is_collected_but_pictures_and_episodes_are_
     spec = spec_of("no-pretraining")
     folder = CutMonitor(tmp_path / "a", spec, 10**9)
     outcome = SUITE.under(nav2d.Protocol(5, 1)).train(spec, folder, "cpu")
-    assert [path.name for path in sorted(folder.pictures.iterdir())] == ["1_attention.png", "2_corridor.png", "replay.json"]
+    assert [path.name for path in sorted(folder.pictures.iterdir())] == [
+        "1_attention.png",
+        "2_corridor.png",
+        "replay.json",
+    ]
     assert not (tmp_path / "a" / spec.folder / "checkpoint" / "encoder.zip").exists()
     assert SUITE.rescore(spec.task, 1, outcome.outcomes)["score"] == outcome.score
 
