@@ -30,6 +30,7 @@ METHODS: Mapping[str, Method] = {
     "drq": Method("drq", sac="DrQSAC"),
     "drq-pse": Method("drq_pse", sac="DrQPSESAC"),
     "curl": Method("curl", sac="CURLSAC"),
+    "slac": Method("slac", sac="SLACSAC"),
     "self-prediction": Method("self_prediction", sac="SelfPredictionSAC"),
     "deepmdp": Method("deepmdp", sac="DeepMDPSAC"),
     "mico": Method("mico", "MICo", "MICoSAC", "MICoDQN"),
@@ -71,6 +72,9 @@ class Column(Mapping[str, type]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+
+#: Learners that are for images alone: they shift them, or decode them.
+FOR_IMAGES = ("drq", "drq-pse", "curl", "slac")
 
 SAC_LEARNERS = Column("sac")
 DQN_LEARNERS = Column("dqn")

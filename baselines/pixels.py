@@ -3,7 +3,7 @@
 Sources: DrQ, Kostrikov et al. (2021). SAC-AE and DBC, Zhang et al. (2021) and the script for a cluster. AMBS, Chen and
 Pan (2022), and RAP, Chen and Pan (2024), with the weights of their scripts. MICo, SimSR, self-prediction and DeepMDP
 have no published setting of this kind, or one with another SAC: they have DBC's here, with their own weights, as in Luo
-et al. (2025). CURL: Laskin et al. (2020). Observations are stacks of three RGB frames.
+et al. (2025). CURL: Laskin et al. (2020). SLAC: Lee et al. (2020). Observations are stacks of three RGB frames.
 """
 
 from __future__ import annotations
@@ -63,6 +63,20 @@ PIXEL_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "drq": _DRQ,
     "drq-pse": _DRQ,
     "curl": merged(_SAC_AE, {"augmentation": random_shift}),
+    "slac": merged(
+        _ALL,
+        {
+            "learning_rate": 3e-4,
+            "buffer_size": 100_000,
+            "batch_size": 256,
+            "tau": 0.005,
+            "encoder_tau": None,
+            "ent_coef": "auto",
+            "actor_period": 1,
+            "target_update_interval": 1,
+            "policy_kwargs": {"net_arch": [256, 256]},
+        },
+    ),
     "dbc": _SAC_AE,
     "robust-dbc": merged(
         _SAC_AE,

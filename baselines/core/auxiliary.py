@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -30,7 +31,12 @@ from bisimgym.baselines.core.env_checks import (
 )
 from bisimgym.baselines.core.latents import LatentBatch
 from bisimgym.baselines.core.loss_log import DivergedError, LossLog
-from bisimgym.baselines.core.precision import autocast, resolve_precision, unchecked_distributions
+from bisimgym.baselines.core.precision import (
+    autocast,
+    check_compiler,
+    resolve_precision,
+    unchecked_distributions,
+)
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.core.replacing import replaceable_archive
 
@@ -76,6 +82,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             of the same class and settings, on the losses of the encoder that has moved. Adam scales a shared gradient
             as a whole, so that large auxiliary losses leave the algorithm's little; two optimizers step in full each.
         precision: of the encoder's passes, "float32", "bfloat16" or "auto"; everything else is float32.
+        compile: whether ``torch.compile`` makes the encoder's passes in updates; results then differ by rounding. It
+            takes a compiler, which is tried at once, and time at the start.
     """
 
     #: The class of action spaces that the algorithm takes.
@@ -88,6 +96,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         augmentation: Augmentation | None = None,
         encoder_optimizer: str = "shared",
         precision: str = "float32",
+        compile: bool = False,
         _init_setup_model: bool = True,
         **kwargs: Any,
     ):
@@ -95,10 +104,13 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             raise ValueError(f"encoder_tau must be in (0, 1] or None, got {encoder_tau!r}")
         if encoder_optimizer not in ENCODER_OPTIMIZERS:
             raise ValueError(f"encoder_optimizer must be one of {list(ENCODER_OPTIMIZERS)}, got {encoder_optimizer!r}")
+        if not isinstance(compile, bool):
+            raise ValueError(f"compile must be True or False, got {compile!r}")
         super().__init__(*args, **{**kwargs, "_init_setup_model": False})
         self.encoder_tau, self.augmentation = encoder_tau, augmentation
         self.encoder_optimizer = encoder_optimizer
-        self._asked_precision = precision
+        self._asked_precision, self.compile = precision, compile
+        self._compiled: dict[tuple[str, bool], Callable[..., th.Tensor]] = {}
         # Files of this package fill it in, those of SB3 do not.
         self._saved_by = type(self).__name__ if _init_setup_model else "another algorithm"
         self._losses = LossLog()
@@ -133,6 +145,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         shape = self.observation_space.shape
         if self.augmentation is not None and (shape is None or len(shape) != 3):
             raise ValueError(f"augmentation is for images, got observations of shape {shape}: leave it out")
+        if self.compile:
+            check_compiler(self.device)
         super()._setup_model()
         self.augmentation_stream = RandomStream(0 if self.seed is None else int(self.seed))
         self.own_encoder_optimizer: th.optim.Optimizer | None = None
@@ -148,6 +162,23 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:
         """Return the encoder and its slowly moving copy."""
         raise NotImplementedError
+
+    def encoder_pass(self, part: str, inputs: PyTorchObs, target: bool = False) -> th.Tensor:
+        """Return what the encoder or its copy gives, ``float32``, in the precision of passes.
+
+        Args:
+            part: name of the encoder's method, or "" for all of it.
+            inputs: of it.
+            target: whether of the slowly moving copy.
+        """
+        encoder: Any = self.encoders()[int(target)]
+        call = getattr(encoder, part) if part else encoder
+        if self.compile:
+            if (part, target) not in self._compiled:
+                self._compiled[part, target] = th.compile(call)
+            call = self._compiled[part, target]
+        with autocast(self.precision, self.device):
+            return call(inputs).float()
 
     def update(self, data: ReplayBufferSamples, number: int) -> dict[str, th.Tensor]:
         """Do one gradient update and return its losses, by name, without waiting for the device."""
@@ -308,11 +339,6 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         def view() -> Any:  # a pair of observations and next observations
             return clean if augmentation is None else tuple(augmentation(o, rng) for o in clean)
 
-        def encode(inputs: PyTorchObs, target: bool = False) -> th.Tensor:
-            with autocast(self.precision, self.device):
-                z = self.encoders()[int(target)](inputs)
-            return z.float()
-
         observations, next_observations = view()
         return LatentBatch(
             observations,
@@ -321,7 +347,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             rewards=data.rewards.reshape(-1),
             dones=data.dones.reshape(-1),
             discounts=self.discounts_of(data),
-            encode=encode,
+            encode=partial(self.encoder_pass, ""),
             make_second_view=None if augmentation is None else view,
         )
 
@@ -351,7 +377,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         super().save(replaceable_archive(path) if isinstance(path, str | os.PathLike) else path, *args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_losses", "own_encoder_optimizer"]
+        return [*super()._excluded_save_params(), "_losses", "_compiled", "own_encoder_optimizer"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, variables = super()._get_torch_save_params()

@@ -41,6 +41,21 @@ def autocast(precision: str, device: th.device) -> contextlib.AbstractContextMan
     return th.autocast(device.type, th.bfloat16)
 
 
+def check_compiler(device: th.device) -> None:
+    """Raise ``ValueError`` if ``torch.compile`` does not work on a device."""
+    try:
+        th.compile(_tried)(th.ones(2, device=device))
+    except Exception as error:  # whatever a compiler that is not there, or does not work, ends in
+        raise ValueError(
+            f"compile=True needs what torch.compile needs on {device.type!r}, such as a C++ compiler, and a try of it "
+            f"ended in {type(error).__name__}: {str(error).strip().splitlines()[0]}; leave compile out"
+        ) from error
+
+
+def _tried(x: th.Tensor) -> th.Tensor:
+    return x.sin() + 1
+
+
 @contextlib.contextmanager
 def unchecked_distributions(device: th.device) -> Iterator[None]:
     """Leave out PyTorch's checks of distributions' parameters inside the block, on devices that the host waits for.

@@ -23,7 +23,6 @@ from torch.nn import functional as F
 from bisimgym.baselines.core.auxiliary import AuxiliaryLosses, fused_where_possible, soft_update
 from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor, extractor_settings
 from bisimgym.baselines.core.latents import LatentBatch
-from bisimgym.baselines.core.precision import autocast
 
 
 class EncoderSACPolicy(SACPolicy):
@@ -202,8 +201,8 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
             )
         super()._setup_model()
         self._encodes = isinstance(self.policy, EncoderSACPolicy)
-        if not self._encodes and (self.augmentation is not None or self.encoder_tau is not None):
-            raise ValueError("augmentation and encoder_tau need a policy with an encoder (EncoderSACPolicy)")
+        if not self._encodes and (self.augmentation is not None or self.encoder_tau is not None or self.compile):
+            raise ValueError("augmentation, encoder_tau and compile need a policy with an encoder (EncoderSACPolicy)")
         if self.ent_coef_optimizer is not None:
             for group in self.ent_coef_optimizer.param_groups:
                 group["betas"] = (self.ent_coef_beta1, group["betas"][1])
@@ -214,13 +213,7 @@ class AuxiliarySAC(AuxiliaryLosses, SAC):
         batch = super().encoded(data)
         batch.critic_input = self.policy.critic_input
         if self._encodes and self.policy.parts_encoder:
-            encoders: Any = self.encoders()
-
-            def passed(part: str, inputs: PyTorchObs, target: bool = False) -> th.Tensor:
-                with autocast(self.precision, self.device):
-                    return getattr(encoders[int(target)], part)(inputs).float()
-
-            batch.encode, batch.head = partial(passed, "trunk"), partial(passed, "head")
+            batch.encode, batch.head = partial(self.encoder_pass, "trunk"), partial(self.encoder_pass, "head")
         return batch
 
     def encoders(self) -> tuple[BaseFeaturesExtractor, BaseFeaturesExtractor]:

@@ -90,6 +90,7 @@ class Settings(TypedDict, total=False):
     augmentation: Augmentation | None
     encoder_optimizer: str
     precision: str
+    compile: bool
     buffer_size: int
     learning_starts: int
     batch_size: int

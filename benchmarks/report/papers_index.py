@@ -219,6 +219,13 @@ PAPERS: dict[str, Paper] = {
                 note=f"half as many steps; {_VIDEOS}; no numbers are printed",
             ),
             Item(
+                "Section 4.6.3",
+                "transfer to other rewards: convolutions learned walking, then kept, to run and to stand",
+                GPU,
+                f"{_DISTRACTING} --task walker-walk-to-run-natural-video --method ambs --yes",
+                note=f"{_VIDEOS}; no numbers are known to us",
+            ),
+            Item(
                 "Figures 4.9, 4.10", "not known to us", NOT_DONE, note="we have what the text says of the section alone"
             ),
             Item(
@@ -284,8 +291,8 @@ PAPERS: dict[str, Paper] = {
                 "Benchmark of pixels under distraction",
                 "the same methods from images with distracting backgrounds",
                 GPU,
-                f"{_DISTRACTING} --task cartpole-swingup-natural-video --seeds 3 --yes",
-                note=f"its six noises of pixels are not there; {_VIDEOS}",
+                f"{_DISTRACTING} --task cartpole-swingup-natural-noise --seeds 3 --yes",
+                note=f"its six noises are the settings `clean` and `natural-*`; {_VIDEOS}",
             ),
             Item(
                 "Figures 3, 28",

@@ -26,8 +26,7 @@ from bisimgym.baselines.core.frame_replay import FrameReplayBuffer
 from bisimgym.baselines.core.metric_learning import MetricDQN
 from bisimgym.baselines.core.precision import has_fast_bfloat16
 from bisimgym.baselines.core.sac import AuxiliarySAC, EncoderCnnPolicy
-from bisimgym.baselines.core.settings import declared_defaults
-from bisimgym.baselines.learners import DQN_LEARNERS, SAC_LEARNERS
+from bisimgym.baselines.learners import DQN_LEARNERS, FOR_IMAGES, SAC_LEARNERS
 from bisimgym.baselines.pse.imitation import ImitationLearner
 from bisimgym.benchmarks.report.tables import FigureTable
 from bisimgym.benchmarks.running import machine
@@ -155,8 +154,8 @@ def methods(
     if observations == "states":  # as many as of cart and pole among 32 dimensions of noise
         policy, space = "MlpPolicy", spaces.Box(-np.inf, np.inf, (37,), np.float32)
     made = {name: METHODS[parent][name] for name in names or METHODS[parent]}
-    if observations == "states":  # which nobody shifts
-        made = {name: learner for name, learner in made.items() if "augmentation" not in declared_defaults(learner)}
+    if observations == "states":
+        made = {name: learner for name, learner in made.items() if name not in FOR_IMAGES}
     learners = {name: trainable(learner, policy, space) for name, learner in made.items()}
     # What makes the encoder of a learner.
     arguments = {name: model.policy.features_extractor_kwargs for name, model in learners.items()}

@@ -78,6 +78,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "bisimgym.baselines.drq",
             "bisimgym.baselines.drq_pse",
             "bisimgym.baselines.curl",
+            "bisimgym.baselines.slac",
             "bisimgym.baselines.pixels",
             "bisimgym.baselines.auxiliary_tasks",
             "bisimgym.baselines.offline",

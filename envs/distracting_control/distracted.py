@@ -22,9 +22,9 @@ from bisimgym.envs.distractions.noise import ObservationNoise
 from bisimgym.envs.distractions.presets import Distraction
 from bisimgym.envs.distractions.protocol import check_count
 from bisimgym.envs.distractions.scene import DistractedScene, SceneEpisode
-from bisimgym.envs.distractions.videos import VideoSource, video_source
+from bisimgym.envs.distractions.videos import Backgrounds, NoiseSource, VideoSource, video_source
 from bisimgym.envs.rendering import probe
-from bisimgym.envs.rendering.look import Renderer
+from bisimgym.envs.rendering.look import Renderer, Supersampled
 
 #: Sizes of videos on the sky, for agents and for people. One of the sky's faces spans 90 degrees, an image 45.
 _SKY_VIDEO_SIZE, _LARGE_SKY_VIDEO_SIZE = 128, 256
@@ -272,13 +272,18 @@ class DistractedEnv(gym.Env):
         assert self._episode is not None
         return self.image(self._data, self._episode, size)
 
-    def _videos(self, size: int) -> VideoSource | None:
+    def _videos(self, size: int) -> Backgrounds | None:
         """Return the videos for images of a size, or ``None`` where the settings show none."""
         chosen = self._distraction
         if chosen.background == 0:
             return None
         if chosen.compositing == "texture":
-            size = _SKY_VIDEO_SIZE if size <= _SKY_VIDEO_SIZE else _LARGE_SKY_VIDEO_SIZE
+            size, grain = (_SKY_VIDEO_SIZE if size <= _SKY_VIDEO_SIZE else _LARGE_SKY_VIDEO_SIZE), 1
+        else:
+            grain = self.settings.supersampling  # noise is of what is seen, and not of what is drawn
+            size *= grain
+        if chosen.content == "noise":
+            return NoiseSource(size, size, chosen.grayscale, grain)
         if size not in self._sources:
             self._sources[size] = video_source(
                 self.settings.backgrounds,
@@ -303,16 +308,20 @@ class DistractedEnv(gym.Env):
 
     def _renderer(self, size: int) -> Renderer:
         if size not in self._renderers:
-            if self.renderer == "raycast":
-                from bisimgym.envs.rendering.raycast import RaycastRenderer
-
-                self._renderers[size] = RaycastRenderer(self._model, size, size, self.settings.camera_id)
-            else:
-                from bisimgym.envs.rendering.opengl import OpenGLRenderer
-
-                quality = "fast" if self.renderer == "opengl-fast" else "standard"
-                self._renderers[size] = OpenGLRenderer(self._model, size, size, self.settings.camera_id, quality)
+            factor = self.settings.supersampling
+            made = self._make_renderer(size * factor)
+            self._renderers[size] = made if factor == 1 else Supersampled(made, factor)
         return self._renderers[size]
+
+    def _make_renderer(self, size: int) -> Renderer:
+        if self.renderer == "raycast":
+            from bisimgym.envs.rendering.raycast import RaycastRenderer
+
+            return RaycastRenderer(self._model, size, size, self.settings.camera_id)
+        from bisimgym.envs.rendering.opengl import OpenGLRenderer
+
+        quality = "fast" if self.renderer == "opengl-fast" else "standard"
+        return OpenGLRenderer(self._model, size, size, self.settings.camera_id, quality)
 
     def _require_reset(self, what: str) -> None:
         if self._episode is None:

@@ -52,6 +52,9 @@ class DistractingControlEnv(DistractedEnv):
     | ``dcs-{easy,medium,hard}-dynamic`` | the same, and video, camera and colors move |
     | ``pse-2video`` | a moving video on the sky: 2 videos to train, all to test (PSE, AMBS) |
     | ``natural-video`` | gray videos in place of the background, per agent step (DBC, AMBS, RAP) |
+    | ``natural-video-color`` | the same in color (Luo et al. 2025, as the next two) |
+    | ``natural-image``, ``natural-image-color`` | one still image there: a gray one, or one in color |
+    | ``natural-noise`` | noise there, fresh for every pixel, channel and step |
     | ``color-easy``, ``color-hard`` | another palette for floor, agent and sky in each episode (DMControl-GB) |
     | ``video-easy``, ``video-hard`` | videos in place of the sky, or of sky and floor (DMControl-GB) |
 
@@ -88,15 +91,18 @@ class DistractingControlEnv(DistractedEnv):
     - ``domain``, ``task``: of dm_control's suite, as in ``suite.load``; cartpole, swingup by default.
     - ``observation``: "pixels" or "state".
     - ``preset``: see above, "dcs-easy-dynamic" by default. Any setting of it can be changed: ``background``, ``camera``
-      and ``color`` (strengths in [0, 1]), ``dynamic``, ``compositing`` ("texture" on the sky or "mask" in the image),
-      ``background_geoms``, ``floor_alpha``, ``num_videos``, ``num_test_videos``, ``playback`` ("bounce" or "loop"),
-      ``advance`` (a frame per "control" or "agent" step), ``start``, ``order``, ``grayscale``, ``palette`` and
-      ``neutral_floor``; see :class:`bisimgym.envs.distractions.presets.Distraction`.
+      and ``color`` (strengths in [0, 1]), ``content`` ("video" or "noise"), ``dynamic``, ``compositing`` ("texture" on
+      the sky or "mask" in the image), ``background_geoms``, ``floor_alpha``, ``num_videos``, ``num_test_videos``,
+      ``playback`` ("bounce" or "loop"), ``advance`` (a frame per "control" or "agent" step), ``start``, ``order``,
+      ``grayscale``, ``palette`` and ``neutral_floor``; see
+      :class:`bisimgym.envs.distractions.presets.Distraction`.
     - ``backgrounds``: "procedural", or a folder: DAVIS 2017, or any folder of folders of frames or of video files.
     - ``split``: "train" or the held-out "test" videos.
     - ``action_repeat``: control steps per action; by default that of the task in the literature (8 for cartpole, 2 for
       finger and walker, 4 for others).
     - ``frame_stack``, ``size``: images per observation and their height and width (3 and 84).
+    - ``supersampling``: images are drawn that many times as high and wide, and each pixel is the mean of a square (1:
+      not at all). Small images keep what is thin, as a pole is, where single rays would miss it.
     - ``camera_id``: by default 0 (quadruped: 2).
     - ``renderer``: "raycast" (no OpenGL, the same bits in every process of a machine), "opengl" (dm_control's
       pixels), "opengl-fast" (no shadows, reflections and multisampling), or "auto" (OpenGL where a GPU draws). Images

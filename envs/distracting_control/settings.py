@@ -19,6 +19,7 @@ class Keywords(TypedDict, total=False):
     split: Literal["train", "test"]
     frame_stack: int
     size: int
+    supersampling: int
     renderer: Literal["raycast", "opengl", "opengl-fast", "auto"]
     distraction_seed: int | None
     noise_dimensions: int
@@ -29,6 +30,7 @@ class Keywords(TypedDict, total=False):
     projection_seed: int
     render_mode: str | None
     background: float | None
+    content: Literal["video", "noise"] | None
     compositing: Literal["texture", "mask"] | None
     background_geoms: Literal["sky", "sky+floor", "natural"] | None
     floor_alpha: float | Literal["domain"] | None
@@ -62,6 +64,7 @@ class Settings:
     split: str = "train"
     frame_stack: int = 3
     size: int = 84
+    supersampling: int = 1
     renderer: str = "raycast"
     distraction_seed: int | None = None
     noise_dimensions: int = 0
@@ -78,7 +81,14 @@ class Settings:
         choice("renderer", self.renderer, ["raycast", "opengl", "opengl-fast", "auto"])
         if self.render_mode is not None:
             choice("render_mode", self.render_mode, ["human", "rgb_array"])
-        least = {"action_repeat": 1, "frame_stack": 1, "size": 1, "camera_id": 0, "noise_dimensions": 0}
+        least = {
+            "action_repeat": 1,
+            "frame_stack": 1,
+            "size": 1,
+            "supersampling": 1,
+            "camera_id": 0,
+            "noise_dimensions": 0,
+        }
         if self.distraction_seed is not None:
             least["distraction_seed"] = 0
         for name, low in least.items():  # numpy's integers become plain ones

@@ -4,7 +4,9 @@ Sources, by the names used below; settings are those of the code published with 
 Distracting Control Suite", arXiv 2101.02722. PSE: Agarwal et al. 2021, "Contrastive Behavioral Similarity Embeddings
 for Generalization in Reinforcement Learning", arXiv 2101.05265. DBC: Zhang et al. 2021, "Learning Invariant
 Representations for Reinforcement Learning without Reconstruction", arXiv 2006.10742. DMControl-GB: the benchmark of
-Hansen and Wang 2021, "Generalization in Reinforcement Learning by Soft Data Augmentation", arXiv 2011.13389.
+Hansen and Wang 2021, "Generalization in Reinforcement Learning by Soft Data Augmentation", arXiv 2011.13389. Study:
+Luo et al. 2025, on metric learning under noise, arXiv 2506.00563; two of its six settings are ``clean`` and
+``natural-video``.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ class Distraction:
 
     Attributes:
         background: opacity of the background video in [0, 1]; 0 is no video (DCS "video alpha").
+        content: what the background shows: "video", or "noise", which is drawn anew for each pixel, channel and frame
+            (Luo et al. 2025).
         compositing: where the video is. "texture": on the sky's cube map, the same image on each face, so that it
             turns with the camera (DCS). "mask": pasted over the frame's background pixels, which are known exactly
             where DBC and DMControl-GB key them by color.
@@ -70,6 +74,7 @@ class Distraction:
     """
 
     background: float = 0.0
+    content: Literal["video", "noise"] = "video"
     compositing: Literal["texture", "mask"] = "texture"
     background_geoms: Literal["sky", "sky+floor", "natural"] = "sky"
     floor_alpha: float | Literal["domain"] = 1.0
@@ -165,10 +170,24 @@ _VIDEO_EASY = Distraction(
     dynamic=True,
 )
 
+_NATURAL_VIDEO = Distraction(
+    background=1.0,
+    compositing="mask",
+    background_geoms="natural",
+    playback="loop",
+    advance="agent",
+    dynamic=True,
+    grayscale=True,
+    neutral_floor=True,
+)
+_NATURAL_IMAGE = dataclasses.replace(_NATURAL_VIDEO, num_videos=1, start="first", order="cycle", dynamic=False)
+
 #: The named settings. What differs from the publications:
 #:
 #: - ``natural-video``: the publications shuffle all clips into one stream that goes on through episodes; here each
 #:   episode draws a clip and a frame of it. Training and test clips differ, which the published scripts do not ensure.
+#: - ``natural-image``: the publication draws the image of a run; here it is the first of the first training video, so
+#:   that runs differ in nothing else. Each episode before held-out videos has the first image of one of them, in order.
 #: - ``color-*``: our palettes, in the published ranges.
 #: - ``video-hard``: the publication has 100 clips; here, all of a split.
 PRESETS: Mapping[str, Distraction] = MappingProxyType(
@@ -180,16 +199,11 @@ PRESETS: Mapping[str, Distraction] = MappingProxyType(
             for mode in ("static", "dynamic")
         },
         "pse-2video": Distraction(background=1.0, floor_alpha=0.3, num_videos=2, dynamic=True),
-        "natural-video": Distraction(
-            background=1.0,
-            compositing="mask",
-            background_geoms="natural",
-            playback="loop",
-            advance="agent",
-            dynamic=True,
-            grayscale=True,
-            neutral_floor=True,
-        ),
+        "natural-video": _NATURAL_VIDEO,
+        "natural-video-color": dataclasses.replace(_NATURAL_VIDEO, grayscale=False),
+        "natural-image": _NATURAL_IMAGE,
+        "natural-image-color": dataclasses.replace(_NATURAL_IMAGE, grayscale=False),
+        "natural-noise": dataclasses.replace(_NATURAL_VIDEO, content="noise", grayscale=False),
         "color-easy": Distraction(palette="color-easy"),
         "color-hard": Distraction(palette="color-hard"),
         "video-easy": _VIDEO_EASY,
@@ -199,8 +213,8 @@ PRESETS: Mapping[str, Distraction] = MappingProxyType(
     }
 )
 
-_SOURCES = {"clean": "dm_control", "dcs": "DCS", "pse": "PSE", "natural": "DBC", "color": "DMControl-GB"}
-_SOURCES["video"] = _SOURCES["color"]
+_SOURCES = {"clean": "dm_control", "dcs": "DCS", "pse": "PSE", "natural": "study", "color": "DMControl-GB"}
+_SOURCES |= {"natural-video": "DBC", "video": _SOURCES["color"]}
 
 
 def distraction(preset: str, **overrides: Any) -> Distraction:
@@ -225,6 +239,10 @@ def distraction(preset: str, **overrides: Any) -> Distraction:
 def preset_table() -> list[dict[str, Any]]:
     """Return one row per preset: its name, its source and every setting."""
     return [
-        {"preset": name, "source": _SOURCES[name.partition("-")[0]], **dataclasses.asdict(settings)}
+        {
+            "preset": name,
+            "source": _SOURCES.get(name) or _SOURCES[name.partition("-")[0]],
+            **dataclasses.asdict(settings),
+        }
         for name, settings in PRESETS.items()
     ]

@@ -10,7 +10,7 @@ from bisimgym.envs.distractions.camera import CameraWalk, is_overhead
 from bisimgym.envs.distractions.colors import ColorWalk, palettes
 from bisimgym.envs.distractions.playback import Playback
 from bisimgym.envs.distractions.presets import Distraction
-from bisimgym.envs.distractions.videos import VideoSource
+from bisimgym.envs.distractions.videos import Backgrounds
 from bisimgym.envs.rendering.look import Look, camera_pose, sky_faces, texture_pixels
 from bisimgym.envs.rendering.styles import SkyColors, recolored_checker
 
@@ -38,7 +38,7 @@ class DistractedScene:
     """
 
     def __init__(
-        self, model: mujoco.MjModel, settings: Distraction, domain: str, camera_id: int, videos: VideoSource | None
+        self, model: mujoco.MjModel, settings: Distraction, domain: str, camera_id: int, videos: Backgrounds | None
     ):
         import mujoco
 
@@ -144,7 +144,7 @@ class SceneEpisode:
         if settings.palette != "none":
             choices = palettes(settings.palette)
             self._palette = choices[int(palette_rng.integers(len(choices)))]
-        self._cached: tuple[VideoSource | None, int, np.ndarray | None] = (None, -1, None)
+        self._cached: tuple[Backgrounds | None, int, np.ndarray | None] = (None, -1, None)
         self._textures: dict[int, np.ndarray] = {}
         self._sky = None
         if self._palette is not None:
@@ -170,7 +170,7 @@ class SceneEpisode:
             return None
         return self._scene.videos.names[self._video], self._playback.index
 
-    def look(self, data: mujoco.MjData, videos: VideoSource | None = None) -> Look:
+    def look(self, data: mujoco.MjData, videos: Backgrounds | None = None) -> Look:
         """Return how the state in ``data`` is to look now.
 
         Args:
@@ -188,7 +188,7 @@ class SceneEpisode:
             background_geoms=None if self._playback is None else scene.background_geoms(),
         )
 
-    def _frame(self, videos: VideoSource | None) -> np.ndarray | None:
+    def _frame(self, videos: Backgrounds | None) -> np.ndarray | None:
         """Return the frame that is shown now: the same object as long as it is the same frame."""
         if self._playback is None or videos is None:
             return None

@@ -16,6 +16,8 @@ from bisimgym.envs.distractions import procedural_videos, video_folders
 
 PROCEDURAL = "procedural"
 SPLITS = ("train", "test")
+#: Child of a frame's number, so that noise shares no numbers with an episode of that seed.
+_NOISE_STREAM = 0x6E6F6973
 
 
 class FrameCache:
@@ -102,6 +104,44 @@ class VideoSource:
         make = self.makers[index]
         key = (self.keys[index], self.height, self.width, self.grayscale)
         return CACHE.get(key, lambda: luma(make()) if self.grayscale else make())
+
+
+@dataclass(frozen=True)
+class NoiseSource:
+    """One endless video of noise, for what takes a :class:`VideoSource`: every frame is drawn when it is asked for.
+
+    Values are 255 n, n from N(0, 1), cut at 0 and 255: half of them are 0, 16 % are 255. Source: Luo et al. (2025),
+    whose code draws from the global generator; here a frame follows from its number alone.
+
+    Attributes:
+        height, width: of the frames, in pixels.
+        grayscale: whether the three channels are one.
+        grain: height and width of the squares that have one value, in pixels.
+    """
+
+    height: int
+    width: int
+    grayscale: bool = False
+    grain: int = 1
+    names: tuple[str, ...] = ("noise",)
+
+    def frames(self, index: int) -> NoiseSource:
+        return self
+
+    def __len__(self) -> int:
+        return 1 << 62
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """Return a frame, ``uint8[height, width, 3]``."""
+        rng = np.random.default_rng(np.random.SeedSequence(number, spawn_key=(_NOISE_STREAM,)))
+        channels = 1 if self.grayscale else 3
+        rows, columns = -(-self.height // self.grain), -(-self.width // self.grain)
+        drawn = 255 * rng.standard_normal((rows, columns, channels), dtype=np.float32)
+        squares = np.repeat(np.clip(drawn, 0, 255).astype(np.uint8), 3 // channels, axis=2)
+        return squares.repeat(self.grain, axis=0).repeat(self.grain, axis=1)[: self.height, : self.width]
+
+
+Backgrounds = VideoSource | NoiseSource
 
 
 def video_source(

@@ -77,6 +77,30 @@ class Renderer(Protocol):
         """Free what the renderer holds."""
 
 
+class Supersampled:
+    """Means of squares of what another renderer draws, so that what is thin is not lost in small images.
+
+    Args:
+        renderer: draws images that are ``factor`` times as high and wide.
+        factor: pixels of its images along each side of a square.
+    """
+
+    def __init__(self, renderer: Renderer, factor: int):
+        self.renderer, self.factor = renderer, factor
+        self.height, self.width = renderer.height // factor, renderer.width // factor
+
+    def render(self, data: mujoco.MjData, look: Look) -> np.ndarray:
+        return self.render_many(data, [look])[0]
+
+    def render_many(self, data: mujoco.MjData, looks: Sequence[Look]) -> np.ndarray:
+        drawn = self.renderer.render_many(data, looks)
+        squares = drawn.reshape(len(drawn), self.height, self.factor, self.width, self.factor, 3)
+        return np.rint(squares.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+
+    def close(self) -> None:
+        self.renderer.close()
+
+
 class SceneLister:
     """MuJoCo's list of what is drawn of a state in a look, which needs no OpenGL.
 

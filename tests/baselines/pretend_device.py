@@ -21,8 +21,7 @@ from torch import nn
 
 from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.core.random_stream import RandomStream
-from bisimgym.baselines.core.settings import declared_defaults
-from bisimgym.baselines.learners import AUXILIARY_TASKS, DQN_LEARNERS, METRIC_LOSSES, SAC_LEARNERS
+from bisimgym.baselines.learners import AUXILIARY_TASKS, DQN_LEARNERS, FOR_IMAGES, METRIC_LOSSES, SAC_LEARNERS
 from bisimgym.baselines.offline import OfflineRepresentation
 from bisimgym.baselines.pse.imitation import Alignment, ImitationLearner
 from bisimgym.baselines.transitions import Transitions
@@ -118,11 +117,11 @@ def updated(learner, policy, env, **settings):
 
 @pytest.mark.parametrize("name", SAC_LEARNERS)
 def test_sac(mode, name):
-    if "augmentation" not in declared_defaults(SAC_LEARNERS[name]):
+    if name not in FOR_IMAGES:
         updated(SAC_LEARNERS[name], "MlpPolicy", gym.make("Pendulum-v1"))
 
 
-@pytest.mark.parametrize("name", ["drq", "curl"])
+@pytest.mark.parametrize("name", ["drq", "curl", "slac"])
 def test_sac_on_images(mode, name):
     small = {"net_arch": [8], "features_extractor_kwargs": {"channels": 4}}
     updated(SAC_LEARNERS[name], "PixelPolicy", Picture(), policy_kwargs=small, replay_buffer_class=ReplayBuffer)

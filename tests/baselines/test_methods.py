@@ -28,6 +28,7 @@ from bisimgym.baselines.recursive_similarity import RSSDQN
 from bisimgym.baselines.robust_dbc import RobustDBCSAC
 from bisimgym.baselines.self_prediction import SelfPredictionSAC
 from bisimgym.baselines.simsr import SimSRSAC
+from bisimgym.baselines.slac import SLACSAC
 
 #: Which parts each loss trains: the encoder, and the children of the representation.
 GRADIENTS = {
@@ -58,6 +59,17 @@ GRADIENTS = {
     SelfPredictionSAC: {"transition_loss": {"encoder", "transition"}},
     DrQSAC: {},
     CURLSAC: {"metric_loss": {"encoder", "metric.bilinear"}},
+    SLACSAC: {
+        "metric_loss": {
+            "encoder",
+            "metric.posterior_first",
+            "metric.second_first",
+            "metric.prior_next",
+            "metric.posterior_next",
+            "metric.second_next",
+            "metric.decoder",
+        }
+    },
     MetricDQN: {},
     MICoDQN: {"metric_loss": {"encoder"}},
     DBCDQN: {

@@ -10,6 +10,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 import torch as th
+from methods import ON_PICTURES, env_of
 
 from bisimgym.baselines import learners
 from bisimgym.baselines.core.metric_learning import MetricSAC
@@ -124,8 +125,8 @@ def default_of(method, argument):
 
 def setting_of(method, setting):
     """Return the default of one of the metric's settings."""
-    env = gym.make("Pendulum-v1" if issubclass(method, MetricSAC) else "CartPole-v1")
-    model = method("MlpPolicy", env, buffer_size=10, device="cpu")
+    policy = "PixelPolicy" if method in ON_PICTURES else "MlpPolicy"
+    model = method(policy, env_of(method), buffer_size=10, device="cpu")
     declared = inspect.signature(model.metric).parameters[setting].default
     return model.metric_settings.get(setting, declared)
 

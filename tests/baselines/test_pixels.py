@@ -161,6 +161,7 @@ def test_every_learner_has_published_settings():
     assert {name: s["learning_rate"] for name, s in table.items() if s["learning_rate"] != 1e-3} == {
         "rap": 5e-4,
         "ambs": 5e-4,
+        "slac": 3e-4,
     }
     assert {name for name, s in table.items() if "augmentation" in s} == {"drq", "drq-pse", "ambs", "curl"}
     with pytest.raises(ValueError, match="learner must be one of .* got 'dreamer'"):

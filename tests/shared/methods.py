@@ -19,9 +19,10 @@ from bisimgym.baselines.recursive_similarity import RSSDQN
 from bisimgym.baselines.robust_dbc import RobustDBCSAC
 from bisimgym.baselines.self_prediction import SelfPredictionSAC
 from bisimgym.baselines.simsr import SimSRSAC
+from bisimgym.baselines.slac import SLACSAC
 
 #: Methods that are for images, with the networks of such.
-ON_PICTURES = [DrQSAC, CURLSAC]
+ON_PICTURES = [DrQSAC, CURLSAC, SLACSAC]
 SACS = [MetricSAC, MICoSAC, DBCSAC, RobustDBCSAC, RAPSAC, AMBSSAC, SimSRSAC, DeepMDPSAC, SelfPredictionSAC]
 SACS += ON_PICTURES
 

@@ -11,7 +11,13 @@ import gymnasium as gym
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.base import Spec
-from bisimgym.benchmarks.suites.distracting.settings import DISTRACTIONS, DMC_TASKS, EPISODE_STEPS
+from bisimgym.benchmarks.suites.distracting.settings import (
+    ACTION_REPEATS,
+    DISTRACTIONS,
+    DMC_TASKS,
+    EPISODE_STEPS,
+    PARTS,
+)
 from bisimgym.benchmarks.suites.pixel_learners import play_episode
 
 
@@ -43,13 +49,13 @@ PROTOCOL = Protocol()
 
 def split_task(task: str) -> tuple[str, str]:
     """Return the name of a task of dm_control and that of its setting."""
-    name = next(name for name in DMC_TASKS if task.startswith(f"{name}-"))
-    return name, task.removeprefix(f"{name}-")
+    return PARTS[task].name, PARTS[task].setting
 
 
 def distracts(task: str) -> bool:
     """Return whether held-out distractions differ from those that agents learn under."""
-    return not task.endswith("-clean")
+    _, learned, scored = DISTRACTIONS[PARTS[task].setting]
+    return learned != scored
 
 
 @functools.cache
@@ -57,7 +63,9 @@ def steps_per_episode(task: str, protocol: Protocol = PROTOCOL) -> int:
     """Return how many actions an episode takes."""
     from bisimgym.envs.distracting_control.env import default_action_repeat
 
-    return -(-protocol.episode_steps // default_action_repeat(*DMC_TASKS[split_task(task)[0]][:2]))
+    name = split_task(task)[0]
+    repeat = ACTION_REPEATS.get(name) or default_action_repeat(*DMC_TASKS[name][:2])
+    return -(-protocol.episode_steps // repeat)
 
 
 def env_arguments(task: str, held_out: bool, protocol: Protocol = PROTOCOL, **images: Any) -> dict[str, Any]:
@@ -67,14 +75,15 @@ def env_arguments(task: str, held_out: bool, protocol: Protocol = PROTOCOL, **im
         task: of :data:`TASKS`.
         held_out: whether under the distractions that agents are scored under.
         protocol: sizes.
-        **images: size, renderer and backgrounds.
+        **images: size, supersampling, renderer and backgrounds.
     """
     name, setting = split_task(task)
     domain, dmc_task = DMC_TASKS[name][:2]
     _, learned, scored = DISTRACTIONS[setting]
     shorter = protocol.episode_steps < EPISODE_STEPS
     limit = {"max_episode_steps": steps_per_episode(task, protocol)} if shorter else {}
-    return {"domain": domain, "task": dmc_task, **(scored if held_out else learned), **limit, **images}
+    repeat = {"action_repeat": ACTION_REPEATS[name]} if name in ACTION_REPEATS else {}
+    return {"domain": domain, "task": dmc_task, **repeat, **(scored if held_out else learned), **limit, **images}
 
 
 def make_env(task: str, held_out: bool, protocol: Protocol = PROTOCOL, **images: Any) -> gym.Env:
@@ -97,7 +106,7 @@ def play(agent: Any, env: gym.Env, episodes: int, seed: int) -> tuple[list[float
 
 def image_settings(spec: Spec) -> dict[str, Any]:
     """Return what decides the images of a run."""
-    return {name: spec.settings[name] for name in ("size", "renderer", "backgrounds")}
+    return {name: spec.settings[name] for name in ("size", "supersampling", "renderer", "backgrounds")}
 
 
 def training_env(spec: Spec, protocol: Protocol = PROTOCOL) -> Any:

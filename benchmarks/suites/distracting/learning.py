@@ -20,11 +20,12 @@ from bisimgym.benchmarks.suites.distracting.envs import (
     steps_per_episode,
     training_env,
 )
+from bisimgym.benchmarks.suites.distracting.settings import PARTS
 from bisimgym.benchmarks.suites.pixel_learners import pixel_learner, train_in_episodes
 from bisimgym.benchmarks.suites.training import Reached
 
 #: Settings that are not arguments of a learner.
-_OF_SUITE = ("episodes", "evaluate_every", "size", "backgrounds", "renderer", "pairs", "pretrained")
+_OF_SUITE = ("episodes", "evaluate_every", "size", "supersampling", "backgrounds", "renderer", "pairs", "pretrained")
 
 
 def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCOL) -> Any:
@@ -52,39 +53,80 @@ def train_episodes(model: Any, spec: Spec, protocol: Protocol, reached: Reached)
     train_in_episodes(model, spec.settings["episodes"], actions, protocol.episode_steps, spec.seed, reached)
 
 
-def trained_first(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Any:
-    """Return the first agent of a run of two stages: DrQ, trained from its own checkpoint if there is one."""
+def first_stage(spec: Spec) -> Spec | None:
+    """Return what is trained before a run's own agent, for as long, or ``None``.
+
+    For PSE that is DrQ on the same task; for transfer, the same method on the task that convolutions come from.
+    """
+    parts = PARTS[spec.task]
+    if parts.source:
+        return replace(spec, task=f"{parts.source}-{parts.setting}")
+    if spec.settings["learner"] != "drq-pse":
+        return None
+    settings = {name: value for name, value in spec.settings.items() if not name.startswith("pse_")}
+    return replace(spec, settings={**settings, "learner": "drq"})
+
+
+def trained_first(
+    stage: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL, within: Path | None = None
+) -> Any:
+    """Return the agent of a :func:`first_stage`, trained from its own checkpoint if there is one.
+
+    A stage that has one before it, as PSE has in transfer, trains that too, in a folder within its own.
+    """
     from bisimgym.baselines.core.checkpoint import save_checkpoint
 
-    settings = {name: value for name, value in spec.settings.items() if not name.startswith("pse_")}
-    of_first = replace(spec, settings={**settings, "learner": "drq"})
-    folder = Path(monitor.checkpoint, "first")
-    model = learner_from(of_first, monitor, folder, device, protocol)
-    total = spec.settings["episodes"] * protocol.episode_steps
-    every = spec.settings["evaluate_every"] * protocol.episode_steps
+    folder = Path(monitor.checkpoint if within is None else within, "first")
+    before = first_stage(stage)
+    checkpoint = folder / "agent" if before else folder
+    model = learner_from(stage, monitor, checkpoint, device, protocol)
+    total = stage.settings["episodes"] * protocol.episode_steps
+    every = stage.settings["evaluate_every"] * protocol.episode_steps
+    if before and model.num_timesteps < stage.settings["episodes"] * steps_per_episode(stage.task, protocol):
+        build_on(trained_first(before, monitor, device, protocol, folder), model, stage, protocol)
 
     def reached(at: int) -> bool:
         stops = at < total and deadline.is_over()
         if at % every == 0 or at == total or stops:
-            save_checkpoint(model, folder, with_env=False)
+            save_checkpoint(model, checkpoint, with_env=False)
         if stops:
             deadline.check(f"control steps {at} of {total} of the first agent")
         return True
 
-    train_episodes(model, of_first, protocol, reached)
+    train_episodes(model, stage, protocol, reached)
     return model
 
 
+def build_on(first: Any, model: Any, spec: Spec, protocol: Protocol = PROTOCOL) -> None:
+    """Give an agent what its :func:`first_stage` has learned: frozen convolutions, or for PSE pairs of episodes."""
+    fresh = model.num_timesteps == 0
+    if PARTS[spec.task].source:
+        taught = first.policy.encoder.convolutions.state_dict()
+        for encoder in (model.policy.encoder, model.policy.encoder_target):
+            encoder.convolutions.load_state_dict(taught)
+            encoder.convolutions.requires_grad_(False)
+        return
+    from bisimgym.baselines.drq_pse import collect_pairs
+
+    looks = two_looks(spec, protocol)
+    model.align(collect_pairs(first, *looks, count=spec.settings["pairs"], seed=20_000_000 + 1000 * spec.seed))
+    if spec.settings["pretrained"] and fresh:
+        model.policy.load_state_dict(first.policy.state_dict())
+
+
 def two_looks(spec: Spec, protocol: Protocol = PROTOCOL, tries: int = 50) -> tuple[gym.Env, gym.Env]:
-    """Return two environments of a task that show different videos, if agents learn under any."""
+    """Return two environments of a task that show different videos, if agents learn under more than one."""
 
     def look(distraction_seed: int) -> tuple[gym.Env, Any]:
         env = make_env(spec.task, False, protocol, distraction_seed=distraction_seed, **image_settings(spec))
         return env, env.reset(seed=0)[1].get("background")
 
     one, video = look(0)
+    shown: Any = one.unwrapped
+    distraction = shown.settings.distraction
+    single = distraction.content == "noise" or distraction.num_videos == 1  # noise is another in every episode
     for distraction_seed in range(1, tries):
         other, other_video = look(distraction_seed)
-        if video is None or other_video != video:
+        if video is None or single or other_video != video:
             return one, other
     raise UserError(f"{spec.task} needs two videos to learn from for PSE, got {video} in {tries} episodes")

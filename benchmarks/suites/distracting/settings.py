@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from bisimgym.benchmarks.suites.base import Measure, Method, Preset, Task
 
@@ -15,11 +15,18 @@ SMALLEST = 20
 DMC_TASKS: dict[str, tuple[str, str, str, float]] = {
     "ball-in-cup-catch": ("ball_in_cup", "catch", "Swing a ball into a cup", 29.8),
     "cartpole-swingup": ("cartpole", "swingup", "Swing a pole up and balance it", 130.3),
+    "cartpole-balance": ("cartpole", "balance", "Balance a pole", 269.5),
     "cheetah-run": ("cheetah", "run", "Run forward on two legs", 14.0),
     "finger-spin": ("finger", "spin", "Spin a body with a finger", 0.9),
     "reacher-easy": ("reacher", "easy", "Reach a target with a two-link arm", 58.8),
     "walker-walk": ("walker", "walk", "Walk upright", 40.5),
+    "walker-run": ("walker", "run", "Run upright", 25.0),
+    "walker-stand": ("walker", "stand", "Stand upright", 136.6),
 }
+#: Control steps per action where they are not those of the environment.
+ACTION_REPEATS = {"cartpole-balance": 8}  # as PlaNet has for all of cartpole
+#: Tasks that there are for transfer alone, and the settings that they and transfer have.
+_OF_TRANSFER, _TRANSFER_SETTINGS = ("walker-run", "walker-stand"), ("clean", "pse-2video", "natural-video")
 #: What agents learn under and what they are scored under: arguments of the environment.
 DISTRACTIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "clean": ("nothing distracts", {"preset": "clean"}, {"preset": "clean"}),
@@ -36,10 +43,19 @@ DISTRACTIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         )
         for level in ("easy", "medium", "hard")
     },
-    "natural-video": (
-        "gray videos in place of the background; held-out videos",
-        {"preset": "natural-video"},
-        {"preset": "natural-video", "split": "test"},
+    **{
+        name: (f"{what} in place of the background; {held_out}", {"preset": name}, {"preset": name, "split": "test"})
+        for name, what, held_out in (
+            ("natural-video", "gray videos", "held-out videos"),
+            ("natural-video-color", "videos", "held-out videos"),
+            ("natural-image", "one gray image", "30 held-out images"),
+            ("natural-image-color", "one image", "30 held-out images"),
+        )
+    },
+    "natural-noise": (
+        "noise in place of the background, fresh for every pixel",
+        {"preset": "natural-noise"},
+        {"preset": "natural-noise"},
     ),
     **{
         name: (
@@ -56,11 +72,41 @@ DISTRACTIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     },
 }
 
-TASKS = {
-    f"{name}-{setting}": Task(f"{domain}-{task}, {setting}", f"{what}: {how}")
-    for name, (domain, task, what, _) in DMC_TASKS.items()
-    for setting, (how, _, _) in DISTRACTIONS.items()
+
+class Parts(NamedTuple):
+    """What a task of the suite is made of.
+
+    Attributes:
+        name: of :data:`DMC_TASKS`.
+        setting: of :data:`DISTRACTIONS`.
+        source: the name of the task that convolutions are learned in, which then stay as they are; "" for none.
+    """
+
+    name: str
+    setting: str
+    source: str = ""
+
+
+PARTS = {
+    f"{name}-{setting}": Parts(name, setting)
+    for name in DMC_TASKS
+    for setting in (_TRANSFER_SETTINGS if name in _OF_TRANSFER else DISTRACTIONS)
+} | {
+    f"walker-walk-to-{DMC_TASKS[name][1]}-{setting}": Parts(name, setting, "walker-walk")
+    for name in _OF_TRANSFER
+    for setting in _TRANSFER_SETTINGS
 }
+
+
+def _task(parts: Parts) -> Task:
+    domain, task, what, _ = DMC_TASKS[parts.name]
+    transfer = f" with convolutions from {parts.source}" if parts.source else ""
+    title = f"{domain}-{task}{transfer}, {parts.setting}"
+    kept = ", which stay as they are" if transfer else ""
+    return Task(title, f"{what}{transfer}{kept}: {DISTRACTIONS[parts.setting][0]}")
+
+
+TASKS = {name: _task(parts) for name, parts in PARTS.items()}
 
 METHODS = {
     "sac": Method("SAC, its encoder trained by the critic", {"learner": "sac"}),
@@ -76,6 +122,7 @@ METHODS = {
     "self-prediction": Method("SAC and the loss of predicting the next embedding", {"learner": "self-prediction"}),
     "deepmdp": Method("Self-prediction and reward prediction", {"learner": "deepmdp"}),
     "curl": Method("CURL: which of the batch's images is this one, shifted anew?", {"learner": "curl"}),
+    "slac": Method("SLAC: a critic on the latents of a model that explains images", {"learner": "slac"}),
     "mico": Method("MICo: sampled differences of rewards and next embeddings", {"learner": "mico"}),
     "dbc": Method("DBC: bisimulation with a Gaussian model, which also trains the encoder", {"learner": "dbc"}),
     "robust-dbc": Method(
@@ -104,6 +151,7 @@ PRESETS = {
             "episodes": 2,
             "evaluate_every": 1,
             "size": 24,
+            "supersampling": 1,
             "channels": 8,
             "hidden": 32,
             "batch_size": 8,
@@ -115,17 +163,20 @@ PRESETS = {
         },
     ),
     "laptop": Preset(
-        "150,000 control steps, images of 32 x 32 pixels, narrow networks, batches of 32, for one core",
+        "300,000 control steps, images of 24 x 24 pixels, narrow networks, batches of 64, for one core",
         {
-            "episodes": 150,
+            "episodes": 300,
             "evaluate_every": 25,
-            "size": 32,
+            "size": 24,
+            "supersampling": 3,
             "channels": 16,
             "hidden": 128,
-            "batch_size": 32,
+            "batch_size": 64,
             "learning_rate": None,
-            "pad": 2,
-            "learning_starts": 1000,
+            "pad": 1,
+            "learning_starts": 500,
+            "gamma": 0.95,
+            "target_update_interval": 1,
             "backgrounds": "procedural",
             "renderer": "raycast",
         },
@@ -136,6 +187,7 @@ PRESETS = {
             "episodes": 500,
             "evaluate_every": 10,
             "size": 84,
+            "supersampling": 1,
             "channels": 32,
             "hidden": None,
             "batch_size": None,

@@ -29,11 +29,12 @@ from bisimgym.benchmarks.suites.distracting.envs import (
     training_envs,
 )
 from bisimgym.benchmarks.suites.distracting.learning import (
+    build_on,
+    first_stage,
     learner_from,
     make_learner,
     train_episodes,
     trained_first,
-    two_looks,
 )
 from bisimgym.benchmarks.suites.distracting.settings import (
     DMC_TASKS,
@@ -64,7 +65,7 @@ def evaluate(
         seed: of the run.
         protocol: sizes.
         episodes: of each kind; ``None``: the protocol's.
-        images: size, renderer and backgrounds; ``None``: what outside agents see.
+        images: size, supersampling, renderer and backgrounds; ``None``: what outside agents see.
     """
     count, start = protocol.episodes if episodes is None else episodes, 1_000_000 + 1000 * seed
     shown = {"size": protocol.size} if images is None else dict(images)
@@ -104,23 +105,19 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     """Train one agent, from its checkpoint if there is one, and score it.
 
     Training goes episode by episode. Each has a seed of its own, so that a run that is cut off goes on from its last
-    checkpoint as the unbroken run did. PSE trains another agent before, for as long, which the curve does not show.
+    checkpoint as the unbroken run did. PSE and transfer train another agent before, for as long, which the curve does
+    not show.
     """
     from bisimgym.baselines.core.checkpoint import save_checkpoint
 
     check_images(spec, protocol)
     images, actions, episodes = image_settings(spec), steps_per_episode(spec.task, protocol), spec.settings["episodes"]
-    two_stages = spec.settings["learner"] == "drq-pse"
-    checkpoint = Path(monitor.checkpoint, "agent") if two_stages else Path(monitor.checkpoint)
-    first = trained_first(spec, monitor, device, protocol) if two_stages else None
+    stage = first_stage(spec)
+    checkpoint = Path(monitor.checkpoint, "agent") if stage else Path(monitor.checkpoint)
+    first = trained_first(stage, monitor, device, protocol) if stage else None
     model = learner_from(spec, monitor, checkpoint, device, protocol)
     if first is not None:
-        from bisimgym.baselines.drq_pse import collect_pairs
-
-        looks = two_looks(spec, protocol)
-        model.align(collect_pairs(first, *looks, count=spec.settings["pairs"], seed=20_000_000 + 1000 * spec.seed))
-        if spec.settings["pretrained"] and model.num_timesteps == 0:
-            model.policy.load_state_dict(first.policy.state_dict())
+        build_on(first, model, spec, protocol)
 
     def complete(_: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed, protocol, images=images)
@@ -142,22 +139,23 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
 
 
 def _looked_into(model: Any, spec: Spec, monitor: Monitor, protocol: Protocol) -> dict[str, float]:
-    """Return the denoising factor of a trained encoder, where something distracts, and draw the run's picture."""
+    """Return the denoising factor of a trained encoder, where anything distracts, and draw the run's picture."""
     from bisimgym.benchmarks.measures.denoising import denoising_factor
     from bisimgym.benchmarks.suites.distracting.pictures import figures_of
     from bisimgym.benchmarks.suites.figures import write_figures
 
-    names = {False: "clean"}
-    if distracts(spec.task):
+    held_out, setting = distracts(spec.task), split_task(spec.task)[1]
+    names = {False: setting}
+    if held_out:
         names = {False: "training distractions", True: "held-out distractions"}
-    envs = {name: make_env(spec.task, held_out, protocol, **image_settings(spec)) for held_out, name in names.items()}
+    envs = {name: make_env(spec.task, unseen, protocol, **image_settings(spec)) for unseen, name in names.items()}
     monitor.pictures.mkdir(exist_ok=True)
     list(write_figures(figures_of(model, envs, 2_000_000 + spec.seed), monitor.pictures))
     found = {}
-    if distracts(spec.task):
+    if setting != "clean":
         factor = denoising_factor(
             model.embed,
-            envs[names[True]],
+            envs[names[held_out]],
             policy=model,
             episodes=1,
             positives=protocol.positives,
@@ -173,7 +171,7 @@ def _looked_into(model: Any, spec: Spec, monitor: Monitor, protocol: Protocol) -
 def check(spec: Spec, protocol: Protocol = PROTOCOL) -> None:
     """Raise ``ValueError`` for settings that cannot be trained with."""
     settings = spec.settings
-    check_least(settings, episodes=1, evaluate_every=1, channels=1, pad=0, learning_starts=1, pairs=1)
+    check_least(settings, episodes=1, evaluate_every=1, supersampling=1, channels=1, pad=0, learning_starts=1, pairs=1)
     check_least({name: value for name, value in settings.items() if value is not None}, hidden=1, batch_size=1)
     if settings["size"] < SMALLEST:
         raise ValueError(f"size must be at least {SMALLEST}, what the encoder takes, got {settings['size']} pixels")

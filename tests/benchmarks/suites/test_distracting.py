@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from bisimgym.benchmarks.suites.base import make_spec
 from bisimgym.benchmarks.suites.distracting import envs, learning, pictures
 from bisimgym.benchmarks.suites.distracting import suite as distracting
 from bisimgym.benchmarks.suites.distracting.pictures import saliency, seen
+from bisimgym.benchmarks.suites.distracting.settings import PARTS
 
 SUITE = load_suite("distracting")
 #: Episodes of five actions.
@@ -53,17 +56,26 @@ class Watcher:
         return np.zeros((len(observation), 1), dtype=np.float32), None
 
 
-def test_tasks_are_six_times_ten_settings():
-    assert len(SUITE.tasks) == 60
+def test_tasks_are_seven_times_fourteen_settings_and_transfer():
+    assert len(SUITE.tasks) == 7 * 14 + 2 * 3 + 2 * 3
+    transfers = [task for task, parts in PARTS.items() if parts.source]
+    assert transfers == [
+        f"walker-walk-to-{goal}-{setting}"
+        for goal in ("run", "stand")
+        for setting in ("clean", "pse-2video", "natural-video")
+    ]
     for task in SUITE.tasks:
         name, setting = envs.split_task(task)
-        assert f"{name}-{setting}" == task
+        assert f"{name}-{setting}" in SUITE.tasks
+        assert (f"{name}-{setting}" == task) == (task not in transfers)
         learned, scored = (envs.env_arguments(task, held_out) for held_out in (False, True))
-        assert (learned == scored) == (setting == "clean")
+        assert (learned == scored) == (not envs.distracts(task)) == (setting in ("clean", "natural-noise"))
         assert learned.get("split", "train") == "train"
-        assert scored.get("split", "train") == ("train" if setting == "clean" else "test")
+        assert scored.get("split", "train") == ("test" if envs.distracts(task) else "train")
     assert envs.steps_per_episode("walker-walk-clean") == 500
     assert envs.steps_per_episode(PSE) == 125
+    assert envs.steps_per_episode("cartpole-balance-clean") == 125
+    assert envs.make_env("cartpole-balance-clean", False, SMALL, size=20).unwrapped.action_repeat == 8
 
 
 def test_scores_are_of_thirty_unseen_videos(videos):
@@ -112,13 +124,50 @@ def test_pse_has_a_first_agent_whose_episodes_it_is_aligned_to(folder_of):
     assert len(set(seen)) == 2
     assert set(seen) <= {"train0", "train1"}
     folder = folder_of(spec)
-    first = learning.trained_first(spec, folder, "cpu", SMALL)
+    stage = learning.first_stage(spec)
+    first = learning.trained_first(stage, folder, "cpu", SMALL)
     assert type(first) is SAC_LEARNERS["drq"]
     assert first.num_timesteps == 10
-    again = learning.trained_first(spec, folder, "cpu", SMALL)  # from its checkpoint: nothing is trained twice
+    again = learning.trained_first(stage, folder, "cpu", SMALL)  # from its checkpoint: nothing is trained twice
     assert again._n_updates == first._n_updates > 0
     before = first.policy.state_dict()
     assert all(th.equal(value, before[name]) for name, value in again.policy.state_dict().items())
+
+
+def test_looks_for_pse_where_there_are_no_two_videos():
+    for setting in ("clean", "natural-noise", "natural-image"):
+        task = f"cartpole-swingup-{setting}"
+        one, other = (env.reset(seed=5)[0] for env in learning.two_looks(spec_of(task=task), SMALL))
+        assert (one != other).any() == (setting == "natural-noise")
+
+
+def test_transfer_keeps_the_convolutions_of_another_task(folder_of, monkeypatch):
+    monkeypatch.setattr(pictures, "figures_of", lambda *arguments: {})
+    spec = spec_of("dbc", "walker-walk-to-run-pse-2video", learning_rate=1e-2, episodes=1)
+    stage = learning.first_stage(spec)
+    assert (stage.task, stage.settings) == ("walker-walk-pse-2video", spec.settings)
+    assert learning.first_stage(stage) is None
+    folder = folder_of(spec)
+    assert set(QUICK.train(spec, folder, "cpu").outcomes) == {"return", "trained_return", "video"}
+    first = learning.trained_first(stage, folder, "cpu", SMALL)
+    model = learning.learner_from(spec, folder, Path(folder.checkpoint, "agent"), "cpu", SMALL)
+    assert (first.num_timesteps, model.num_timesteps) == (20, 20)
+    assert model._n_updates > 0
+    taught = first.policy.encoder.state_dict()
+    for encoder in (model.policy.encoder, model.policy.encoder_target):  # whose copies move by rounding
+        same = {name for name, value in encoder.state_dict().items() if th.allclose(value, taught[name], atol=1e-6)}
+        assert same == {name for name in taught if name.startswith("convolutions.")}
+    of_pse = learning.first_stage(spec_of("drq-pse", "walker-walk-to-run-pse-2video"))
+    before = learning.first_stage(of_pse)  # the convolutions come from PSE, and its pairs from another agent yet
+    assert (of_pse.settings["learner"], before.settings["learner"]) == ("drq-pse", "drq")
+    assert of_pse.task == before.task == "walker-walk-pse-2video"
+
+
+def test_the_factor_of_noise_is_that_of_what_is_learned_under(folder_of, monkeypatch):
+    monkeypatch.setattr(pictures, "figures_of", lambda *arguments: {})
+    outcome = QUICK.train(spec_of(task="cartpole-swingup-natural-noise", episodes=1), folder_of(spec_of()), "cpu")
+    assert set(outcome.scores) == {"normalized", "denoising"}
+    assert set(outcome.outcomes) == {"trained_return"}
 
 
 def test_a_learner_has_published_settings_in_the_sizes_of_its_preset():
@@ -138,7 +187,7 @@ def test_every_method_can_be_made(method):
     env.observation_space = gym.spaces.Box(0, 255, (24, 24, 9), np.uint8)
     model = learning.make_learner(spec, "cpu", env)
     assert type(model) is SAC_LEARNERS[spec.settings["learner"]]
-    losses = {"mico", "dbc", "robust-dbc", "rap", "ambs", "simsr", "curl", "drq-mico", "drq-rap"}
+    losses = {"mico", "dbc", "robust-dbc", "rap", "ambs", "simsr", "curl", "slac", "drq-mico", "drq-rap"}
     assert (model.representation.metric is not None) == (method in losses)
 
 
@@ -163,6 +212,7 @@ def test_saliency_finds_the_pixels_that_the_value_hangs_on():
         ({"size": 16}, "size must be at least 20, what the encoder takes, got 16 pixels"),
         ({"backgrounds": "/nowhere"}, "images of .* cannot be made: .*no folder /nowhere"),
         ({"renderer": "sketch"}, "images of .* cannot be made: .*renderer"),
+        ({"supersampling": 0}, "supersampling must be at least 1, got 0"),
         ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"hidden": 0}, "hidden must be at least 1, got 0"),
         ({"learner": "dreamer"}, "unknown learner 'dreamer'"),

@@ -22,6 +22,10 @@ class TestPresets:
             "dcs-hard-dynamic",
             "pse-2video",
             "natural-video",
+            "natural-video-color",
+            "natural-image",
+            "natural-image-color",
+            "natural-noise",
             "color-easy",
             "color-hard",
             "video-easy",
@@ -83,7 +87,7 @@ class TestPresets:
         rows = preset_table()
         assert [row["preset"] for row in rows] == list(PRESETS)
         assert {tuple(row) for row in rows} == {("preset", "source", *SETTINGS)}
-        assert {row["source"] for row in rows} == {"dm_control", "DCS", "PSE", "DBC", "DMControl-GB"}
+        assert {row["source"] for row in rows} == {"dm_control", "DCS", "PSE", "DBC", "study", "DMControl-GB"}
         assert rows[1]["source"] == "DCS"
         assert rows[1]["camera"] == 0.1
 
