@@ -32,7 +32,7 @@ from bisimgym.baselines.metrics.partition import equivalence_classes, quotient
 from bisimgym.baselines.metrics.psm import policy_similarity, policy_similarity_operator
 from bisimgym.baselines.metrics.rap import rap, rap_operator
 from bisimgym.baselines.metrics.recursive_similarity import recursive_similarity, recursive_similarity_operator
-from bisimgym.baselines.metrics.samples import EmpiricalProcess, empirical_process
+from bisimgym.baselines.metrics.samples import EmpiricalProcess, empirical_process, sampled_bisimulation
 from bisimgym.baselines.metrics.trajectory import policy_cost, reward_cost, trajectory_similarity
 from bisimgym.baselines.metrics.transfer import transferred_policy
 from bisimgym.baselines.metrics.transport import wasserstein
@@ -83,6 +83,7 @@ __all__ = [
     "recursive_similarity",
     "recursive_similarity_operator",
     "reward_cost",
+    "sampled_bisimulation",
     "shifted_mico",
     "solve",
     "trajectory_similarity",

@@ -2,7 +2,7 @@
 
 A pair with n and m next states has a coupling with n + m - 1 entries at most, so every pair has its own places for them
 from the start. A point mass has one coupling with any distribution. Small problems are solved in step and keep their
-bases; large ones are solved one by one.
+trees; large ones are solved one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bisimgym.baselines.metrics.distributions import Distributions, slices
 #: Problems with so many next states on both sides together are solved in step; beyond, a single one is quicker alone.
 LARGEST_IN_STEP = 24
 #: Problems in step, and problems that one worker solves one by one.
-_IN_STEP, _ALONE = 4096, 500
+IN_STEP, _ALONE = 4096, 500
 #: After so many pivots for each cell a degenerate problem may be cycling, and is solved alone.
 PIVOTS_PER_CELL = 4
 
@@ -73,9 +73,8 @@ class Couplings:
         shape = size_x * LARGEST_IN_STEP + size_y
         for code in np.unique(shape[in_step]):
             pairs, n, m = (in_step & (shape == code)).nonzero()[0], *divmod(int(code), LARGEST_IN_STEP)
-            k = n + m - 1
-            cells, inverse = np.empty((k, len(pairs)), np.uint8), np.empty((k, k, len(pairs)), np.int8)
-            self.groups.append(_Group(pairs, n, m, cells, inverse, np.zeros(len(pairs), dtype=bool)))
+            trees = np.empty((2, n + m - 1, len(pairs)), np.uint8)
+            self.groups.append(_Group(pairs, n, m, trees, np.zeros(len(pairs), dtype=bool)))
 
     def matrix(self) -> sparse.csr_array:
         """Return the coupled mass, from pairs to pairs; it is the memory of this object."""
@@ -85,8 +84,8 @@ class Couplings:
         """Yield the jobs that make the couplings of ``pairs`` (``bool[P]``; default: all) cheapest."""
         for group in self.groups:
             wanted = (~group.single if pairs is None else ~group.single & pairs[group.pairs]).nonzero()[0]
-            for start in range(0, len(wanted), _IN_STEP):
-                yield Job(self, distance, wanted[start : start + _IN_STEP], group)
+            for start in range(0, len(wanted), IN_STEP):
+                yield Job(self, distance, wanted[start : start + IN_STEP], group)
         alone = np.concatenate([self.alone, *(group.pairs[group.single] for group in self.groups)])
         wanted = alone if pairs is None else alone[pairs[alone]]
         for start in range(0, len(wanted), _ALONE):
@@ -101,21 +100,10 @@ class Couplings:
         self.to[at] = self.number_of(self.x.states[at_x], self.y.states[at_y])
         self.mass[at] = self.x.mass[at_x] * self.y.mass[at_y]
 
-    def store(
-        self, group: _Group, which: np.ndarray, bases: simplex.Bases, states_x: np.ndarray, states_y: np.ndarray
-    ) -> None:
-        """Keep bases of some of a group's pairs, whose next states are ``int64[n, P]`` and ``int64[m, P]``."""
-        group.cells[:, which], group.inverse[..., which] = bases.cells, bases.inverse
-        row, column = np.divmod(bases.cells, group.m)
-        problems = np.arange(len(which))
-        places = self.first[group.pairs[which]] + np.arange(len(bases.cells))[:, None]
-        self.to[places] = self.number_of(states_x[row, problems], states_y[column, problems])
-        self.mass[places] = bases.flow
-
 
 @dataclass(frozen=True)
 class _Group:
-    """Pairs with n and m next states, and their bases: see :class:`simplex.Bases`.
+    """Pairs with n and m next states, and their trees: see :mod:`simplex`.
 
     ``single`` are those that pivots did not solve, which are solved alone from then on.
     """
@@ -123,8 +111,7 @@ class _Group:
     pairs: np.ndarray
     n: int
     m: int
-    cells: np.ndarray
-    inverse: np.ndarray
+    trees: np.ndarray
     single: np.ndarray
 
 
@@ -149,18 +136,19 @@ class Job:
         pairs = group.pairs[which]
         at_x = c.first_x[pairs] + np.arange(group.n)[:, None]
         at_y = c.first_y[pairs] + np.arange(group.m)[:, None]
-        states_x, states_y = c.x.states[at_x], c.y.states[at_y]
-        new = (~c.known[pairs]).nonzero()[0]
-        if len(new):
-            first = simplex.first_bases(c.x.mass[at_x[:, new]], c.y.mass[at_y[:, new]])
-            c.store(group, which[new], first, states_x[:, new], states_y[:, new])
-            c.known[pairs[new]] = True
+        states_x, states_y, mass_x, mass_y = c.x.states[at_x], c.y.states[at_y], c.x.mass[at_x], c.y.mass[at_y]
         cost = self.distance.take(states_x[:, None] * self.distance.shape[1] + states_y)
-        places = c.first[pairs] + np.arange(len(group.cells))[:, None]
-        bases = simplex.Bases(group.cells[:, which], group.inverse[..., which], c.mass[places])
-        changed, unfinished = simplex.optimize(bases, cost, c.pivots_per_cell * group.n * group.m)
-        if len(changed):
-            c.store(group, which[changed], bases.part(changed), states_x[:, changed], states_y[:, changed])
+        trees, new = group.trees[..., which], ~c.known[pairs]
+        trees[..., new] = simplex.greedy_trees(mass_x[:, new], mass_y[:, new], cost[..., new])
+        c.known[pairs] = True
+        _, changed, unfinished = simplex.optimize(trees, mass_x, mass_y, cost, c.pivots_per_cell * group.n * group.m)
+        new[changed] = True
+        group.trees[..., which[new]] = trees[..., new]
+        cells, masses = simplex.flows(trees[..., new], mass_x[:, new], mass_y[:, new])
+        row, column = np.divmod(cells, group.m)
+        at = new.nonzero()[0]
+        places = c.first[pairs[at]] + np.arange(len(cells))[:, None]
+        c.to[places], c.mass[places] = c.number_of(states_x[row, at], states_y[column, at]), masses
         if len(unfinished):
             group.single[which[unfinished]] = True
             self._alone(pairs[unfinished])

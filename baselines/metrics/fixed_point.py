@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from bisimgym.baselines.metrics import deterministic, independent, stochastic
-from bisimgym.baselines.metrics.couplings import LARGEST_IN_STEP
+from bisimgym.baselines.metrics import deterministic, independent, stochastic, sweeps
 from bisimgym.baselines.metrics.memory import free_memory, in_units
 from bisimgym.baselines.metrics.operators import Operator
 
@@ -24,7 +23,8 @@ class Solver(TypedDict, total=False):
         columns: ``int[C]``, the states that they are wanted to (default: all).
         workers: threads that share optimal transport, -1 for all cores (default 1).
         progress: whether to show a bar on stderr for work of more than two seconds (default True).
-        memory_limit: bytes that may be used (default: what the machine has free).
+        memory_limit: bytes that may be used (default: what the machine has free). Where couplings of all pairs do not
+            fit, sweeps that keep a tree of each serve for up to 24 next states on both sides together.
     """
 
     tolerance: float
@@ -72,8 +72,12 @@ def solve(
     wanted_y = _states(columns, operator.shape[1], "columns")
     small, at_x, at_y = operator.reduced(wanted_x, wanted_y)
     whole = np.array_equal(at_x, np.arange(small.shape[0])) and np.array_equal(at_y, np.arange(small.shape[1]))
-    needed = memory_needed(small) + (0 if whole else 8 * len(at_x) * len(at_y))
+    result_bytes = 0 if whole else 8 * len(at_x) * len(at_y)
     limit = free_memory() if memory_limit is None else memory_limit
+    needed: float = memory_needed(small) + result_bytes
+    keeps_couplings = needed <= limit
+    if not keeps_couplings:
+        needed = min(needed, sweeps.memory_needed(small) + result_bytes)
     if needed > limit:
         raise MemoryError(
             f"{operator.name} between {len(at_x)} and {len(at_y)} states (solved for {small.shape[0]} and "
@@ -82,7 +86,10 @@ def solve(
         )
     title = f"{operator.name} {small.shape[0]} x {small.shape[1]} ({in_units(needed)})"
     with tqdm(desc=title, disable=not progress, delay=2, leave=False) as bar:
-        distance = _solve(small, tolerance, workers, bar)
+        if keeps_couplings:
+            distance = _solve(small, tolerance, workers, bar)
+        else:
+            distance = sweeps.swept_distances(small, tolerance, bar, workers)
     if whole:
         return distance
     result = np.empty((len(at_x), len(at_y)))
@@ -117,7 +124,7 @@ def _solve(operator: Operator, tolerance: float, workers: int, bar: tqdm) -> np.
 
 
 def memory_needed(operator: Operator) -> int:
-    """Return about how many bytes solving takes, the result included."""
+    """Return about how many bytes solving takes, the result included, where all couplings are kept."""
     pairs = operator.shape[0] * operator.shape[1]
     if operator.deterministic and not operator.matches_actions:
         arrays = 2 if operator.num_actions == 1 else 8 if operator.weights is None else 16
@@ -127,12 +134,9 @@ def memory_needed(operator: Operator) -> int:
         return 8 * (3 * pairs + 3 * operator.shape[0] ** 2 + 3 * operator.shape[1] ** 2)
     if operator.symmetric:
         pairs //= 2
-    entries = bases = 0.0
+    entries = 0.0
     for action_x, action_y in operator.coupled_actions:
-        size_x, size_y = x.support(action_x)[1], y.support(action_y)[1]
-        both = size_x[:, None] + size_y - 1
-        entries += both.mean() * pairs
-        in_step = (size_x[:, None] > 1) & (size_y > 1) & (both < LARGEST_IN_STEP)
-        bases += (np.square(both) * in_step).mean() * pairs
-    # A coupled mass has a place in the couplings (12 bytes), and in the matrix of the best actions.
-    return int(24 * entries + bases + 8 * (8 + 4 * len(operator.coupled_actions)) * pairs)
+        entries += (x.support(action_x)[1].mean() + y.support(action_y)[1].mean() - 1) * pairs
+    # A coupled mass has a place in the couplings (12 bytes), an edge of a tree, and a place in the matrix of the best
+    # actions.
+    return int((12 + 2 + 12) * entries + 8 * (8 + 4 * len(operator.coupled_actions)) * pairs)

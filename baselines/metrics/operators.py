@@ -226,10 +226,8 @@ class Operator:
             to_x, to_y = self.next_states
             return lambda action, rows: next_distances(distance, to_x, to_y, action, rows)
         if self.independent:
-            x, y = self.distributions
-            left = [x.of_action(a) for a in range(self.num_actions)]
-            right = [np.ascontiguousarray((y.of_action(a) @ distance.T).T) for a in range(self.num_actions)]
-            return lambda action, rows: left[action][rows] @ right[action]
+            left, right = ([side.of_action(a) for a in range(self.num_actions)] for side in self.distributions)
+            return lambda action, rows: (right[action] @ (left[action][rows] @ distance).T).T
         cheapest = self._transported(distance)
         return lambda action, rows: cheapest[action][rows]
 

@@ -1,14 +1,19 @@
-"""Metrics from samples: the process that they show, in place of one that is known."""
+"""Metrics from samples: of the process that they show, or with no process in between."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from bisimgym.baselines.metrics import checks
 from bisimgym.envs.checks import integer, real_array
+
+#: Steps of potentials shrink as this power of the number of samples, those of distances as the power 1.
+_POTENTIAL_POWER = 0.6
 
 
 class EmpiricalProcess(NamedTuple):
@@ -35,8 +40,8 @@ def empirical_process(
     rewards off by at most e and next states by a Wasserstein-1 distance of at most w under the metric, bisimulation is
     off by at most ``2 * (e + discount * w) / (1 - discount)``.
 
-    Source: Ferns, Panangaden and Precup (2004) for metrics of estimated processes. Estimates that keep no counts, as
-    those of Calo et al. (2025), are not part of this package.
+    Source: Ferns, Panangaden and Precup (2004) for metrics of estimated processes. Of the processes
+    themselves nothing is kept by :func:`sampled_bisimulation`.
 
     Args:
         state, action, next_state: ``int[N]``.
@@ -70,3 +75,63 @@ def empirical_process(
     share = sparse.csr_array((1 / count[row], (row, checked[2])), shape=(len(count), sizes[0]))
     mean = np.bincount(row, rewards, minlength=len(count)) / count
     return EmpiricalProcess(share, mean.reshape(sizes), count.reshape(sizes))
+
+
+def sampled_bisimulation(samples: Iterable[tuple[ArrayLike, ArrayLike]], discount: float) -> np.ndarray:
+    """Return an estimate of the bisimulation metric from a stream of samples, ``float64[S, S]``.
+
+    No probabilities are estimated and no transport problem is solved. Each pair of states keeps potentials of the next
+    states of the first, under each action, which climb the dual of its transport problem by a step for each sample
+    (stochastic subgradients of the semi-dual); distances follow, with smaller steps, the recursion of
+    :func:`bisimulation` with what the potentials say in place of the transport cost. As the steps of distances vanish
+    beside those of potentials, distances see costs of transport as if solved (two time scales: Borkar 1997), and the
+    estimate tends to the metric; from below for the most part, as any potentials bound a cost from below.
+
+    Source: that a bisimulation metric can be had from samples by stochastic updates of primal and dual variables is of
+    Calo et al. (2025), "Distances for Markov chains from sample streams", for chains. The updates here are not theirs:
+    Genevay et al. (2016), "Stochastic optimization for large-scale optimal transport", inside Ferns et al.'s recursion,
+    with several actions.
+
+    Args:
+        samples: of every state and action at once: rewards ``float[S, A]`` and next states ``int[S, A]``, the next draw
+            each time. Each is looked at once. Numbers kept: ``S * S * A * S``.
+        discount: in [0, 1).
+
+    Raises:
+        ValueError: for no samples, shapes that differ, next states out of range, or rewards that are not finite.
+    """
+    discount, count = checks.discount_factor(discount), 0
+    for count, (reward, next_state) in enumerate(samples, 1):
+        if count == 1:
+            states, actions = shape = np.shape(reward) if np.ndim(reward) == 2 else (0, 0)
+            distance, mean = np.zeros((states, states)), np.zeros(shape)
+            potential, ahead = np.zeros((states, states, actions, states)), np.zeros((states, states, actions))
+            seen = np.zeros((states, actions, states), dtype=bool)
+            x, y, action = np.indices(ahead.shape)
+        to, given = np.asarray(next_state), real_array("reward", reward)
+        if not given.size or given.shape != shape or to.shape != shape or not np.issubdtype(to.dtype, np.integer):
+            raise ValueError(
+                f"sample {count}: rewards must be float[S, A] and next states int[S, A], the same in each sample; got "
+                f"shapes {given.shape} and {to.shape}, {to.dtype}"
+            )
+        if to.min() < 0 or to.max() >= states or not np.isfinite(given).all():
+            raise ValueError(
+                f"sample {count}: next states must be from 0 to {states - 1} and rewards finite, got {to.min()} to "
+                f"{to.max()} and {given.min()} to {given.max()}"
+            )
+        mean += (given - mean) / count
+        seen[x[:, 0], action[:, 0], to] = True
+        # What potentials leave to a sampled next state of y: the smallest rest over next states of x seen so far.
+        rest = np.where(seen[:, None], np.moveaxis(distance[:, to], 0, -1) - potential, np.inf)
+        tight, sampled = rest.argmin(axis=-1), to[x, action]
+        dual = potential[x, y, action, sampled] + rest[x, y, action, tight]
+        step = float(np.ptp(mean)) * count**-_POTENTIAL_POWER
+        potential[x, y, action, sampled] += step
+        potential[x, y, action, tight] -= step
+        ahead += (dual - ahead) / (1 + (1 - discount) * (count - 1))
+        distance = (np.abs(mean[:, None] - mean) + discount * ahead).max(axis=-1)
+        distance = np.maximum((distance + distance.T) / 2, 0)
+        np.fill_diagonal(distance, 0)
+    if not count:
+        raise ValueError("samples must hold at least one draw of all states and actions, got none")
+    return distance

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
 from tqdm import tqdm
 
-from bisimgym.baselines.metrics.couplings import PIVOTS_PER_CELL, Couplings, Job
+from bisimgym.baselines.metrics.couplings import PIVOTS_PER_CELL, Couplings
 from bisimgym.baselines.metrics.distributions import slices
 from bisimgym.baselines.metrics.operators import Operator
 
@@ -246,7 +247,15 @@ class Pairs:
         return sparse.csr_array((mass, to, first), shape=(self.number, self.number))
 
 
-def run(jobs: list[Job], workers: int, bar: tqdm, note: str = "") -> float:
+class Task(Protocol):
+    """Work on some pairs."""
+
+    def __len__(self) -> int: ...
+
+    def run(self) -> float: ...
+
+
+def run(jobs: Sequence[Task], workers: int, bar: tqdm, note: str = "") -> float:
     """Do the jobs, in threads if asked, and return the largest of what they return."""
     bar.total = bar.n + sum(len(job) for job in jobs)
     bar.set_postfix_str(note, refresh=False)

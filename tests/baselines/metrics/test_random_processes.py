@@ -1,5 +1,7 @@
 """Random processes of all kinds, held to what must hold for each, and to POT's public solver pair by pair."""
 
+import os
+
 import numpy as np
 import ot
 import pytest
@@ -8,8 +10,8 @@ from bisimgym.baselines import metrics
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.toy_mdps import garnet
 
-#: Run once with 2,000 seeds.
-SEEDS = 40
+#: BISIMGYM_RANDOM_PROCESSES=2000 pytest tests/baselines/metrics/test_random_processes.py
+SEEDS = int(os.environ.get("BISIMGYM_RANDOM_PROCESSES", "40"))
 PAIRS = 12
 
 

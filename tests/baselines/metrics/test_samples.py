@@ -1,4 +1,5 @@
 import numpy as np
+import ot
 import pytest
 
 from bisimgym.baselines import metrics
@@ -33,6 +34,65 @@ def test_the_estimate_tends_to_the_metric(rng):
         off.append(np.mean(errors))
     assert off[1] < off[0] / 3
     assert off[1] < 0.1 * exact.max()
+
+
+def draws(mdp, count, rng, noise=0.1):
+    """Yield samples of all states and actions at once."""
+    ends = mdp.transition.cumsum(axis=2)
+    for _ in range(count):
+        to = (rng.random((*mdp.reward.shape, 1)) > ends).sum(axis=2).clip(max=mdp.num_states - 1)
+        yield mdp.reward + noise * rng.standard_normal(mdp.reward.shape), to
+
+
+def brute_force(mdp, discount):
+    """Return the bisimulation metric by plain iteration, with POT's public call for every problem."""
+    d = np.zeros((mdp.num_states, mdp.num_states))
+    for _ in range(15):
+        terms = np.abs(mdp.reward[:, None] - mdp.reward)
+        for x, y, a in np.ndindex(terms.shape):
+            terms[x, y, a] += discount * ot.emd2(mdp.transition[x, a], mdp.transition[y, a], d)
+        d = terms.max(axis=2)
+    return d
+
+
+def test_streamed_estimates_tend_to_the_metric(rng):
+    mdp = garnet(5, 2, 3, rng)
+    exact = brute_force(mdp, 0.6)
+    off = {}
+    for count in (20, 2000):
+        found = [metrics.sampled_bisimulation(draws(mdp, count, rng), 0.6) for _ in range(2)]
+        off[count] = np.mean([np.abs(d - exact).max() for d in found])
+        np.testing.assert_array_equal(found[0], found[0].T)
+        assert not found[0].diagonal().any()
+    assert off[2000] < off[20] / 2
+    assert off[2000] < 0.1 * exact.max()
+
+
+def test_a_stream_without_chance_is_plain_iteration():
+    # One sample says all: the first gives distances of one step, and each brings the rest nearer by its own step.
+    to, reward = np.array([[1], [1], [2]]), np.array([[0.0], [1.0], [3.0]])
+    once = metrics.sampled_bisimulation([(reward, to)], 0.5)
+    np.testing.assert_allclose(once, np.abs(reward - reward.T))
+    d = metrics.sampled_bisimulation([(reward, to)] * 3000, 0.5)
+    np.testing.assert_allclose(d, metrics.bisimulation(to, reward, 0.5), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([], "at least one draw"),
+        ([(np.zeros((2, 1)), np.zeros((2, 1)))], r"sample 1: rewards must be float\[S, A\] and next states int"),
+        ([(np.zeros(2), np.zeros(2, dtype=int))], "sample 1: rewards must be"),
+        (
+            [(np.zeros((2, 1)), np.array([[0], [1]])), (np.zeros((2, 1)), np.array([[0], [2]]))],
+            "sample 2: .* from 0 to 1",
+        ),
+        ([(np.array([[0.0], [np.nan]]), np.array([[0], [1]]))], "rewards finite"),
+    ],
+)
+def test_bad_streams_are_named(samples, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.sampled_bisimulation(samples, 0.9)
 
 
 @pytest.mark.parametrize(

@@ -27,29 +27,30 @@ def masses(rng, size, kind):
 @pytest.mark.parametrize("scale", [1.0, 1e9])
 def test_the_simplex_finds_cheapest_couplings_and_keeps_them(rng, kind, shape, scale):
     (n, m), x, y = shape, masses(rng, shape[0], kind), masses(rng, shape[1], kind)
-    bases = simplex.first_bases(x, y)
+    trees = simplex.greedy_trees(x, y, rng.random((n, m, PROBLEMS)))
     for cost in (rng.random((n, m, PROBLEMS)), np.round(3 * rng.random((n, m, PROBLEMS)))):
         cost *= scale
-        _, unfinished = simplex.optimize(bases, cost, 500)
+        value, _, unfinished = simplex.optimize(trees, x, y, cost, 500)
         assert not len(unfinished)
+        cells, mass = simplex.flows(trees, x, y)
         coupled = np.zeros((n * m, PROBLEMS))
-        coupled[bases.cells, np.arange(PROBLEMS)] = bases.flow
+        coupled[cells, np.arange(PROBLEMS)] = mass
         coupled = coupled.reshape(n, m, PROBLEMS)
+        np.testing.assert_allclose((coupled * cost).sum(axis=(0, 1)), value, rtol=1e-12, atol=1e-12 * scale)
         np.testing.assert_allclose(coupled.sum(axis=1), x, atol=1e-14)
         np.testing.assert_allclose(coupled.sum(axis=0), y, atol=1e-14)
-        potential_x, potential_y = simplex.duals(bases, cost)
-        below = potential_x[:, None] + potential_y - cost
+        potential = simplex.potentials(trees, cost)
+        below = potential[:n, None] + potential[n:] - cost
         assert below.max() <= simplex.ROUNDING * cost.max()
         for p in range(0, PROBLEMS, 8):
             expected = ot.emd2(x[:, p] / x[:, p].sum(), y[:, p] / y[:, p].sum(), np.ascontiguousarray(cost[..., p]))
             assert (coupled[..., p] * cost[..., p]).sum() == pytest.approx(expected, rel=1e-9, abs=1e-12 * scale)
-        changed, _ = simplex.optimize(bases, cost, 500)
-        assert not len(changed)
+        assert not len(simplex.optimize(trees, x, y, cost, 500)[1])
 
 
 def test_pivots_are_limited(rng):
-    bases = simplex.first_bases(masses(rng, 6, "random"), masses(rng, 6, "random"))
-    changed, unfinished = simplex.optimize(bases, rng.random((6, 6, PROBLEMS)), 1)
+    x, y, cost = masses(rng, 6, "random"), masses(rng, 6, "random"), rng.random((6, 6, PROBLEMS))
+    _, changed, unfinished = simplex.optimize(simplex.greedy_trees(x, y, cost), x, y, cost, 1)
     assert 0 < len(unfinished) <= len(changed)
 
 
