@@ -254,7 +254,7 @@ def evaluate(
     from bisimgym.benchmarks.running.run_folder import make_folder
 
     chosen = load_suite(suite)
-    tasks = task or list(chosen.tasks)
+    tasks = task or chosen.open_tasks
     for one in tasks:
         if one not in chosen.tasks:
             raise unknown("task", one, chosen.tasks)

@@ -63,8 +63,8 @@ def try_everywhere(spec: str, budget: int = 0, seconds: float = SECONDS) -> Iter
         check_agent(agent, needs_learn=budget > 0)
         learns = callable(getattr(agent, "learn", None)) and not budget
         hint = "; it has learn(), so that --budget may help" if learns else ""
-        for suite in sorted(map(load_suite, SUITES), key=lambda suite: len(suite.tasks)):
-            tasks = list(suite.tasks)[:1] if budget else list(suite.tasks)
+        for suite in sorted(map(load_suite, SUITES), key=lambda suite: len(suite.open_tasks)):
+            tasks = suite.open_tasks[:1] if budget else suite.open_tasks
             alike: dict[object, Trial] = {}
             for task in tasks:
                 trial = Trial(suite.name, (task,), tried=time.monotonic() - start <= seconds)

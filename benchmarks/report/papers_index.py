@@ -264,12 +264,36 @@ PAPERS: dict[str, Paper] = {
                 "bisimgym run driving --task weather --preset laptop",
                 note=_CARLA,
             ),
+            *(
+                Item(
+                    f"Table 6.{number}",
+                    shows,
+                    "",
+                    f"bisimgym run --paper behavioral --table 6.{number} --preset {preset} --yes",
+                    "pruning",
+                    note="needs a folder of images, and days of a processor or more: [docs/pruning.md](pruning.md)",
+                )
+                for number, shows, preset in (
+                    (1, "M-CifarNet on CIFAR-10 at density 0.5", "paper"),
+                    (2, "the same at density 0.7", "paper"),
+                    (3, "both agents apart; FPGM, then FBS", "paper"),
+                    (5, "ResNet-18 on ImageNet", "paper-imagenet"),
+                    (6, "MobileNet-v1 on ImageNet", "paper-imagenet"),
+                )
+            ),
             Item(
-                "Tables 6.1 to 6.6, Figures 6.2, 6.3",
-                "channel pruning of networks by agents",
+                "Table 6.4",
+                "learning rates of agents and network",
+                GPU,
+                "bisimgym run pruning --task cifar10-0.5 --method both --preset paper --set agent_rate=1e-5",
+                note="settings of the suite: [docs/pruning.md](pruning.md)",
+            ),
+            Item(
+                "Figures 6.2, 6.3",
+                "accuracy against the budget, accuracy and size against R",
                 OTHERWISE,
                 "bisimgym run pruning --task digits-0.5 --task digits-0.7 --preset short --seeds 3",
-                note="a small network for digits, not those for CIFAR-10 and ImageNet: [docs/pruning.md](pruning.md)",
+                note="a small network for digits: [docs/pruning.md](pruning.md)",
             ),
         ],
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,8 +130,9 @@ def number(suite: Suite, value: float, measure: str = "score") -> str:
 
 
 def published_text(suite: Suite, published: Published, measure: str = "score") -> str:
-    """Return a published number and its spread."""
-    return f"{number(suite, published.score, measure)} ± {number(suite, published.spread, measure)}"
+    """Return a published number and its spread, if it has one."""
+    text = number(suite, published.score, measure)
+    return text if math.isnan(published.spread) else f"{text} ± {number(suite, published.spread, measure)}"
 
 
 def unit(suite: Suite) -> str:

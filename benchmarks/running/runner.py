@@ -37,7 +37,7 @@ def plan(
 ) -> list[Spec]:
     """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
 
-    Empty ``tasks`` or ``methods`` mean all of them; what is named twice is run once.
+    Empty ``tasks`` or ``methods`` mean all of them, or all ``open_tasks``; what is named twice is run once.
 
     Raises:
         UserError: for unknown names or settings.
@@ -45,7 +45,7 @@ def plan(
     return [
         make_spec(suite, task, method, preset, seed, variant)
         for seed in dict.fromkeys(seeds)
-        for task in dict.fromkeys(tasks or suite.tasks)
+        for task in dict.fromkeys(tasks or suite.open_tasks)
         for method in dict.fromkeys(methods or suite.methods)
     ]
 

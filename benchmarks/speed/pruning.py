@@ -16,11 +16,12 @@ from gymnasium import spaces
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.baselines.layerwise_ppo import LayerEncoder, LayerwisePolicy
+from bisimgym.baselines.layerwise_ppo import LayerEncoder, LayerwiseAgent, LayerwisePolicy
 from bisimgym.benchmarks.report.tables import FigureTable
 from bisimgym.benchmarks.speed.harness import Figures, Part, medians, table, torch_threads
 from bisimgym.benchmarks.suites.pruning.rules import RuntimeRatios, permanent_masks, uniform_ratio
-from bisimgym.envs.channel_pruning.budgets import BACKBONES, Backbone
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
+from bisimgym.envs.channel_pruning.budgets import Backbone
 from bisimgym.envs.channel_pruning.masks import inference_keep, unified_importance
 from bisimgym.envs.channel_pruning.network import GatedNetwork, removed
 from bisimgym.envs.channel_pruning.stored import stored_network
@@ -120,8 +121,8 @@ def real_network(backbone: str, density: float, trust: float, agent: bool) -> Re
     layers = network.backbone
     ratio = {name: uniform_ratio(layers, name, layers.cap(name, density)) for name in ("macs", "parameters")}
     permanent = permanent_masks(network, np.full(len(layers.layers), ratio["parameters"]), trust, None)
-    policy = _policy(layers, density) if agent else ratio["macs"]
-    runtime = RuntimeRatios(layers, layers.cap("macs", density), policy) if trust > 0 else None
+    chooser = _agent(layers, density) if agent else ratio["macs"]
+    runtime = RuntimeRatios(layers, layers.cap("macs", density), chooser) if trust > 0 else None
     return RealNetwork(removed(network, permanent), permanent, runtime, trust)
 
 
@@ -134,12 +135,12 @@ def _network(backbone: str) -> GatedNetwork:
         return GatedNetwork(BACKBONES[backbone]).eval()
 
 
-def _policy(backbone: Backbone, density: float) -> LayerwisePolicy:
+def _agent(backbone: Backbone, density: float) -> LayerwiseAgent:
     layers = len(backbone.layers)
     entries = layers + 3 + 2 * max(backbone.image[0], *backbone.channels)
     with th.random.fork_rng(devices=[]):
         th.manual_seed(0)
-        return LayerwisePolicy(
+        policy = LayerwisePolicy(
             spaces.Box(-np.inf, np.inf, (int(entries),)),
             spaces.Box(-1, 1, (1,)),
             lambda _: 1e-3,
@@ -148,6 +149,7 @@ def _policy(backbone: Backbone, density: float) -> LayerwisePolicy:
             features_extractor_class=LayerEncoder,
             features_extractor_kwargs={"num_layers": layers, "features_dim": _FEATURES},
         )
+    return LayerwiseAgent(policy)
 
 
 def parts(

@@ -87,7 +87,7 @@ def read_submission(folder: Path) -> Submission:
     sound = _sound_fields(suite, description, problems) if suite is not None and description is not None else {}
     text = _try(problems, lambda: reading.read_text(folder / model.EPISODES, EPISODES_BYTES))
     runs = _runs_of(text, suite, problems) if text is not None and suite is not None else {}
-    most = model.MOST_SEEDS * len(suite.tasks) if suite is not None else 0  # no more can be asked for
+    most = model.MOST_SEEDS * len(suite.open_tasks) if suite is not None else 0  # no more can be asked for
     some = itertools.islice(runs.items(), most)
     outcomes = {key: columns for key, run in some if (columns := run.columns(key, problems)) is not None}
     scores: dict[tuple[str, int], Mapping[str, float]] = {}
@@ -183,7 +183,7 @@ def _check_complete(
     """Name runs that were promised and are not there, and those that are there and were not promised."""
     if "seeds" not in description:
         return
-    promised = {(task, seed) for task in suite.tasks for seed in description["seeds"]}
+    promised = {(task, seed) for task in suite.open_tasks for seed in description["seeds"]}
     claimed = [(run["task"], run["seed"]) for run in description.get("runs", [])]
     for task, seed in sorted(promised - set(runs)):
         problems.append(f"{model.EPISODES} lacks {task} seed {seed}: every task of {suite.name} needs every seed")

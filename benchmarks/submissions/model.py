@@ -38,19 +38,19 @@ _SEED = integer(0, 2**32 - 1)
 
 def env_ids(suite: Suite) -> list[str]:
     """Return the environments that a suite's tasks are made of, each once."""
-    return list(dict.fromkeys(env_id for task in suite.tasks for env_id in suite.env_ids(task)))
+    return list(dict.fromkeys(env_id for task in suite.open_tasks for env_id in suite.env_ids(task)))
 
 
 def environments(suite: Suite) -> dict[str, str]:
     """Return the digests of a suite's environments."""
-    return {env_id: value for task in suite.tasks for env_id, value in schema.environments(suite, task).items()}
+    return {env_id: value for task in suite.open_tasks for env_id, value in schema.environments(suite, task).items()}
 
 
 def description(suite: Suite) -> Record:
     """Return what ``submission.json`` holds."""
     score = number(*suite.bounds)
     measures: dict[str, Kind] = {name: number(*schema.measure_bounds(suite, name)) for name in suite.measures}
-    run = Record({"task": choice(list(suite.tasks)), "seed": _SEED, "score": score}, {"scores": Record({}, measures)})
+    run = Record({"task": choice(suite.open_tasks), "seed": _SEED, "score": score}, {"scores": Record({}, measures)})
     return Record(
         {
             "format": constant(FORMAT),
@@ -62,8 +62,8 @@ def description(suite: Suite) -> Record:
             "budget": integer(0, _MOST_BUDGET),
             "environments": Record({env_id: constant(value) for env_id, value in environments(suite).items()}),
             "seeds": ListOf(_SEED, LEAST_SEEDS, MOST_SEEDS),
-            "runs": ListOf(run, 1, MOST_SEEDS * len(suite.tasks)),
-            "means": Record(dict.fromkeys(suite.tasks, score)),
+            "runs": ListOf(run, 1, MOST_SEEDS * len(suite.open_tasks)),
+            "means": Record(dict.fromkeys(suite.open_tasks, score)),
         },
         {"versions": FACTS, "machine": FACTS},
     )
@@ -71,7 +71,7 @@ def description(suite: Suite) -> Record:
 
 def episode(suite: Suite) -> Record:
     """Return what a line of ``episodes.jsonl`` holds: which columns of outcomes a task has, the suite says."""
-    fields = {"task": choice(list(suite.tasks)), "seed": _SEED, "episode": integer(0, _MOST_ROWS - 1)}
+    fields = {"task": choice(suite.open_tasks), "seed": _SEED, "episode": integer(0, _MOST_ROWS - 1)}
     return Record(fields, {name: entry(kind) for name, kind in suite.columns.items()})
 
 

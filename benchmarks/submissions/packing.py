@@ -40,7 +40,7 @@ def pack(runs: Sequence[RunResult], out: Path, authors: str, description: str) -
         raise UserError(f"{out} is not empty: choose another --out")
     ((suite_name, agent, budget),) = kinds
     suite = load_suite(suite_name)
-    means = {task: [run.score for run in runs if run.spec.task == task] for task in suite.tasks}
+    means = {task: [run.score for run in runs if run.spec.task == task] for task in suite.open_tasks}
     shared = {name: runs[0].run.get(name) for name in ("versions", "machine") if runs[0].run.get(name)}
     made_in = {env_id: value for run in runs for env_id, value in run.run.get("environments", {}).items()}
     claim = {

@@ -27,7 +27,7 @@ Bounds = tuple[float, float]
 class Task:
     """One row of a suite: what is trained and scored.
 
-    ``published_note`` stands beside every comparison with published numbers.
+    ``published_note`` stands beside comparisons with published numbers.
     """
 
     title: str
@@ -60,7 +60,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Published:
-    """A published number: ``spread`` is what ``spread_name`` says, in the unit of the score."""
+    """A published number: ``spread`` is what ``spread_name`` says, in the unit of the score; NaN if none is given."""
 
     score: float
     spread: float
@@ -119,10 +119,9 @@ class Monitor(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run.
+    """The result of a run: ``score`` is the headline number.
 
     Attributes:
-        score: the headline number.
         scores: further numbers, by the names in ``Suite.measures``.
         outcomes: columns (lists of equal length) of what the score was computed from, one row per episode or task.
     """
@@ -160,19 +159,17 @@ class Suite:
         columns: what entries of ``Outcome.outcomes`` are, by column: ``bool``, ``str``, integers of a ``range``, or
             numbers within bounds.
         ceilings: ``ceilings(task) -> bounds from above``, by measure ("score" is the headline), that no agent exceeds.
-        anchored: ``anchored(task) -> (nothing, optimum)``: exact scores of an agent that knows nothing and of the best
-            there can be; None: the worst and the best of ``bounds``.
+        anchored: ``anchored(task) -> (nothing, optimum)``: exact scores of no knowledge and of the best; None: bounds.
         curve_scores: ``curve_scores(scores) -> measures`` recomputes what follows from the scores of the curve's rows.
         percent: whether scores are fractions, to be shown in percent.
         published: by (task, method, measure), where measure is "score" or a key of ``measures``.
-        published_measure: the measure that published scores were computed by, where a method has it; it stands beside
-            them.
+        published_measure: the measure that published scores were computed by; where a method has it, it stands beside.
         grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
             the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
-        env_ids: ``env_ids(task)`` are the registered environments that a task is made of; results carry their digests.
+        env_ids: ``env_ids(task)`` are the registered environments of a task; results carry their digests.
+        user_tasks: tasks that need files of the user: run where they are named, and not in submissions.
         replay: ``replay(agent, task, seed) -> Replay`` of some episodes that pages show; None for a task without.
-        further_settings: ``further_settings(settings) -> settings`` by dotted key, beside those that a method stores:
-            what ``--set`` can change too, and stores then.
+        further_settings: ``further_settings(settings) -> settings`` by dotted key: what ``--set`` can change too.
     """
 
     name: str
@@ -204,7 +201,13 @@ class Suite:
     published_measure: str = ""
     grid: tuple[str, str, str] | None = None
     replay: Callable[[Any, str, int], Any] = lambda agent, task, seed: None
+    user_tasks: Collection[str] = ()
     further_settings: Callable[[Mapping[str, Any]], Mapping[str, Further]] = lambda settings: {}
+
+    @property
+    def open_tasks(self) -> list[str]:
+        """The tasks that everybody can run: all but ``user_tasks``."""
+        return [task for task in self.tasks if task not in self.user_tasks]
 
     def anchors(self, task: str) -> tuple[float, float]:
         """Return the scores of a task that are 0 and 1 where scores of several tasks are put together."""

@@ -33,6 +33,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "bisimgym.envs.markov_signal.filters",
             "bisimgym.envs.distractor_dial",
             "bisimgym.envs.channel_pruning",
+            "bisimgym.envs.channel_pruning.backbones",
             "bisimgym.envs.channel_pruning.budgets",
             "bisimgym.envs.channel_pruning.fitting",
             "bisimgym.envs.channel_pruning.datasets",

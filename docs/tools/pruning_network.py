@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisimgym.envs.channel_pruning import save_network
-from bisimgym.envs.channel_pruning.budgets import BACKBONES
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
 from bisimgym.envs.channel_pruning.datasets import digits
 from bisimgym.envs.channel_pruning.fitting import scored, trained_network
 

@@ -1,4 +1,4 @@
-"""Draws the results of the pruning suite: accuracy against MACs, and accuracy and size against R.
+"""Draws the results of the pruning suite: accuracy and MACs of each method, and accuracy and size against R.
 
 pip install ".[all]"
 python docs/tools/pruning_pictures.py [DIR ...] [--out docs/pruning]
@@ -14,19 +14,24 @@ from statistics import fmean
 
 from metric_pictures import INK
 
+from bisimgym.benchmarks.report.summary import Row, number
+from bisimgym.benchmarks.report.tables import pipe_table
 from bisimgym.benchmarks.running.run_folder import RunResult, committed_runs, find_runs
 from bisimgym.benchmarks.suites import load_suite
-from bisimgym.benchmarks.suites.pruning.settings import DENSITIES
-from bisimgym.envs.channel_pruning.budgets import BACKBONES
+from bisimgym.benchmarks.suites.pruning.published import ROWS
+from bisimgym.benchmarks.suites.pruning.settings import PROBLEMS
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
 
 FOLDER = Path(__file__).parents[1] / "pruning"
-#: Methods by how they choose: agents, rules at run time, static plans.
+#: Methods by how they choose: agents, rules at run time, Q-learning at run time, static plans.
 COLORS = {
     **dict.fromkeys(("both", "runtime", "separate"), "#d1495b"),
     **dict.fromkeys(("fbs", "fpgm-fbs"), "#e09f3e"),
+    "rnp": "#6a4c93",
     **dict.fromkeys(("static", "amc-like", "enumerated", "fpgm", "uniform"), "#2a6f97"),
 }
 _SWEPT = "digits-0.5"
+_DRAWN = {name: problem.density for name, problem in PROBLEMS.items() if problem.data == "digits"}
 
 
 def of_suite(runs: Sequence[RunResult], task: str) -> list[RunResult]:
@@ -44,23 +49,25 @@ def by_trust(runs: Sequence[RunResult], task: str = _SWEPT) -> dict[float, list[
 
 
 def draw_budgets(runs: Sequence[RunResult], path: Path) -> None:
-    """Draw accuracy against MACs, a panel for each task and a point for each seed."""
+    """Draw accuracy and MACs of each method, two panels for each task and a point for each seed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    for ax, (task, density) in zip(figure.subplots(1, len(DENSITIES)), DENSITIES.items(), strict=True):
-        of_methods: dict[str, list[RunResult]] = defaultdict(list)
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    panels = figure.subplots(1, 2 * len(_DRAWN), sharey=True).reshape(-1, 2)
+    methods = list(reversed(COLORS))
+    for (accuracy, macs), (task, density) in zip(panels, _DRAWN.items(), strict=True):
         for run in of_suite(runs, task):
             if not run.spec.variant:
-                of_methods[run.spec.method].append(run)
-        for method, of in of_methods.items():
-            x, y = [100 * float(run.scores["macs"]) for run in of], [100 * run.score for run in of]
-            ax.plot(x, y, "o", color=COLORS[method], alpha=0.5, markersize=5)
-            ax.annotate(method, (fmean(x), fmean(y)), (4, 4), textcoords="offset points", fontsize=8, color=INK)
-        ax.axvline(100 * BACKBONES["digits-4"].cap("macs", density), color=INK, linewidth=0.8, linestyle=":")
-        ax.set_title(load_suite("pruning").tasks[task].title, fontsize=10, color=INK)
-        ax.set_xlabel("MACs, % of the whole network (dotted: the budget)", fontsize=9)
-    figure.axes[0].set_ylabel("accuracy after removal, %", fontsize=9)
+                y, color = methods.index(run.spec.method), COLORS[run.spec.method]
+                for ax, value in ((accuracy, run.score), (macs, float(run.scores["macs"]))):
+                    ax.plot(100 * value, y, "o", color=color, alpha=0.6, markersize=5)
+        macs.axvline(100 * BACKBONES["digits-4"].cap("macs", density), color=INK, linewidth=0.8, linestyle=":")
+        accuracy.set_title(load_suite("pruning").tasks[task].title, fontsize=10, color=INK)
+        accuracy.set_xlabel("accuracy after removal, %", fontsize=9)
+        macs.set_xlabel("MACs, % (dotted: the budget)", fontsize=9)
+        for ax in (accuracy, macs):
+            ax.grid(axis="y", linewidth=0.4)
+    panels[0, 0].set_yticks(range(len(methods)), methods)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -83,6 +90,30 @@ def draw_trust(found: dict[float, list[RunResult]], path: Path) -> None:
         ax.set_ylabel(label, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def published_table(rows: Sequence[Row]) -> str:
+    """Return the published tables as Markdown, with our accuracy where a task was run.
+
+    Args:
+        rows: summarized results.
+    """
+    suite = load_suite("pruning")
+    ours = {(row.task, row.method): row for row in rows if row.suite == "pruning" and not row.outside}
+
+    def text(value: float | None) -> str:
+        return "" if value is None else f"{value:g}"
+
+    cells = []
+    for row in ROWS:
+        run = ours.get((row.task, row.method))
+        times = "" if row.gpu_ms is None else f"{text(row.gpu_ms)}, {text(row.cpu_ms)}"
+        top5 = "" if row.top5 is None else f"{text(row.top5_base)} -> {text(row.top5)}"
+        accuracy = f"{text(row.base) or '?'} -> {row.accuracy:g}"
+        own = number(suite, run.mean) if run else "not run" if row.method else "no such method"
+        cells.append([row.table, row.name, row.task, accuracy, top5, text(row.speed_up), text(row.stored), times, own])
+    heads = ["table", "method", "task", "top 1, %", "top 5, %", "speed-up", "stored", "GPU, CPU ms", "ours"]
+    return pipe_table(heads, cells, texts=3)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

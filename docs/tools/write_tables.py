@@ -16,6 +16,7 @@ from pathlib import Path
 import langevin_trade
 import nav2d_pictures
 from distracting_pictures import preset_markdown
+from pruning_pictures import published_table
 
 from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.replacing import followed
@@ -77,6 +78,7 @@ def all_tables() -> dict[str, str]:
     texts["papers"] = papers.markdown(summarized)
     for row in summarized:
         by_suite[row.suite].append(row)
+    texts["published pruning"] = published_table(summarized)
     texts["across tasks"] = "\n".join(
         f"### {load_suite(suite).title}\n\n{table}"
         for suite, rows in by_suite.items()

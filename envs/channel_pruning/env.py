@@ -7,8 +7,8 @@ from typing import Any
 
 from bisimgym.envs.array_task import BatchedEnv
 from bisimgym.envs.batched_vector import TaskVectorEnv
-from bisimgym.envs.channel_pruning.budgets import BACKBONES
-from bisimgym.envs.channel_pruning.datasets import load
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
+from bisimgym.envs.channel_pruning.datasets import LabeledImages, load
 from bisimgym.envs.channel_pruning.network import GatedNetwork
 from bisimgym.envs.channel_pruning.stored import load_network, stored_network
 from bisimgym.envs.channel_pruning.task import ChannelPruningTask
@@ -57,8 +57,12 @@ class ChannelPruningEnv(BatchedEnv):
 
     ## Arguments
     * ``agent``: "runtime" (default) or "static".
-    * ``backbone``: "digits-4" (default; 8 x 8 digits, 4 layers) or "m-cifarnet" (CIFAR-10, 8 layers).
-    * ``data``: "digits" (default, of scikit-learn) or a folder with the binary version of CIFAR-10.
+    * ``backbone``: "digits-4" (default; 8 x 8 digits, 4 layers), "m-cifarnet" (CIFAR-10, 8 layers), "resnet-18" or
+      "mobilenet-v1" (ImageNet, 20 and 14 layers). Of a ResNet the stem, both convolutions of a block and its projection
+      are layers, of a MobileNet the first convolution and the pointwise ones. What is removed for good is the same in
+      layers whose outputs are added, by the mean of their ratios; masks at run time may differ.
+    * ``data``: "digits" (default, of scikit-learn), a folder with the binary version of CIFAR-10, a folder with folders
+      ``train`` and ``val`` of one folder of images per class, as ImageNet's, or :class:`LabeledImages`.
     * ``split``: "train" (default) or "test".
     * ``density``: the budget, 0.05 to 1 (default 0.5), not below ``minimum_ratio``.
     * ``trust``: R, the runtime agent's part where both decide, 0 to 1; None (default) leaves all to this agent.
@@ -66,6 +70,8 @@ class ChannelPruningEnv(BatchedEnv):
       which gets its own observations. None by default.
     * ``minimum_ratio``: the least fraction, 0.01 to 1 (default 0.1).
     * ``kept_count``: "ceil" (default) or "floor_plus_one", the rounding of the authors' code.
+    * ``ranking``: "runtime" (default) or "static": the importance by which the runtime agent's channels are ranked.
+      With the latter a ratio keeps the same channels of every picture.
     * ``network``: a :class:`GatedNetwork` or a file of ``save_network``; None (default) is the stored one of
       "digits-4", which ``docs/tools/pruning_network.py`` trains.
     * ``render_mode``: "rgb_array" or "human".
@@ -88,13 +94,14 @@ class ChannelPruningEnv(BatchedEnv):
         self,
         agent: str = "runtime",
         backbone: str = "digits-4",
-        data: str = "digits",
+        data: str | LabeledImages = "digits",
         split: str = "train",
         density: float = 0.5,
         trust: float | None = None,
         partner: Any = None,
         minimum_ratio: float = 0.1,
         kept_count: str = "ceil",
+        ranking: str = "runtime",
         network: GatedNetwork | str | Path | None = None,
         render_mode: str | None = None,
     ):
@@ -103,13 +110,16 @@ class ChannelPruningEnv(BatchedEnv):
             network = stored_network(backbone)
         elif not isinstance(network, GatedNetwork):
             network = load_network(network, expected)
-        images = load(data, split)
+        images = data if isinstance(data, LabeledImages) else load(data, split, network.backbone.image)
+        named = "given" if isinstance(data, LabeledImages) else repr(data)
         if network.backbone.image != images.images.shape[1:]:
             raise ValueError(
-                f"backbone {backbone!r} sees pictures of {network.backbone.image}, and data {data!r} has "
+                f"backbone {backbone!r} sees pictures of {network.backbone.image}, and data {named} has "
                 f"{images.images.shape[1:]}: choose others"
             )
-        task = ChannelPruningTask(network, images, agent, density, trust, minimum_ratio, partner, kept_count)
+        if (most := int(images.labels.max())) >= network.backbone.classes:
+            raise ValueError(f"data {named} has class {most}, and the network knows {network.backbone.classes} classes")
+        task = ChannelPruningTask(network, images, agent, density, trust, minimum_ratio, partner, kept_count, ranking)
         super().__init__(task, render_mode)
 
 

@@ -2,59 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch as th
 from torch.nn import functional as F
 
 from bisimgym.envs.channel_pruning.budgets import Backbone
-from bisimgym.envs.channel_pruning.datasets import LabeledImages
+from bisimgym.envs.channel_pruning.datasets import LabeledImages, augmented
 from bisimgym.envs.channel_pruning.masks import kept_count, lowest_within
-from bisimgym.envs.channel_pruning.network import GatedNetwork, KeepRule
+from bisimgym.envs.channel_pruning.network import GatedNetwork, KeepRule, inputs_read
 
 _MAX_NORM = 40.0  # of gradients, as in the authors' code
+BATCH_SIZE = 128
 _EVALUATED = 512  # images at once
 
 
 def fit(
     network: GatedNetwork,
     data: LabeledImages,
-    epochs: int,
+    batches: int,
     seed: int,
     rule: Callable[[np.random.Generator], KeepRule | None] = lambda rng: None,
     learning_rate: float = 1e-3,
-    batch_size: int = 128,
+    batch_size: int = BATCH_SIZE,
+    augment: bool = False,
 ) -> None:
     """Train a network by Adam, in place; incomplete batches are dropped.
 
     Args:
         network: what is trained, in training mode; it is left in evaluation mode.
         data: the training set.
-        epochs: passes over it.
-        seed: of the order of images.
+        batches: of all; every pass over the training set has an order of its own.
+        seed: of the order of images, and of what changes them.
         rule: which channels each batch keeps.
         learning_rate: of Adam.
         batch_size: images, of at most the training set.
+        augment: whether images are shifted and mirrored, see :func:`~bisimgym.envs.channel_pruning.datasets.augmented`.
     """
     rng = np.random.default_rng(seed)
     optimizer = th.optim.Adam(network.parameters(), learning_rate)
-    images, labels = th.from_numpy(data.images), th.from_numpy(data.labels)
-    batch_size = min(batch_size, len(labels))
+    batch_size = min(batch_size, len(data.labels))
     network.train()
-    for _ in range(epochs):
-        order = th.from_numpy(rng.permutation(len(labels)))
-        for rows in order[: len(labels) // batch_size * batch_size].split(batch_size):
-            loss = F.cross_entropy(network(images[rows], rule(rng))[0], labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            th.nn.utils.clip_grad_norm_(network.parameters(), _MAX_NORM)
-            optimizer.step()
+    for rows in _batches(rng, len(data.labels), batch_size, batches):
+        images = augmented(data.images[rows], rng) if augment else data.images[rows]
+        # Arrays with one channel can have any stride there, from which torch concludes that channels come last.
+        inputs = th.from_numpy(images).clone(memory_format=th.contiguous_format)
+        logits, _ = network(inputs, rule(rng))
+        loss = F.cross_entropy(logits, th.from_numpy(data.labels[rows]))
+        optimizer.zero_grad()
+        loss.backward()
+        th.nn.utils.clip_grad_norm_(network.parameters(), _MAX_NORM)
+        optimizer.step()
     network.eval()
 
 
+def _batches(rng: np.random.Generator, images: int, size: int, count: int) -> Iterator[np.ndarray]:
+    """Yield ``int64[size]`` for each batch: which images it has."""
+    order = np.zeros(0, dtype=np.int64)
+    for _ in range(count):
+        if len(order) < size:
+            order = rng.permutation(images)
+        yield order[:size]
+        order = order[size:]
+
+
 def trained_network(
-    backbone: Backbone, data: LabeledImages, epochs: tuple[int, int, int], seed: int, batch_size: int = 128
+    backbone: Backbone,
+    data: LabeledImages,
+    epochs: tuple[int, int, int],
+    seed: int,
+    batch_size: int = BATCH_SIZE,
+    augment: bool = False,
 ) -> GatedNetwork:
     """Return a network that can be pruned to any density: trained whole, then with static importance, then at random.
 
@@ -67,14 +86,16 @@ def trained_network(
         epochs: of the three phases.
         seed: of everything random.
         batch_size: images.
+        augment: as of :func:`fit`.
     """
+    whole, static, pruned = (count * max(len(data.labels) // batch_size, 1) for count in epochs)
     with th.random.fork_rng(devices=[]):
         th.manual_seed(seed)
         network = GatedNetwork(backbone)
-        fit(network, data, epochs[0], seed, batch_size=batch_size)
-        network.release_static(th.from_numpy(data.images), th.from_numpy(data.labels))
-        fit(network, data, epochs[1], seed + 1, batch_size=batch_size)
-        fit(network, data, epochs[2], seed + 2, random_ratios, batch_size=batch_size)
+        fit(network, data, whole, seed, batch_size=batch_size, augment=augment)
+        network.release_static(data.images, data.labels)
+        fit(network, data, static, seed + 1, batch_size=batch_size, augment=augment)
+        fit(network, data, pruned, seed + 2, random_ratios, batch_size=batch_size, augment=augment)
     return network
 
 
@@ -91,14 +112,20 @@ def random_ratios(rng: np.random.Generator) -> KeepRule:
 
 
 def scored(network: GatedNetwork, data: LabeledImages, rule: KeepRule | None = None) -> dict[str, np.ndarray]:
-    """Return "correct", ``bool[N]``, "loss", ``float32[N]``, and "kept", ``int64[N, T]``, of every image."""
-    losses, correct, kept = [], [], []
+    """Return what a network makes of every image.
+
+    "correct" is ``bool[N]``, "loss" ``float32[N]``, "kept" and "read" are ``int64[N, T]``: channels that each layer
+    computed, and channels of its input.
+    """
+    found: dict[str, list[th.Tensor]] = {"correct": [], "loss": [], "kept": [], "read": []}
     with th.no_grad():
-        for images, labels in zip(
-            th.from_numpy(data.images).split(_EVALUATED), th.from_numpy(data.labels).split(_EVALUATED), strict=True
-        ):
-            logits, counts = network(images, rule)
-            losses.append(F.cross_entropy(logits, labels, reduction="none"))
-            correct.append(logits.argmax(dim=1) == labels)
-            kept.append(counts)
-    return {"correct": th.cat(correct).numpy(), "loss": th.cat(losses).numpy(), "kept": th.cat(kept).numpy()}
+        for start in range(0, len(data.labels), _EVALUATED):
+            rows = slice(start, start + _EVALUATED)
+            labels = th.from_numpy(data.labels[rows])
+            logits, keeps = network.passed(th.from_numpy(data.images[rows]), rule)
+            found["loss"].append(F.cross_entropy(logits, labels, reduction="none"))
+            found["correct"].append(logits.argmax(dim=1) == labels)
+            read = [inputs_read(network.backbone, layer, keeps).sum(dim=1) for layer in range(len(keeps))]
+            found["kept"].append(th.stack([keep.sum(dim=1) for keep in keeps], dim=1))
+            found["read"].append(th.stack([count.expand(len(labels)) for count in read], dim=1))
+    return {name: th.cat(parts).numpy() for name, parts in found.items()}

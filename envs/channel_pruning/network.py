@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from bisimgym.envs.channel_pruning.budgets import Backbone
+from bisimgym.envs.channel_pruning.budgets import Backbone, ConvLayer
 from bisimgym.envs.channel_pruning.masks import filter_features, unified_importance
 
 #: ``rule(layer, input, runtime, static) -> keep``: which channels of a layer (from 0) are kept, ``bool[N, C]``, from
 #: its input ``float[N, C_in, H, W]``, runtime importance ``float[N, C]`` and static importance ``float[C]``.
 KeepRule = Callable[[int, th.Tensor, th.Tensor, th.Tensor], th.Tensor]
 _STATIC_WIDTH = 100
+_AT_ONCE = 512  # images
 
 
 class GatedNetwork(nn.Module):
@@ -23,7 +25,8 @@ class GatedNetwork(nn.Module):
 
     ``u`` is the unified importance: a linear map of the layer's pooled input times ``h`` of what is known of the
     filters (:func:`~bisimgym.envs.channel_pruning.masks.filter_features`) and a learned number per channel. Batch
-    normalization has no affine part: its scale is the bias of the linear map, its shift is beta.
+    normalization has no affine part: its scale is the bias of the linear map, its shift is beta. Where a layer ends a
+    residual block, what the block holds is added before the ReLU; depthwise convolutions between layers are not gated.
     """
 
     static_released: th.Tensor
@@ -42,6 +45,9 @@ class GatedNetwork(nn.Module):
         self.latents = nn.ParameterList(nn.Parameter(th.zeros(layer.out_channels)) for layer in layers)
         self.static = nn.Sequential(nn.Linear(4, _STATIC_WIDTH), nn.SELU(), nn.Linear(_STATIC_WIDTH, 1))
         self.classifier = nn.Linear(layers[-1].out_channels, backbone.classes)
+        self.depthwise = nn.ModuleDict(
+            {str(index): _depthwise(layer) for index, layer in enumerate(layers) if layer.depthwise}
+        )
         last = self.static[2]
         assert isinstance(last, nn.Linear)
         nn.init.ones_(last.bias)
@@ -77,14 +83,41 @@ class GatedNetwork(nn.Module):
             return th.ones_like(self.shifts[layer]).detach()
         return self.static(th.cat([self.filters(layer), self.latents[layer][:, None]], dim=1))[:, 0]
 
-    def layer(self, layer: int, features: th.Tensor, runtime: th.Tensor, keep: th.Tensor) -> th.Tensor:
-        """Return a layer's output, ``float[N, C, H', W']``: zero for channels that ``keep``, ``bool[N, C]``, misses."""
+    def layer(
+        self, layer: int, features: th.Tensor, runtime: th.Tensor, keep: th.Tensor, held: th.Tensor | None = None
+    ) -> th.Tensor:
+        """Return a layer's output, ``float[N, C, H', W']``: zero for channels that ``keep``, ``bool[N, C]``, misses.
+
+        Args:
+            layer: from 0.
+            features: ``float[N, C_in, H, W]``.
+            runtime: ``float[N, C]``.
+            keep: what is computed.
+            held: what a layer adds that ends a residual block: its channels are there whatever ``keep`` says.
+        """
         weight = unified_importance(runtime, self.static_importance(layer)) * keep
         shift = self.shifts[layer] * keep
         normed = self.norms[layer](self.conv(layer)(features))
         weight, shift = (values[:, :, None, None].to(normed.dtype) for values in (weight, shift))
-        out = F.relu(normed * weight + shift)
-        return F.dropout2d(out, 0.5, self.training) if layer in self.backbone.dropout_after else out
+        out = normed * weight + shift
+        kind = self.backbone.layers[layer]
+        if kind.residual == "project":
+            return out
+        out = F.relu(out if held is None else out + held)
+        out = F.dropout2d(out, 0.5, self.training) if layer in self.backbone.dropout_after else out
+        if kind.depthwise:  # its normalization would bring channels back that are not there
+            out = self.depthwise[str(layer)](out) * keep[:, :, None, None]
+        return F.max_pool2d(out, 3, 2, 1) if kind.pool else out
+
+    def after(
+        self, layer: int, features: th.Tensor, held: th.Tensor | None, runtime: th.Tensor, keep: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor | None]:
+        """Return the next layer's input and what is held for a sum, given both before a layer."""
+        kind = self.backbone.layers[layer].residual
+        out = self.layer(layer, features, runtime, keep, held if kind == "add" else None)
+        if kind == "project":
+            return features, out
+        return out, {"hold": features, "add": None}.get(kind, held)
 
     def logits(self, features: th.Tensor) -> th.Tensor:
         """Return ``float[N, classes]`` from the last layer's output."""
@@ -97,29 +130,61 @@ class GatedNetwork(nn.Module):
             images: ``float[N, C, H, W]``.
             rule: which channels are kept; None keeps all.
         """
-        features, counts = images, []
+        logits, keeps = self.passed(images, rule)
+        return logits, th.stack([keep.sum(dim=1) for keep in keeps], dim=1)
+
+    def passed(self, images: th.Tensor, rule: KeepRule | None = None) -> tuple[th.Tensor, list[th.Tensor]]:
+        """Return logits, and what each layer kept, ``bool[N, C]``; arguments are those of :meth:`forward`."""
+        features, held, keeps = images, None, []
         for index in range(len(self.convs)):
             runtime = self.runtime_importance(index, features)
             if rule is None:
                 keep = th.ones_like(runtime, dtype=th.bool)
             else:
                 keep = rule(index, features.detach(), runtime.detach(), self.static_importance(index).detach())
-            counts.append(keep.sum(dim=1))
-            features = self.layer(index, features, runtime, keep)
-        return self.logits(features), th.stack(counts, dim=1)
+            keeps.append(keep)
+            features, held = self.after(index, features, held, runtime, keep)
+        return self.logits(features), keeps
 
-    def release_static(self, images: th.Tensor, labels: th.Tensor) -> None:
+    def release_static(self, images: Any, labels: np.ndarray) -> None:
         """Fix what is known of the filters from the loss over a training set, and let static importance count.
 
         Args:
-            images: ``float[N, C, H, W]``.
+            images: ``float32[N, C, H, W]``, or what is indexed like it.
             labels: ``int64[N]``.
         """
         weights = [self.conv(layer).weight for layer in range(len(self.convs))]
-        loss = F.cross_entropy(self.eval()(images)[0], labels)
-        for index, (weight, gradient) in enumerate(zip(weights, th.autograd.grad(loss, weights), strict=True)):
+        gradients = [th.zeros_like(weight) for weight in weights]
+        self.eval()
+        for start in range(0, len(labels), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            logits, _ = self(th.from_numpy(images[rows]))
+            loss = F.cross_entropy(logits, th.from_numpy(labels[rows]), reduction="sum") / len(labels)
+            for total, gradient in zip(gradients, th.autograd.grad(loss, weights), strict=True):
+                total += gradient
+        for index, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
             self.filters(index).copy_(filter_features(weight, gradient))
         self.static_released.fill_(True)
+
+
+def _depthwise(layer: ConvLayer) -> nn.Sequential:
+    channels = layer.out_channels
+    conv = nn.Conv2d(channels, channels, 3, layer.depthwise, 1, groups=channels, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def inputs_read(backbone: Backbone, layer: int, keeps: Sequence[th.Tensor]) -> th.Tensor:
+    """Return ``bool[N, C_in]``: which channels there are in the input of a layer, from what layers before it kept.
+
+    Args:
+        backbone: the network's.
+        layer: from 0; T is the classifier.
+        keeps: ``bool[N, C]`` for each layer before.
+    """
+    reads = backbone.flow[layer].reads
+    if not reads:
+        return th.ones(1, backbone.image[0], dtype=th.bool)
+    return th.stack([keeps[index] for index in reads]).any(dim=0)
 
 
 def _pooled(features: th.Tensor, reader: nn.Linear) -> th.Tensor:
@@ -132,18 +197,24 @@ def removed(network: GatedNetwork, keeps: Sequence[th.Tensor]) -> GatedNetwork:
     It computes what ``network`` does where the same channels are masked for every image.
 
     Args:
-        keeps: ``bool[C]`` for each layer, with at least one channel each.
+        keeps: ``bool[C]`` for each layer, with at least one channel each; layers that are added together keep the same.
 
     Raises:
-        ValueError: for a layer that would keep nothing, or masks of other shapes.
+        ValueError: for a layer that would keep nothing, summands that keep different channels, or masks of other
+            shapes.
     """
     channels = network.backbone.channels
     if [len(keep) for keep in keeps] != channels.tolist() or not all(bool(keep.any()) for keep in keeps):
         found = [f"{int(keep.sum())} of {len(keep)}" for keep in keeps]
         raise ValueError(f"every layer must keep one of its {channels.tolist()} channels or more, got {found}")
+    for group in network.backbone.groups():
+        if not all(th.equal(keeps[group[0]], keeps[index]) for index in group):
+            raise ValueError(f"layers {list(group)} are added together and must keep the same channels")
     small = GatedNetwork(network.backbone.with_channels(np.array([int(keep.sum()) for keep in keeps])))
-    state, inputs = network.state_dict(), th.ones(network.backbone.image[0], dtype=th.bool)
+    state, last = network.state_dict(), len(keeps)
+    masks = [keep[None] for keep in keeps]
     for index, keep in enumerate(keeps):
+        inputs = inputs_read(network.backbone, index, masks)[0]
         for name in ("convs.{}.weight", "predictors.{}.weight"):
             state[name.format(index)] = state[name.format(index)][keep][:, inputs]
         for name in (
@@ -151,7 +222,8 @@ def removed(network: GatedNetwork, keeps: Sequence[th.Tensor]) -> GatedNetwork:
             *("shifts.{}", "latents.{}", "features_{}"),
         ):
             state[name.format(index)] = state[name.format(index)][keep]
-        inputs = keep
-    state["classifier.weight"] = state["classifier.weight"][:, inputs]
+        for name in [name for name in state if name.startswith(f"depthwise.{index}.") and state[name].dim()]:
+            state[name] = state[name][keep]
+    state["classifier.weight"] = state["classifier.weight"][:, inputs_read(network.backbone, last, masks)[0]]
     small.load_state_dict(state)
     return small.eval()

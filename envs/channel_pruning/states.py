@@ -19,10 +19,13 @@ class PruningState:
         image: ``int64[N]``, which picture of the data set.
         step: ``int64[N]``, layers that are computed.
         features: ``float32[N, M]``, input of the next layer, flat and padded with zeros.
+        held: ``float32[N, M']``, what a residual block will add, likewise; M' is 0 for chains.
         pooled: ``float64[N, W]``, its mean over the picture, padded with zeros.
         importance: ``float64[N, W]``, runtime importance of the next layer's channels, padded with zeros.
         ratios: ``float64[N, 2, T]``, what the runtime and the static agent preserve of each layer; 1 where it is open.
         kept: ``int64[N, T]``, channels that were computed; all where it is open.
+        masks: ``bool[N, T, W]``, which ones.
+        read: ``int64[N, T]``, channels in the input of each layer; all where it is open.
         loss: ``float64[N]``, cross-entropy, not a number before the end.
         correct: ``bool[N]``, whether the picture was classified correctly.
     """
@@ -30,12 +33,39 @@ class PruningState:
     image: np.ndarray
     step: np.ndarray
     features: np.ndarray
+    held: np.ndarray
     pooled: np.ndarray
     importance: np.ndarray
     ratios: np.ndarray
     kept: np.ndarray
+    masks: np.ndarray
+    read: np.ndarray
     loss: np.ndarray
     correct: np.ndarray
+
+
+def permanent_counts(backbone: Backbone, ratios: np.ndarray, trust: float) -> np.ndarray:
+    """Return ``float64[..., T]``: the channels that are left once the static agent's share is removed for good.
+
+    Layers that are added together lose the same channels, by the mean of their ratios.
+
+    Args:
+        backbone: the network's.
+        ratios: ``float64[..., T]``, the static agent's.
+        trust: R in [0, 1].
+    """
+    shared = group_means(backbone, ratios)
+    removed = np.floor((1 - shared) * (1 - trust) * backbone.channels + 1e-5)
+    return np.maximum(backbone.channels - removed, 1)
+
+
+def group_means(backbone: Backbone, values: np.ndarray) -> np.ndarray:
+    """Return ``float64[..., T]``: for each layer the mean over the layers whose outputs are added to its own."""
+    means = np.array(values, dtype=np.float64)
+    for group in backbone.groups():
+        if len(group) > 1:
+            means[..., group] = means[..., group].mean(axis=-1, keepdims=True)
+    return means
 
 
 def ratio_of(action: np.ndarray, minimum_ratio: float) -> np.ndarray:

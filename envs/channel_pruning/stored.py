@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch as th
 
-from bisimgym.envs.channel_pruning.budgets import BACKBONES, Backbone
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
+from bisimgym.envs.channel_pruning.budgets import Backbone
 from bisimgym.envs.channel_pruning.network import GatedNetwork
 
 _FOLDER = Path(__file__).parent
@@ -45,3 +47,36 @@ def stored_network(name: str) -> GatedNetwork:
     if not path.is_file():
         raise ValueError(f"no weights of backbone {name!r} come with the package: train one and give network=...")
     return load_network(path, BACKBONES[name])
+
+
+def from_torchvision(state: Mapping[str, th.Tensor]) -> GatedNetwork:
+    """Return a ResNet-18 with the weights of torchvision's, which it equals until channels are pruned.
+
+    Scales and shifts of batch normalization become biases of the predictors, whose weights are 0, and shifts.
+
+    Args:
+        state: the state dictionary, such as ``torch.load("resnet18-f37072fd.pth", weights_only=True)``.
+
+    Raises:
+        ValueError: for weights of another network.
+    """
+    network = GatedNetwork(BACKBONES["resnet-18"])
+    names = [("conv1", "bn1")]
+    for stage, block in ((stage, block) for stage in range(1, 5) for block in range(2)):
+        prefix = f"layer{stage}.{block}."
+        if stage > 1 and block == 0:
+            names.append((f"{prefix}downsample.0", f"{prefix}downsample.1"))
+        names += [(f"{prefix}conv{i}", f"{prefix}bn{i}") for i in (1, 2)]
+    try:
+        with th.no_grad():
+            for index, (conv, norm) in enumerate(names):
+                network.conv(index).weight.copy_(state[f"{conv}.weight"])
+                buffers = {name: state[f"{norm}.{name}"] for name in ("running_mean", "running_var")}
+                network.norms[index].load_state_dict(buffers, strict=False)
+                network.predictor(index).weight.zero_()
+                network.predictor(index).bias.copy_(state[f"{norm}.weight"])
+                network.shifts[index].copy_(state[f"{norm}.bias"])
+            network.classifier.load_state_dict({name: state[f"fc.{name}"] for name in ("weight", "bias")})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"these are no weights of torchvision's resnet18 ({error})") from None
+    return network.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from bisimgym.envs.channel_pruning.datasets import LabeledImages
 from bisimgym.envs.channel_pruning.masks import KEPT_COUNTS, trade_off_keep
 from bisimgym.envs.channel_pruning.network import GatedNetwork
 from bisimgym.envs.channel_pruning.pictures import draw
-from bisimgym.envs.channel_pruning.states import AGENTS, PruningState, observation, ratio_of
+from bisimgym.envs.channel_pruning.states import AGENTS, PruningState, observation, permanent_counts, ratio_of
 from bisimgym.envs.checks import choice, integer, number, real_array
 from bisimgym.envs.seeds import first_uniforms, uniforms
 
@@ -49,6 +50,7 @@ class ChannelPruningTask(ArrayTask[PruningState]):
         minimum_ratio: float,
         partner: Any,
         kept_count: str,
+        ranking: str = "runtime",
     ):
         self.agent = choice("agent", agent, AGENTS)
         self.density = number("density", density, 0.05, 1)
@@ -61,6 +63,7 @@ class ChannelPruningTask(ArrayTask[PruningState]):
         alone = 1.0 if agent == "runtime" else 0.0
         self.trust = alone if trust is None else number("trust", trust, 0, 1, ", or None for this agent alone")
         self.kept_count = choice("kept_count", kept_count, KEPT_COUNTS)
+        self.ranking = choice("ranking", ranking, AGENTS)
         self.backbone = network.backbone
         self.num_layers = len(self.backbone.layers)
         self.partner = self._checked_partner(partner)
@@ -74,11 +77,8 @@ class ChannelPruningTask(ArrayTask[PruningState]):
         self._network = _frozen(network)
         with th.no_grad():
             self._static = [self._network.static_importance(i) for i in range(self.num_layers)]
-        self._shapes = [self.backbone.image] + [
-            (layer.out_channels, *size)
-            for layer, size in zip(self.backbone.layers, self.backbone.output_sizes(), strict=True)
-        ]
-        self._widest = max(shape[0] for shape in self._shapes)
+        self._flow = self.backbone.flow
+        self._widest = max(self.backbone.image[0], *self.backbone.channels)
         left = 1 - (1 - self.density) * (1 - self.trust)  # what the static agent's share leaves at that density
         self.caps = {
             "macs": self.backbone.cap("macs", self.density),
@@ -88,9 +88,9 @@ class ChannelPruningTask(ArrayTask[PruningState]):
         bound = np.finfo(np.float32).max
         self.observation_space = spaces.Box(-bound, bound, (length,), np.float32)
         self.action_space = spaces.Box(-1, 1, (1,), np.float32)
-        self._loss_scale = 1.0
+        self.loss_scale = 1.0
         loss = self._played(self._calibration, self.constant_plan(density)).loss.mean()
-        self._loss_scale = max(float(loss), _LEAST_LOSS)
+        self.loss_scale = max(float(loss), _LEAST_LOSS)
         self._plan: np.ndarray | None = None
         self._returns = np.full((len(data.labels), 2), np.nan)  # of the oracle and of chance, where they are known
 
@@ -132,31 +132,49 @@ class ChannelPruningTask(ArrayTask[PruningState]):
 
     def _started(self, image: np.ndarray) -> PruningState:
         count, none = len(image), np.zeros((len(image), self._widest))
-        most = max(int(np.prod(shape)) for shape in self._shapes)
+        most = max(math.prod(before.shape) for before in self._flow)
+        held = max(math.prod(before.held) if before.held else 0 for before in self._flow)
         state = PruningState(
             image=image,
             step=np.zeros(count, dtype=np.int64),
             features=np.zeros((count, most), dtype=np.float32),
+            held=np.zeros((count, held), dtype=np.float32),
             pooled=none,
             importance=none,
             ratios=np.ones((count, 2, self.num_layers)),
             kept=np.tile(self.backbone.channels, (count, 1)),
+            masks=np.ones((count, self.num_layers, self._widest), dtype=bool),
+            read=np.tile([layer.in_channels for layer in self.backbone.layers], (count, 1)),
             loss=np.full(count, np.nan),
             correct=np.zeros(count, dtype=bool),
         )
-        return self._entered(state, 0, th.from_numpy(self._images[image]))
+        return self._entered(state, 0, th.from_numpy(self._images[image]), None)
 
-    def _entered(self, state: PruningState, layer: int, features: th.Tensor) -> PruningState:
+    def _entered(self, state: PruningState, layer: int, features: th.Tensor, held: th.Tensor | None) -> PruningState:
         """Return states that have the input of a layer, ``float32[N, C, H, W]``, or of the classifier."""
-        flat, pooled, importance = (np.zeros_like(a) for a in (state.features, state.pooled, state.importance))
+        flat, kept_back = np.zeros_like(state.features), np.zeros_like(state.held)
+        pooled, importance = np.zeros_like(state.pooled), np.zeros_like(state.importance)
+        read = state.read.copy()
         with th.no_grad():
             flat[:, : features[0].numel()] = features.flatten(1).numpy()
+            if held is not None:
+                kept_back[:, : held[0].numel()] = held.flatten(1).numpy()
             pooled[:, : features.shape[1]] = features.mean(dim=(2, 3), dtype=th.float64).numpy()
             if layer < self.num_layers:
                 found = self._network.runtime_importance(layer, features).numpy()
                 importance[:, : found.shape[1]] = found
-        step = np.full(len(state.step), layer)
-        return dataclasses.replace(state, step=step, features=flat, pooled=pooled, importance=importance)
+                if reads := list(self._flow[layer].reads):
+                    there = state.masks[:, reads, : features.shape[1]].any(axis=1)
+                    read[:, layer] = there.sum(axis=1)
+        return dataclasses.replace(
+            state,
+            step=np.full(len(state.step), layer),
+            features=flat,
+            held=kept_back,
+            pooled=pooled,
+            importance=importance,
+            read=read,
+        )
 
     def transition(self, state: PruningState, action: np.ndarray):
         done = np.minimum(state.step, self.num_layers - 1)  # an ended episode stays where it is
@@ -190,19 +208,21 @@ class ChannelPruningTask(ArrayTask[PruningState]):
         """Return states whose layer is computed, as their ratios say."""
         if len(state.step) == 1:
             return select(self._computed(select(state, np.zeros(2, dtype=np.int64)), layer), np.zeros(1, np.int64))
-        shape, channels = self._shapes[layer], self._shapes[layer + 1][0]
+        before, channels = self._flow[layer], int(self.backbone.channels[layer])
         with th.no_grad():
-            features = th.from_numpy(state.features[:, : np.prod(shape)].reshape(-1, *shape))
+            features, held = (_unflattened(*of) for of in ((state.features, before.shape), (state.held, before.held)))
+            assert features is not None
             runtime = th.from_numpy(np.ascontiguousarray(state.importance[:, :channels]))
+            ranked = runtime if self.ranking == "runtime" else self._static[layer].expand_as(runtime)
             of_runtime, of_static = (th.from_numpy(state.ratios[:, agent, layer]) for agent in (0, 1))
-            keep = trade_off_keep(runtime, self._static[layer], of_runtime, of_static, self.trust, self.kept_count)
-            out = self._network.layer(layer, features, runtime, keep)
-            kept = state.kept.copy()
-            kept[:, layer] = keep.sum(dim=1).numpy()
-            state = dataclasses.replace(self._entered(state, layer + 1, out), kept=kept)
+            keep = trade_off_keep(ranked, self._static[layer], of_runtime, of_static, self.trust, self.kept_count)
+            features, held = self._network.after(layer, features, held, runtime, keep)
+            kept, masks = state.kept.copy(), state.masks.copy()
+            kept[:, layer], masks[:, layer, :channels] = keep.sum(dim=1).numpy(), keep.numpy()
+            state = self._entered(dataclasses.replace(state, kept=kept, masks=masks), layer + 1, features, held)
             if layer + 1 < self.num_layers:
                 return state
-            logits = self._network.logits(out)
+            logits = self._network.logits(features)
             labels = th.from_numpy(self.data.labels[state.image])
             loss = th.nn.functional.cross_entropy(logits, labels, reduction="none").numpy()
             return dataclasses.replace(state, loss=loss, correct=(logits.argmax(dim=1) == labels).numpy())
@@ -213,18 +233,16 @@ class ChannelPruningTask(ArrayTask[PruningState]):
         MACs are those of the channels that were computed, parameters those that are left once the static agent's share
         is removed for good.
         """
-        channels = self.backbone.channels
-        removed = np.floor((1 - state.ratios[:, 1]) * (1 - self.trust) * channels + 1e-5)
-        left = np.maximum(channels - removed, 1)
+        left = permanent_counts(self.backbone, state.ratios[:, 1], self.trust)
         return {
-            "macs": self.backbone.fraction("macs", state.kept),
+            "macs": self.backbone.fraction("macs", state.kept, state.read),
             "parameters": self.backbone.fraction("parameters", left),
         }
 
     def _reward(self, state: PruningState) -> np.ndarray:
         resource = RESOURCES[AGENTS.index(self.agent)]
         budget = budget_reward(resource, self.spent(state)[resource], self.caps[resource])
-        return -np.nan_to_num(state.loss) / self._loss_scale + budget
+        return -np.nan_to_num(state.loss) / self.loss_scale + budget
 
     def observe(self, state: PruningState) -> np.ndarray:
         return self._observation_of(self.agent, state)
@@ -359,11 +377,15 @@ class ChannelPruningTask(ArrayTask[PruningState]):
         return f"Channel pruning: {word}, {self.spent(state)['macs'][index]:.0%} of the MACs"
 
 
+def _unflattened(flat: np.ndarray, shape: tuple[int, ...] | None) -> th.Tensor | None:
+    return None if shape is None else th.from_numpy(flat[:, : math.prod(shape)].reshape(-1, *shape))
+
+
 def _frozen(network: GatedNetwork) -> GatedNetwork:
-    """Return a copy in evaluation mode, in double precision but for the convolutions, that needs no gradient."""
+    """Return a copy in evaluation mode that needs no gradient; in double precision, but for convolutions and norms."""
     copy = GatedNetwork(network.backbone)
     copy.load_state_dict(network.state_dict())
     copy.double()
-    for part in (copy.convs, copy.norms):
+    for part in (copy.convs, copy.norms, copy.depthwise):
         part.float()
     return copy.eval().requires_grad_(False)

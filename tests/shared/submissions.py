@@ -24,7 +24,7 @@ OUTCOMES = {"lqr": _lqr, "markov": _markov}
 @functools.cache
 def _fine(name):
     suite = load_suite(name)
-    outcomes = {(task, seed): OUTCOMES[name](task, seed) for task in suite.tasks for seed in SEEDS}
+    outcomes = {(task, seed): OUTCOMES[name](task, seed) for task in suite.open_tasks for seed in SEEDS}
     scores = {key: dict(suite.rescore(*key, columns)) for key, columns in outcomes.items()}
     rows = [
         {"task": task, "seed": seed, "episode": number} | dict(zip(columns, values, strict=True))
@@ -45,7 +45,7 @@ def _fine(name):
             {"task": task, "seed": seed, "score": of.pop("score"), "scores": of}
             for (task, seed), of in copy.deepcopy(scores).items()
         ],
-        "means": {task: sum(scores[task, seed]["score"] for seed in SEEDS) / len(SEEDS) for task in suite.tasks},
+        "means": {task: sum(scores[task, seed]["score"] for seed in SEEDS) / len(SEEDS) for task in suite.open_tasks},
         "machine": {"cores": 2},
     }
     return described, rows

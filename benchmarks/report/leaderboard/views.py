@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -189,7 +190,8 @@ def replays(rows: Iterable[Row]) -> list[tuple[Row, RunResult, Mapping[str, Any]
 def sources(rows: Iterable[Row]) -> list[str]:
     """Return where the published numbers of rows come from and what their spreads are, each once."""
     every = [published for row in rows for published in row.published.values()]
-    return list(dict.fromkeys(f"{p.source}; ± is the {p.spread_name}" for p in every))
+    spreads = (p.spread_name if math.isnan(p.spread) else f"± is the {p.spread_name}" for p in every)
+    return list(dict.fromkeys(f"{p.source}; {spread}" for p, spread in zip(every, spreads, strict=True)))
 
 
 def description_of(suite: Suite, runs: Iterable[RunResult]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch as th
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.suites.pruning.problems import Loaded
 from bisimgym.benchmarks.suites.pruning.rules import (
     AfterRemoval,
     RuntimeRatios,
@@ -19,16 +21,13 @@ from bisimgym.benchmarks.suites.pruning.rules import (
     permanent_masks,
     uniform_ratio,
 )
-from bisimgym.envs.channel_pruning.datasets import LabeledImages, digits
-from bisimgym.envs.channel_pruning.fitting import fit
+from bisimgym.benchmarks.suites.pruning.settings import STANDARD
+from bisimgym.envs.channel_pruning.fitting import BATCH_SIZE, fit
 from bisimgym.envs.channel_pruning.masks import median_distances
 from bisimgym.envs.channel_pruning.network import GatedNetwork
-from bisimgym.envs.channel_pruning.stored import stored_network
+from bisimgym.envs.channel_pruning.task import GRID, MOST_PLANS
 
 ENV_ID = "bisimgym/ChannelPruning-v0"
-BACKBONE = "digits-4"
-#: Outputs of the agents' encoders: 128 for M-CifarNet in the thesis, whose layers are eight times as wide.
-_FEATURES = 32
 
 
 class PruningRun:
@@ -39,25 +38,25 @@ class PruningRun:
 
     Args:
         settings: of the run.
-        density: of the task.
+        problem: of the task; its network is not changed.
         seed: of the run.
     """
 
-    def __init__(self, settings: Mapping[str, Any], density: float, seed: int):
-        self.settings, self.density, self.seed = settings, density, seed
+    def __init__(self, settings: Mapping[str, Any], problem: Loaded, seed: int):
+        self.settings = {**STANDARD, **settings}
+        self.problem, self.density, self.seed = problem, problem.density, seed
         self.rounds_done = 0
         self.policies: dict[str, dict[str, th.Tensor]] = {}
-        self.models: dict[str, Any] = {}
+        self.agents: dict[str, Any] = {}
         self.gap_closed: float | None = None
-        self.data: LabeledImages = digits("train")
-        self.network: GatedNetwork = stored_network(BACKBONE)
+        self.network: GatedNetwork = copy.deepcopy(problem.network)
         self.backbone = self.network.backbone
         self.trust = float(settings["trust"])
         self.scores: list[th.Tensor] | None = None
         if settings["removed_by"] == "median":
             layers = range(len(self.backbone.layers))
             self.scores = [median_distances(self.network.conv(layer).weight) for layer in layers]
-        self.caps = {name: self.backbone.cap(name, density) for name in ("macs", "parameters")}
+        self.caps = {name: self.backbone.cap(name, self.density) for name in ("macs", "parameters")}
         self.runtime_ratio = 1.0
         if settings["runtime"] != "none":
             self.runtime_ratio = uniform_ratio(self.backbone, "macs", self.caps["macs"])
@@ -67,7 +66,7 @@ class PruningRun:
         elif settings["static"] == "enumerated":
             self.static_plan = self._envs("static", 1).unwrapped.task.best_plan()
         elif settings["static"] in ("ppo", "ddpg"):
-            self.static_plan[:] = density
+            self.static_plan[:] = self.density
 
     def advance(self) -> None:
         """Do one round."""
@@ -75,7 +74,7 @@ class PruningRun:
         separate, half = settings["order"] == "separate", settings["rounds"] // 2
         static_learns = settings["static"] == "ppo" and not (separate and number >= half)
         static_learns |= settings["static"] == "ddpg" and number == 0  # AMC searches once, and then tunes
-        runtime_learns = settings["runtime"] == "ppo" and not (separate and number < half)
+        runtime_learns = settings["runtime"] in ("ppo", "dqn") and not (separate and number < half)
         with th.random.fork_rng(devices=[]):
             seed = self.seed * 1000 + number
             th.manual_seed(seed)
@@ -85,17 +84,34 @@ class PruningRun:
                     self.gap_closed = self._gap_closed()
             if runtime_learns:
                 self._learn("runtime", seed)
-            fit(self.network, self.data, settings["epochs"], seed, lambda rng: self.training_rule())
+            fit(
+                self.network,
+                self.problem.train,
+                self._batches(last=number + 1 == settings["rounds"]),
+                seed,
+                lambda rng: self.training_rule(),
+                settings["network_rate"],
+                augment=self.problem.augment,
+            )
         self.rounds_done += 1
+
+    def _batches(self, last: bool) -> int:
+        if "batches" in self.settings:
+            return self.settings["last_batches" if last else "batches"]
+        return self.settings["epochs"] * max(len(self.problem.train.labels) // BATCH_SIZE, 1)
 
     def runtime_ratios(self) -> RuntimeRatios:
         """Return what the runtime agent does at the mean of its policy."""
-        model = self.models.get("runtime")
-        return RuntimeRatios(self.backbone, self.caps["macs"], model.policy if model else self.runtime_ratio)
+        return RuntimeRatios(self.backbone, self.caps["macs"], self.agents.get("runtime", self.runtime_ratio))
+
+    @property
+    def ranking(self) -> str:
+        """By which importance the runtime agent's channels are ranked: groups of RNP are the same for every picture."""
+        return "static" if self.settings["runtime"] == "dqn" else "runtime"
 
     def training_rule(self) -> TradeOff:
         """Return the masks of training."""
-        return TradeOff(self.runtime_ratios(), self.static_plan, self.trust, self.scores)
+        return TradeOff(self.runtime_ratios(), self.static_plan, self.trust, self.scores, self.ranking)
 
     def permanent(self) -> list[th.Tensor]:
         """Return ``bool[C]`` for each layer: what is left after removal."""
@@ -103,11 +119,11 @@ class PruningRun:
 
     def removal_rule(self) -> AfterRemoval:
         """Return the masks of the network after removal."""
-        return AfterRemoval(self.runtime_ratios(), self.permanent(), self.trust)
+        return AfterRemoval(self.runtime_ratios(), self.permanent(), self.trust, self.ranking)
 
     def _envs(self, agent: str, num_envs: int) -> Any:
         alone = self.trust == (1.0 if agent == "runtime" else 0.0)
-        other: Any = self.static_plan.tolist() if agent == "runtime" else self.models.get("runtime", self.runtime_ratio)
+        other: Any = self.static_plan.tolist() if agent == "runtime" else self.agents.get("runtime", self.runtime_ratio)
         return gym.make_vec(
             ENV_ID,
             num_envs=num_envs,
@@ -115,35 +131,53 @@ class PruningRun:
             density=self.density,
             trust=None if alone else self.trust,
             partner=None if alone else other,
+            ranking=self.ranking,
+            data=self.problem.train,
             network=self.network,
         )
 
     def _learn(self, agent: str, seed: int) -> None:
         settings = self.settings
+        num_envs, episodes = settings["num_envs"], settings["iterations"] * settings["num_envs"]
         if settings[agent] == "ddpg":
-            envs, episodes = self._envs(agent, 1), settings["episodes"] * settings["rounds"]
-            model = make_ddpg(envs, seed)
-        else:
-            envs = self._envs(agent, settings["num_envs"])
-            episodes = settings["iterations"] * settings["num_envs"]
-            model = make_ppo(envs, self.density, seed)
+            num_envs, episodes = 1, settings["episodes"] * settings["rounds"]
+        envs = self._envs(agent, num_envs)
+        model = self._model(agent, envs, seed)
         if agent in self.policies:
             model.policy.load_state_dict(self.policies[agent])
         model.learn(episodes * len(self.backbone.layers))
-        self._adopt(agent, model, envs)
-
-    def _adopt(self, agent: str, model: Any, envs: Any) -> None:
-        self.models[agent] = model
+        self._adopt(agent, model, envs.unwrapped.task)
         self.policies[agent] = {name: value.clone() for name, value in model.policy.state_dict().items()}
         if agent == "static":
-            self.static_plan = plan_of(model, envs.unwrapped.task)
+            self.static_plan = plan_of(self.agents[agent], envs.unwrapped.task)
 
-    def _gap_closed(self) -> float:
-        """Return what share of the gap between uniform and enumerated plan the static agent closes; 0 without a gap."""
+    def _model(self, agent: str, envs: Any, seed: int) -> Any:
+        settings = self.settings
+        if settings[agent] == "ddpg":
+            return make_ddpg(envs, seed)
+        if settings[agent] == "dqn":
+            from bisimgym.benchmarks.suites.pruning.rnp import make_dqn
+
+            return make_dqn(envs, seed, settings["agent_rate"], settings["features"], settings["penalty"])
+        return make_ppo(envs, self.density, seed, settings)
+
+    def _adopt(self, agent: str, model: Any, task: Any) -> None:
+        from bisimgym.baselines.layerwise_ppo import LayerwiseAgent
+        from bisimgym.benchmarks.suites.pruning.rnp import GroupAgent
+
+        adapters = {"ppo": lambda: LayerwiseAgent(model.policy), "dqn": lambda: GroupAgent(model, task)}
+        self.agents[agent] = adapters.get(self.settings[agent], lambda: model)()
+
+    def _gap_closed(self) -> float | None:
+        """Return what share of the gap between uniform and enumerated plan the static agent closes; 0 without a gap.
+
+        None where plans are too many to be enumerated.
+        """
+        layers = len(self.backbone.layers)
+        if len(GRID) ** layers > MOST_PLANS:
+            return None
         task = self._envs("static", 1).unwrapped.task
-        uniform = np.full(
-            len(self.backbone.layers), uniform_ratio(self.backbone, "parameters", self.caps["parameters"])
-        )
+        uniform = np.full(layers, uniform_ratio(self.backbone, "parameters", self.caps["parameters"]))
         learned, low, high = (task.mean_return(plan) for plan in (self.static_plan, uniform, task.best_plan()))
         return (learned - low) / (high - low) if high - low > 1e-3 else 0.0
 
@@ -168,29 +202,31 @@ class PruningRun:
         self.network.eval()
         self.static_plan = found["static_plan"].numpy()
         for agent, policy in found["policies"].items():
-            if self.settings[agent] == "ppo":
-                model = make_ppo(self._envs(agent, 1), self.density, 0)
+            if self.settings[agent] in ("ppo", "dqn"):
+                envs = self._envs(agent, 1)
+                model = self._model(agent, envs, 0)
                 model.policy.load_state_dict(policy)
-                self.models[agent] = model
+                self._adopt(agent, model, envs.unwrapped.task)
             self.policies[agent] = policy
         return self
 
 
-def make_ppo(envs: Any, density: float, seed: int) -> Any:
+def make_ppo(envs: Any, density: float, seed: int, settings: Mapping[str, Any]) -> Any:
     """Return PPO for one agent: whole episodes, one encoder per layer, means that start at the budget."""
     from stable_baselines3 import PPO
 
-    from bisimgym.baselines.layerwise_ppo import LayerEncoder, LayerwisePolicy
+    from bisimgym.baselines.layerwise_ppo import EpisodeHistory, LayerEncoder, LayerRecurrence, LayerwisePolicy
     from bisimgym.wrappers.sb3_vec_env import SB3VecEnv
 
     task = envs.unwrapped.task
+    recurrent = settings["recurrent"]
     return PPO(
         LayerwisePolicy,
-        SB3VecEnv(envs),
-        learning_rate=1e-3,
+        EpisodeHistory(SB3VecEnv(envs), task.num_layers) if recurrent else SB3VecEnv(envs),
+        learning_rate=settings["agent_rate"],
         n_steps=task.num_layers,
-        batch_size=max(envs.num_envs * task.num_layers // 4, 2),
-        n_epochs=4,
+        batch_size=max(envs.num_envs * task.num_layers // settings["minibatches"], 2),
+        n_epochs=settings["ppo_epochs"],
         gamma=0.999,
         gae_lambda=0.95,
         clip_range=0.2,
@@ -200,10 +236,10 @@ def make_ppo(envs: Any, density: float, seed: int) -> Any:
         max_grad_norm=0.5,
         policy_kwargs={
             "first_mean": float(task.action(np.array([density]))[0, 0]),
-            "log_std_init": -2.0,
+            "log_std_init": settings["log_std"],
             "net_arch": [],
-            "features_extractor_class": LayerEncoder,
-            "features_extractor_kwargs": {"num_layers": task.num_layers, "features_dim": _FEATURES},
+            "features_extractor_class": LayerRecurrence if recurrent else LayerEncoder,
+            "features_extractor_kwargs": {"num_layers": task.num_layers, "features_dim": settings["features"]},
         },
         seed=seed,
         device="cpu",

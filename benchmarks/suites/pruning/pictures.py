@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from bisimgym.benchmarks.suites.figures import new_figure
 from bisimgym.benchmarks.suites.pruning.learning import PruningRun
-from bisimgym.envs.channel_pruning.datasets import digits
 from bisimgym.envs.channel_pruning.fitting import scored
 
 FILES = ("1_kept", "2_pictures")
@@ -15,10 +14,10 @@ FILES = ("1_kept", "2_pictures")
 
 def figures_of(run: PruningRun) -> dict[str, Figure]:
     """Return the pictures of a run by the names of their files."""
-    data = digits("test")
+    data = run.problem.test
     found = scored(run.network, data, run.removal_rule())
     shares = found["kept"] / run.backbone.channels
-    macs = run.backbone.fraction("macs", found["kept"])
+    macs = run.backbone.fraction("macs", found["kept"], found["read"])
     return dict(zip(FILES, (_kept(shares, data.labels), _pictures(macs, data.shown, run.caps["macs"])), strict=True))
 
 

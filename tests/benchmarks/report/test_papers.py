@@ -66,6 +66,12 @@ def test_a_number_stands_beside_the_published_one(fake_run, tmp_path):
     assert set(measures) == {"red unseen", "green unseen"}
 
 
+def test_published_numbers_without_a_spread_have_none():
+    (table,) = (item for item in PAPERS["behavioral"].items if item.label == "Table 6.1")
+    found = {line.method: line.published for line in papers.lines("behavioral", table, [])}
+    assert found == {"fbs": "89.9", "rnp": "84.9", "runtime": "91.4", "both": "91.2"}
+
+
 def test_a_table_is_run_by_its_paper(capsys, error_of):
     assert main(["run", "--paper", "psm", "--table", "2", "--seeds", "1", "--dry-run"]) == 0
     out = capsys.readouterr().out

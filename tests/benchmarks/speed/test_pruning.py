@@ -6,7 +6,7 @@ from rich.console import Console
 
 from bisimgym.benchmarks.speed import harness, pruning
 from bisimgym.benchmarks.suites.pruning.rules import AfterRemoval
-from bisimgym.envs.channel_pruning.budgets import BACKBONES
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
 from bisimgym.envs.channel_pruning.datasets import digits
 from bisimgym.envs.channel_pruning.stored import stored_network
 

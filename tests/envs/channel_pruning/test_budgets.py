@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bisimgym.envs.channel_pruning.budgets import BACKBONES, Backbone, ConvLayer, budget_reward, stored_parameters
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
+from bisimgym.envs.channel_pruning.budgets import Backbone, ConvLayer, budget_reward, stored_parameters
 
 CIFARNET, DIGITS = BACKBONES["m-cifarnet"], BACKBONES["digits-4"]
 
@@ -22,6 +23,52 @@ def test_costs_of_m_cifarnet_layer_by_layer():
 
 def test_costs_of_the_network_for_digits():
     assert (DIGITS.cost("macs"), DIGITS.cost("parameters")) == (377_856, 16_272)
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "weights", "parameters"),
+    [
+        ("resnet-18", 1_813_561_344, 11_166_912, 11_689_512),  # 1,814,073,344 MACs with its classifier
+        ("mobilenet-v1", 567_716_352, 3_185_088, 4_231_976),  # 568,740,352
+    ],
+)
+def test_costs_of_the_networks_for_imagenet(name, macs, weights, parameters):
+    backbone = BACKBONES[name]
+    assert (backbone.cost("macs"), backbone.cost("parameters")) == (macs, weights)
+    assert stored_parameters(backbone)["network"] == parameters
+
+
+def test_layers_that_are_added_are_a_group():
+    groups = [group for group in BACKBONES["resnet-18"].groups() if len(group) > 1]
+    # Stem and second convolutions; then projection and second convolutions of each stage.
+    assert groups == [(0, 2, 4), (5, 7, 9), (10, 12, 14), (15, 17, 19)]
+    assert [len(group) for group in BACKBONES["mobilenet-v1"].groups()] == [1] * 14
+    block = Backbone((1, 4, 4), (ConvLayer(1, 2), ConvLayer(2, 3, residual="hold"), ConvLayer(3, 2, residual="add")))
+    assert block.groups() == [(0, 2), (1,)]
+    # 16 places, 3 x 3: the second layer reads what the first keeps; a sum has at least its widest summand.
+    assert block.cost("macs", np.array([1, 3, 2])) == 144 * (1 + 3 + 6)
+    assert block.cost("macs", np.array([1, 3, 2]), np.array([1, 2, 3])) == 144 * (1 + 6 + 6)
+    assert block.with_channels(np.array([1, 2, 1])).layers[1].in_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([ConvLayer(1, 2), ConvLayer(2, 2, residual="add")], "layer 1 adds nothing that is kept to"),
+        (
+            [ConvLayer(1, 2, residual="hold"), ConvLayer(2, 2, residual="add")],
+            r"layer 1 adds \(1, 4, 4\) to \(2, 4, 4\)",
+        ),
+        (
+            [ConvLayer(1, 2, 2, residual="project", pool=True)],
+            "layer 0 has 'project', after which no depthwise or pool",
+        ),
+        ([ConvLayer(1, 2, residual="skip")], "residual must be one of .*got 'skip'"),
+    ],
+)
+def test_sums_of_other_shapes_are_one_error(layers, message):
+    with pytest.raises(ValueError, match=message):
+        Backbone((1, 4, 4), tuple(layers))
 
 
 @pytest.mark.parametrize(

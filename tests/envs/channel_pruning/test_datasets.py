@@ -69,3 +69,34 @@ def test_folders_of_images(tmp_path):
         datasets.image_folder(tmp_path, size=16)
     with pytest.raises(ValueError, match="must be a folder with one subfolder of images per class, got none"):
         datasets.image_folder(tmp_path / "n01")
+
+
+def test_folders_of_images_are_read_when_they_are_asked_for(tmp_path):
+    for split in ("train", "val"):
+        for i, name in enumerate(("n01", "n02")):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (20, 20), (100 * i, 50, 200)).save(tmp_path / split / name / "0.png")
+    lazy = datasets.load(tmp_path, "train", (3, 16, 16))
+    whole = datasets.image_folder(tmp_path / "train", size=16)
+    assert lazy.images.shape == whole.images.shape == (2, 3, 16, 16)
+    assert len(lazy.images) == 2
+    np.testing.assert_array_equal(lazy.images[:], whole.images)
+    np.testing.assert_array_equal(lazy.images[np.array([1, 0, 1])], whole.images[[1, 0, 1]])
+    np.testing.assert_array_equal(lazy.shown[1], whole.shown[1])
+    assert lazy.images[2:].shape == (0, 3, 16, 16)
+    (tmp_path / "val" / "n01" / "0.png").write_bytes(b"no image")
+    damaged = datasets.load(tmp_path, "test", (3, 16, 16))
+    with pytest.raises(ValueError, match=r"0.png is damaged .*copy it again or take it away"):
+        damaged.images[np.array([0])]
+    with pytest.raises(ValueError, match="elsewhere/val is not there: data must be 'digits' or a folder"):
+        datasets.load("elsewhere", "test", (3, 16, 16))
+
+
+def test_augmented_images_are_shifted_and_mirrored():
+    image = np.arange(1, 65, dtype=np.float32).reshape(1, 1, 8, 8)
+    found = datasets.augmented(np.repeat(image, 200, axis=0), np.random.default_rng(0))
+    padded = np.pad(image[0, 0], 1)
+    shifts = [padded[top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
+    possible = {view.tobytes() for shift in shifts for view in (shift, shift[:, ::-1])}
+    assert {one.tobytes() for one in found[:, 0]} == possible
+    assert (found.dtype, found.shape) == (np.float32, (200, 1, 8, 8))

@@ -12,7 +12,8 @@ import torch as th
 
 import bisimgym  # noqa: F401
 from bisimgym.envs.channel_pruning import GatedNetwork, load_network, save_network
-from bisimgym.envs.channel_pruning.budgets import BACKBONES, budget_reward
+from bisimgym.envs.channel_pruning.backbones import BACKBONES
+from bisimgym.envs.channel_pruning.budgets import budget_reward
 from bisimgym.envs.channel_pruning.datasets import digits
 from bisimgym.envs.channel_pruning.fitting import fit, random_ratios, scored
 from bisimgym.envs.channel_pruning.stored import stored_network
@@ -48,7 +49,7 @@ def test_an_episode_is_the_networks_forward_pass():
 
 def test_the_reward_by_hand():
     envs, rewards, infos = played([0.75, 0.5, 0.5, 0.25])
-    backbone, scale = BACKBONES["digits-4"], envs.unwrapped.task._loss_scale
+    backbone, scale = BACKBONES["digits-4"], envs.unwrapped.task.loss_scale
     assert infos["kept"].tolist() == [[12, 8, 16, 8]] * 6
     macs = backbone.fraction("macs", [12, 8, 16, 8])
     np.testing.assert_allclose(infos["macs"], macs)
