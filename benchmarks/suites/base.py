@@ -146,26 +146,23 @@ class Suite:
         x_name: the x axis of learning curves (a key of the curve's rows, as is "score").
         measures: the further numbers of a result, by key.
         train: ``train(spec, monitor, device) -> Outcome``; continues from ``monitor.checkpoint`` if that exists.
-        seeds_together: ``seeds_together(spec)`` is how many runs that differ from this one in their seed only are
-            trained fastest as one, in one process; 1 leaves it to ``train``.
-        train_seeds: ``train_seeds(specs, monitors, device) -> outcomes`` trains them: each gets the numbers that it
-            gets alone, or the error of a checkpoint of its own.
+        seeds_together: ``seeds_together(spec)`` is how many seeds are trained fastest as one; 1 leaves it to ``train``.
+        train_seeds: ``train_seeds(specs, monitors, device) -> outcomes`` trains them: each gets its numbers or error.
         evaluate: ``evaluate(agent, task, seed) -> Outcome`` for an agent that follows the protocol.
         training_envs: ``training_envs(task, seed) -> VectorEnv`` for outside agents that learn.
         check: raises ``ValueError`` for settings that cannot be trained with.
-        rescore: ``rescore(task, seed, outcomes) -> scores`` recomputes what follows from ``Outcome.outcomes``, "score"
-            and further measures; raises ``ValueError`` if they are not of this task and seed.
+        rescore: ``rescore(task, seed, outcomes) -> scores`` recomputes what follows from ``Outcome.outcomes``; raises
+            ``ValueError`` if they are not of this task and seed.
         bounds: what scores can be. Results beyond are refused, as are those beyond the other bounds here.
-        columns: what entries of ``Outcome.outcomes`` are, by column: ``bool``, ``str``, integers of a ``range``, or
-            numbers within bounds.
+        columns: what entries of ``Outcome.outcomes`` are: ``bool``, ``str``, integers of a ``range``, or bounds.
         ceilings: ``ceilings(task) -> bounds from above``, by measure ("score" is the headline), that no agent exceeds.
         anchored: ``anchored(task) -> (nothing, optimum)``: exact scores of no knowledge and of the best; None: bounds.
         curve_scores: ``curve_scores(scores) -> measures`` recomputes what follows from the scores of the curve's rows.
         percent: whether scores are fractions, to be shown in percent.
         published: by (task, method, measure), where measure is "score" or a key of ``measures``.
         published_measure: the measure that published scores were computed by; where a method has it, it stands beside.
-        grid: columns of ``Outcome.outcomes`` that place tasks on a grid, which pages draw: x, y, and one that splits
-            the tasks into several grids (may be missing from outcomes). Columns "solved" and "trained" go with them.
+        grid: columns that place tasks on a grid, which pages draw: x, y, and one that splits them into several grids
+            (may be missing). Columns "solved" and "trained" go with them.
         env_ids: ``env_ids(task)`` are the registered environments of a task; results carry their digests.
         user_tasks: tasks that need files of the user: run where they are named, and not in submissions.
         replay: ``replay(agent, task, seed) -> Replay`` of some episodes that pages show; None for a task without.
@@ -216,10 +213,7 @@ class Suite:
         return self.bounds[::-1] if self.lower_is_better else self.bounds
 
     def under(self, protocol: Any) -> Suite:
-        """Return this suite with other sizes than those of its module's ``Protocol``, for a quicker look.
-
-        Scores are not comparable with the suite's. Functions that depend on sizes have an argument ``protocol``.
-        """
+        """Return this suite with other sizes than its module's ``Protocol`` has. Scores do not compare with its own."""
         bound: dict[str, Any] = {
             of.name: functools.partial(function, protocol=protocol)
             for of in fields(self)
