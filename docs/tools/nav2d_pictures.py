@@ -71,14 +71,14 @@ def draw(found: Mapping[tuple[str, str], Mapping[str, np.ndarray]], path: Path) 
     """Draw the mean over seeds of each method and task, with one standard deviation where there are three seeds."""
     from matplotlib.figure import Figure
 
-    tasks = list(load_suite("nav2d").tasks)
+    tasks = [task for task in load_suite("nav2d").tasks if any(task == of for _, of in found)]
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, len(_PANELS), sharey=True)
     for ax, (name, title) in zip(axes, _PANELS.items(), strict=True):
         for (method, task), of in sorted(found.items(), key=lambda item: (list(COLORS).index(item[0][0]), item[0][1])):
             values, x = 100 * of[name], of["transitions"]
             mean = values.mean(axis=0)
-            label = f"{method}, {task}, {len(values)} seeds"
+            label = f"{method}, {task}, {len(values)} seed{'s' if len(values) > 1 else ''}"
             ax.plot(x, mean, color=COLORS[method], linestyle=_STYLES[tasks.index(task)], label=label)
             if len(values) > 2:
                 spread = values.std(axis=0, ddof=1)
