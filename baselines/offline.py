@@ -7,9 +7,8 @@ encoder has learned, it has learned from its metric.
 
 Sources: Black, Chuck and Niekum (2021), recursive state similarity, section V-B, for pre-training. Luo, Ni, Bacon,
 Precup and Si (2025), the study of metric learning under noise, arXiv 2506.00563, for isolated evaluation; three things
-differ from its code: next embeddings of MICo are those of its target encoder, and the models of SimSR are trained
-(there both ask a model that is never trained); and the data are stored first, so that they are the same for all
-metrics.
+differ from its code: next embeddings of MICo are those of its target encoder, the models of SimSR are trained (there
+both ask a model that is never trained), and data are stored first, so that they are the same for all metrics.
 """
 
 from __future__ import annotations
@@ -387,10 +386,11 @@ class OfflineRepresentation:
     def _batch(self, observations: PyTorchObs, next_observations: PyTorchObs, *rest: th.Tensor) -> LatentBatch:
         actions, rewards, dones = (column.to(self.device) for column in rest)
         net, both = self.encoders, (observations, next_observations)
-        seen: Any = [preprocess_obs(moved(o, self.device), net.observation_space, net.normalize_images) for o in both]
+        seen = [preprocess_obs(moved(o, self.device), net.observation_space, net.normalize_images) for o in both]
         return LatentBatch(
-            *seen,
-            actions=action_features(self.encoders.action_space, actions),
+            observations=seen[0],
+            next_observations=seen[1],
+            actions=action_features(net.action_space, actions),
             rewards=rewards.reshape(-1).float(),
             dones=dones.reshape(-1).float(),
             discounts=self.discount,

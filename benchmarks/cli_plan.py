@@ -51,7 +51,7 @@ def plan(
             console.print(f"{left.step.paper}, {left.step.label}: {left.expected}")
             side = min(jobs, len(left.specs))
             own_threads = threads or max(machine.cores() // side, 1)
-            _, failures = run_with_bars(out, left.specs, device, side, own_threads, on_ray=False)
+            _, failures = run_with_bars(out, left.specs, device, side, own_threads)
             for failure in failures:
                 if not isinstance(failure, deadline.OutOfTime):
                     console.print(f"error: {failure}", style="red", markup=False)

@@ -284,9 +284,9 @@ PAPERS: dict[str, Paper] = {
             Item(
                 "Table 6.4",
                 "learning rates of agents and network",
-                GPU,
+                NOT_DONE,
                 "bisimgym run pruning --task cifar10-0.5 --method both --preset paper --set agent_rate=1e-5",
-                note="settings of the suite: [docs/pruning.md](pruning.md)",
+                note="settings of the suite; needs CIFAR-10, and days of a processor: [docs/pruning.md](pruning.md)",
             ),
             Item(
                 "Figures 6.2, 6.3",

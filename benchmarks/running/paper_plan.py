@@ -55,6 +55,7 @@ STEPS: Sequence[Step] = (
     Step("study", "Benchmark of pixels under distraction", 3, "all methods side by side from pixels"),
     Step("behavioral", "Figures 4.4, 4.5", 5, "curves of AMBS"),
     Step("behavioral", "Figures 5.2, 5.3", 3, "curves of RAP"),
+    Step("behavioral", "Section 4.6.3", 3, "no published numbers; two stages of training"),
 )
 
 

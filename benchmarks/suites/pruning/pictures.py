@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from bisimgym.benchmarks.suites.figures import new_figure
 from bisimgym.benchmarks.suites.pruning.learning import PruningRun
+from bisimgym.envs.channel_pruning.datasets import FolderImages
 from bisimgym.envs.channel_pruning.fitting import scored
 
 FILES = ("1_kept", "2_pictures")
@@ -35,7 +36,7 @@ def _kept(shares: np.ndarray, labels: np.ndarray) -> Figure:
     return figure
 
 
-def _pictures(macs: np.ndarray, shown: np.ndarray, cap: float) -> Figure:
+def _pictures(macs: np.ndarray, shown: np.ndarray | FolderImages, cap: float) -> Figure:
     """Draw the test digits that cost least and most as one image, which is quicker than a plot of each."""
     figure = new_figure(f"Digits that cost least (top) and most; the budget is {cap:.1%} of the MACs", (7.2, 2.4))
     order = np.argsort(macs, kind="stable")

@@ -6,7 +6,7 @@ import pytest
 import torch as th
 from PIL import Image
 
-from bisimgym.baselines.core import frame_replay
+from bisimgym.baselines.core import placement
 from bisimgym.baselines.learners import SAC_LEARNERS
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import load_suite
@@ -234,7 +234,7 @@ def test_a_missing_renderer_and_a_replay_that_does_not_fit_are_named(monkeypatch
         patch.setattr(probe, "require", missing)
         with pytest.raises(UserError, match="cannot be made: no OpenGL backend works"):
             spec_of(renderer="opengl")
-    monkeypatch.setattr(frame_replay, "free_memory", lambda: 1000)
+    monkeypatch.setattr(placement, "free_memory", lambda: 1000)
     with pytest.raises(UserError, match="replay of sac does not fit: .* set buffer_size to at most"):
         spec_of()
 

@@ -27,12 +27,12 @@ class CutMonitor(RunFolder):
     """A run that is cut off once so much is done."""
 
     def __init__(self, out, spec, at):
-        super().__init__(out, spec)
+        super().__init__(out, spec, self.cut_off)
         self.at = at
         self.path.mkdir(parents=True, exist_ok=True)
         self.start({})
 
-    def progress(self, done, total):
+    def cut_off(self, done, total):
         assert done <= total
         if done >= self.at:
             raise Cut
