@@ -175,7 +175,8 @@ def test_episodes_are_replayed_by_mouse_and_by_keyboard(browser, site):
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     light = color_at(0, 0)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    assert color_at(0, 0) == color_of("--replay-red") != light
+    # The page hears of it in a task of its own.
+    WebDriverWait(browser, 60).until(lambda _: color_at(0, 0) == color_of("--replay-red") != light)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert browser.execute_script("return window.hacked") is None
     card.find_element("link text", "as JSON").click()
