@@ -148,7 +148,7 @@ PAPERS: dict[str, Paper] = {
                 "success against steps, encoders trained on data of several epsilons or not at all",
                 GPU,
                 "bisimgym run nav2d --preset paper --seeds 5 --yes",
-                note="no numbers are printed; ours are of the preset short alone: docs/nav2d.md",
+                note="no numbers are printed; ours are of the preset short alone: [docs/nav2d.md](nav2d.md)",
             ),
             Item(
                 "Figure 4",
