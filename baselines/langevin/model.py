@@ -107,7 +107,9 @@ class NeuralLangevinDynamics(LatentProcess):
             checkpoint_path: of a file to write all of the state to every ``checkpoint_every`` updates and at the end.
                 If it is there at the start, the training goes on from it exactly as it would have without a break.
             checkpoint_every: at least 1.
-            callback: called after each update with its number, from 1, and its line of the log. It may raise.
+            callback: called after each update with its number, from 1, and its line of the log. It may raise. On a
+                device other than the CPU, which the host does not wait for in between, it is called for
+                ``checkpoint_every`` updates at once.
             **settings: ``updates``, ``batch_size``, ``learning_rate`` and all other fields of
                 :class:`~.settings.TrainingSettings`.
 

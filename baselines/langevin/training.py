@@ -104,16 +104,21 @@ def train(
                 leave=False,
             )
         )
-        while len(training.records) < settings.updates:
-            record = training.update()
+        # The host waits for a device where it looks at numbers. A CPU it never waits for.
+        read_every = 1 if model.device.type == "cpu" else checkpoint_every
+        while (before := len(training.records)) < settings.updates:
+            for _ in range(min(read_every - before % read_every, settings.updates - before)):
+                training.update()
+            training.read()
             done = len(training.records)
             if checkpoint_path is not None and (done % checkpoint_every == 0 or done == settings.updates):
                 training.store(checkpoint_path)
-            if log is not None:
-                log.write(_line(record))
-            bar.update()
-            if callback is not None:
-                callback(done, record)
+            for number, record in enumerate(training.records[before:], start=before + 1):
+                if log is not None:
+                    log.write(_line(record))
+                bar.update()
+                if callback is not None:
+                    callback(number, record)
     training.finish()
     return training.history()
 
@@ -145,17 +150,18 @@ class _Training:
         seed = np.random.SeedSequence([settings.seed, 1]).generate_state(1, np.uint64)[0]
         self.generator = th.Generator().manual_seed(int(seed))
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        fused = model.device.type in ("cpu", "cuda")  # about a third of the time of a loop over parameters
-        self.optimizer = th.optim.Adam(self.parameters, lr=settings.learning_rate, fused=fused)
+        # About a third of the time of a loop over parameters, and it skips an update without the host.
+        self.optimizer = th.optim.Adam(self.parameters, lr=settings.learning_rate, fused=True)
         self.averages: list[th.Tensor] = []
         self.records: list[dict[str, float]] = []
+        self.unread: list[tuple[dict[str, float], th.Tensor]] = []
         self.in_a_row = 0
         self.seconds = 0.0
 
-    def update(self) -> dict[str, float]:
-        """Do one update and return what is to be recorded of it."""
+    def update(self) -> None:
+        """Do one update, without a look at its numbers."""
         begin = time.perf_counter()
-        s, number = self.settings, len(self.records)
+        s, number = self.settings, len(self.records) + len(self.unread)
         weight = kl_weight(number, s.kl_warm_up)
         rate = s.learning_rate * learning_rate_factor(number, s.updates, s.warm_up, s.rate_decay)
         windows = self._windows(s.long_window if number >= s.updates - s.long_updates else s.window)
@@ -168,34 +174,40 @@ class _Training:
             loss = loss + s.curvature_penalty * excess_curvature(self.model, terms.positions)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, math.inf if s.clip is None else s.clip))
-        skipped = not (math.isfinite(norm) and math.isfinite(loss.item()))
-        if not skipped:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
+        norm = nn.utils.clip_grad_norm_(self.parameters, math.inf if s.clip is None else s.clip)
+        skipped = (~(norm.isfinite() & loss.isfinite())).to(loss.dtype)
+        self.optimizer.found_inf = skipped  # as a gradient scaler tells it: where it is 1, nothing changes
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
         self._average(number)
-        beta = self.model.beta
-        record = {
-            "loss": loss.item(),
-            "reconstruction": reconstruction.item(),
-            "kl": kl.item(),
-            "kl_weight": weight,
-            "learning_rate": rate,
-            "gradient_norm": norm,
-            "beta": math.nan if beta is None else beta,
-            "skipped": skipped,
-        }
-        self.records.append(record)
+        beta = self.model.dynamics.beta
+        beta = th.full_like(loss, math.nan) if beta is None else beta
+        values = th.stack([x.detach() for x in (loss, reconstruction, kl, norm, beta, skipped)])
+        self.unread.append(({"kl_weight": weight, "learning_rate": rate}, values))
         self.seconds += time.perf_counter() - begin
-        self.in_a_row = self.in_a_row + 1 if skipped else 0
-        if self.in_a_row > MAX_SKIPPED:
-            raise DivergedError(
-                f"the gradients of {self.in_a_row} updates in a row, up to update {number + 1}, are not finite: the "
-                "training has diverged and stops here. Lower learning_rate or clip, raise substeps of the model or "
-                "curvature_penalty, shorten window and long_window, or scale the signals to unit variance"
-            )
-        return record
+
+    def read(self) -> None:
+        """Make records of the updates since the last call.
+
+        Raises:
+            DivergedError: if too many updates in a row were skipped.
+        """
+        begin = time.perf_counter()
+        values = th.stack([values for _, values in self.unread]).tolist()
+        known, self.unread = [known for known, _ in self.unread], []
+        self.seconds += time.perf_counter() - begin
+        for numbers, (loss, reconstruction, kl, norm, beta, skipped) in zip(known, values, strict=True):
+            record = {"loss": loss, "reconstruction": reconstruction, "kl": kl, **numbers, "gradient_norm": norm}
+            self.records.append({**record, "beta": beta, "skipped": bool(skipped)})
+            self.in_a_row = self.in_a_row + 1 if skipped else 0
+            if self.in_a_row > MAX_SKIPPED:
+                raise DivergedError(
+                    f"the gradients of {self.in_a_row} updates in a row, up to update {len(self.records)}, are not "
+                    "finite: the training has diverged and stops here. Lower learning_rate or clip, raise substeps of "
+                    "the model or curvature_penalty, shorten window and long_window, or scale the signals to unit "
+                    "variance"
+                )
 
     def history(self) -> History:
         series = {name: np.array([record[name] for record in self.records]) for name in _SERIES}

@@ -4,8 +4,8 @@ They hold no numbers, and raise where tensors of two devices meet or where the h
 run on them stands in: moving modules (they are built on the device) and generators of a made-up device. Statistics and
 logs are read at intervals and left out here. So is what waits for the device on purpose: writing frames into a replay
 (which happens once a step of the environment, not in updates), ends of episodes, and agents before obstacles in the
-images of the jumping task. Langevin models are left out: their layers are made without memory, drawn on the host and
-then moved, as a made-up device cannot.
+images of the jumping task. The weights of Langevin models are drawn on the host and then moved: others of their shapes,
+made on the device, stand in, and a loop for the fused kernel of their GRU, of which PyTorch knows no shapes.
 """
 
 import copy
@@ -21,6 +21,9 @@ from torch import nn
 
 from bisimgym.baselines.core.frame_replay import DictFrameReplayBuffer, FrameReplayBuffer
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
+from bisimgym.baselines.langevin.settings import DYNAMICS, TrainingSettings
+from bisimgym.baselines.langevin.training import _Training
 from bisimgym.baselines.learners import AUXILIARY_TASKS, DQN_LEARNERS, FOR_IMAGES, METRIC_LOSSES, SAC_LEARNERS
 from bisimgym.baselines.offline import OfflineRepresentation
 from bisimgym.baselines.pse.imitation import Alignment, ImitationLearner
@@ -69,6 +72,28 @@ def make(constructor, *arguments, **settings):
     """Make a learner, whose modules are built on the device."""
     with th.device(DEVICE):
         return constructor(*arguments, device=DEVICE, seed=1, **settings)
+
+
+def moved(module):
+    """Put tensors of the device in place of a module's own."""
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, old in tensors.items():
+                if old is None:  # a bias that is not there
+                    continue
+                new = th.empty(old.shape, dtype=old.dtype, device=DEVICE)
+                tensors[name] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+
+
+def gru(cells, signals):
+    """Return what a GRU does, step by step: ``float[T, B, H]``, and nothing."""
+    states = [signals.new_zeros(signals.shape[1], cells.hidden_size)]
+    for seen in nn.functional.linear(signals, cells.weight_ih_l0, cells.bias_ih_l0):
+        state = states[-1]
+        given, kept = seen.chunk(3, dim=-1), nn.functional.linear(state, cells.weight_hh_l0, cells.bias_hh_l0).chunk(3, -1)
+        reset, update = th.sigmoid(given[0] + kept[0]), th.sigmoid(given[1] + kept[1])
+        states.append(update * state + (1 - update) * th.tanh(given[2] + reset * kept[2]))
+    return th.stack(states[1:]), None
 
 
 def on_device(module):
@@ -200,6 +225,26 @@ def test_array_tasks(mode, env_id):
         seen = task.observe(state)
         parts += seen.values() if isinstance(seen, dict) else [seen]
     assert all(part.device.type == DEVICE for part in parts)
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_langevin_models(fake_mode, request, monkeypatch, dynamics):
+    model = NeuralLangevinDynamics(5, dynamics)
+    drawn = th.randn(7, 3, 5)
+    th.testing.assert_close(gru(model.encoder.gru, drawn)[0], model.encoder.gru(drawn)[0])
+    monkeypatch.setattr(nn.GRU, "forward", gru)
+    request.getfixturevalue("mode")
+    moved(model)
+    signals = th.zeros(6, 20, 5, device=DEVICE)
+    penalty = 0.0 if dynamics == "general" else 0.1
+    sizes = {"batch_size": 4, "window": 3, "long_window": 3, "long_updates": 1, "warm_up": 1, "kl_warm_up": 1}
+    training = _Training(model, signals, TrainingSettings(updates=2, clip=1.0, curvature_penalty=penalty, **sizes))
+    for _ in range(2):  # weights are averaged from the second on
+        training.update()
+    assert training.averages[0].device.type == DEVICE
+    assert {values.device.type for _, values in training.unread} == {DEVICE}
+    with pytest.raises(fake_tensor.DataDependentOutputException):
+        training.read()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from langevin_models import SHORT, assert_same, small
 
 from bisimgym.baselines.core.loss_log import DivergedError
 from bisimgym.baselines.langevin.model import DYNAMICS
-from bisimgym.baselines.langevin.training import excess_curvature, kl_weight, learning_rate_factor
+from bisimgym.baselines.langevin.settings import TrainingSettings
+from bisimgym.baselines.langevin.training import _Training, excess_curvature, kl_weight, learning_rate_factor
 
 
 def test_learning_rate_and_kl_weight():
@@ -146,6 +147,28 @@ def test_updates_that_are_not_finite_are_skipped_then_stopped(signals):
         diverging.log_std.fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"6 updates in a row, up to update 6, .*Lower learning_rate"):
         diverging.fit(signals, updates=8, **SHORT)
+
+
+def test_numbers_that_are_read_later_are_the_same(signals):
+    records, weights = [], []
+    for every in (1, 3):
+        model = small()
+        training = _Training(model, th.as_tensor(signals), TrainingSettings(updates=6, **SHORT))
+        for done in range(1, 7):
+            training.update()
+            if done % every == 0:
+                training.read()
+        records.append(training.records)
+        weights.append(model)
+    assert records[0] == records[1]
+    assert len(records[0]) == 6
+    assert_same(*weights)
+    with th.no_grad():
+        model.log_std.fill_(float("nan"))
+    for _ in range(8):
+        training.update()
+    with pytest.raises(DivergedError, match=r"6 updates in a row, up to update 12, "):
+        training.read()
 
 
 def test_gradient_norms_are_those_before_clipping(signals):
