@@ -32,7 +32,7 @@ def check_text(what: str, text: object) -> str:
     """
     if not isinstance(text, str) or len(text) > TEXT_LENGTH:
         raise ValueError(f"{what} must be a text of at most {TEXT_LENGTH} characters, got {shortened(text)}")
-    if not all(character.isprintable() or character == "\n" for character in text):
+    if not text.replace("\n", "").isprintable():
         raise ValueError(f"{what} must hold printable characters only, got {shortened(text)}")
     return text
 

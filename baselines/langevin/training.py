@@ -151,7 +151,7 @@ class _Training:
         self.generator = th.Generator().manual_seed(int(seed))
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         # About a third of the time of a loop over parameters, and it skips an update without the host.
-        self.optimizer = th.optim.Adam(self.parameters, lr=settings.learning_rate, fused=True)
+        self.optimizer: Any = th.optim.Adam(self.parameters, lr=settings.learning_rate, fused=True)
         self.averages: list[th.Tensor] = []
         self.records: list[dict[str, float]] = []
         self.unread: list[tuple[dict[str, float], th.Tensor]] = []

@@ -316,8 +316,21 @@ def check_number(name: str, value: Any, least: float, most: float) -> None:
 def _check_column(name: str, column: Any, kind: type | range | Bounds) -> None:
     if not isinstance(column, list) or not column:
         raise ValueError(f"{name} must be a list that is not empty, got {shortened(column)}")
-    for value in column:
-        check_entry(f"{name}: an entry", value, kind)
+    kinds = set(map(type, column))
+    if not _fit(column, kinds, kind):
+        for value in dict.fromkeys(column) if kinds == {str} else column:
+            check_entry(f"{name}: an entry", value, kind)
+
+
+def _fit(column: list[Any], kinds: set[type], kind: type | range | Bounds) -> bool:
+    """Return whether all entries are certainly right: all at once, as ``check_entry`` checks them one by one."""
+    if isinstance(kind, tuple):
+        if not kinds <= {int, float} or not all(map(math.isfinite, column)):
+            return False
+        return kind[0] <= min(column) and max(column) <= kind[1]
+    if isinstance(kind, range):
+        return kinds == {int} and kind[0] <= min(column) and max(column) <= kind[-1]
+    return kinds == {kind} and kind is not str
 
 
 def check_entry(name: str, value: Any, kind: type | range | Bounds) -> None:

@@ -90,7 +90,8 @@ def gru(cells, signals):
     states = [signals.new_zeros(signals.shape[1], cells.hidden_size)]
     for seen in nn.functional.linear(signals, cells.weight_ih_l0, cells.bias_ih_l0):
         state = states[-1]
-        given, kept = seen.chunk(3, dim=-1), nn.functional.linear(state, cells.weight_hh_l0, cells.bias_hh_l0).chunk(3, -1)
+        given = seen.chunk(3, dim=-1)
+        kept = nn.functional.linear(state, cells.weight_hh_l0, cells.bias_hh_l0).chunk(3, dim=-1)
         reset, update = th.sigmoid(given[0] + kept[0]), th.sigmoid(given[1] + kept[1])
         states.append(update * state + (1 - update) * th.tanh(given[2] + reset * kept[2]))
     return th.stack(states[1:]), None

@@ -10,7 +10,7 @@ import pytest
 from forged import FIDELITY, FILES, IMAGES, JUMPING, MARKOV, NOISY, copy, reseal, within
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.running import reading
+from bisimgym.benchmarks.running import reading, schema
 from bisimgym.benchmarks.running.run_folder import committed_runs, find_runs
 from bisimgym.benchmarks.running.schema import digest
 from bisimgym.envs.digests import DIGESTS
@@ -74,6 +74,14 @@ class TestFiles:
             ('{"a": ' + "9" * 5000 + "}", "beyond 64 bits"),
             ('{"a": 9223372036854775808}', "beyond 64 bits"),
             ('{"a": 1e999}', "is not finite"),
+            ('{"a":[1,-9.5E+0999]}', "is not finite"),
+            ('{"a":[1,\n1e0400]}', "is not finite"),
+            ('{"a": ' + "1" * 400 + ".0}", "is not finite"),
+            ('{"a": [1, -9223372036854775808]}', "beyond 64 bits"),
+            ('{"a": ' + "[" * 8 + "1" + "]" * 8 + "}", "nested more than 8 levels"),
+            ('{"a": ' + "[" * 8 + '"b", "b"' + "]" * 8 + "}", "nested more than 8 levels"),
+            ('{"a": ["b", "b", "\\ud800"]}', "half of a surrogate pair"),
+            ('{"a": ["b", 1, "\\ud800"]}', "half of a surrogate pair"),
             ('{"a": -Infinity}', "is not a number"),
             ('{"a": 1, "a": 2}', "given twice"),
             ('{"a": "\\ud800"}', "half of a surrogate pair"),
@@ -83,6 +91,28 @@ class TestFiles:
     def test_json_is_bounded(self, text, expected):
         with pytest.raises(ValueError, match=expected):
             reading.parse_json(text)
+
+    def test_numbers_within_bounds_are_read(self):
+        text = (
+            '{"a": [9223372036854775807, -9223372036854775807, 1e308, 1e-999, -0.0, true, null], "b": "1e999"}'
+        )
+        assert reading.parse_json(text) == json.loads(text)
+        assert reading.parse_json('{"a": ' + "[" * 6 + "1, 2" + "]" * 6 + "}")["a"][0][0][0][0][0] == [1, 2]
+
+    @pytest.mark.parametrize(
+        ("kind", "right", "wrong"),
+        [
+            ((0.0, 1.0), [0, 1, 0.5, 1 + 1e-12], [True, -0.1, 1.1, float("nan"), float("inf"), 2**62, "1", None, [1]]),
+            (range(2, 6), [2, 5], [1, 6, 2.0, True, "3", None]),
+            (bool, [True, False], [0, 1, "true", None]),
+            (str, ["red", "a-1"], ["", "../x", 1, None]),
+        ],
+    )
+    def test_a_column_is_right_if_every_entry_is(self, kind, right, wrong):
+        schema._check_column("it", 50 * right, kind)
+        for entry in wrong:
+            with pytest.raises(ValueError, match="it: an entry must be"):
+                schema._check_column("it", [*right, entry, *right], kind)
 
     def test_text_is_utf8(self, tmp_path):
         (tmp_path / "file").write_bytes(b"{\xff}")
