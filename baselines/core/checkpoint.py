@@ -1,6 +1,6 @@
 """Checkpoints from which training goes on exactly as if it had not stopped.
 
-SB3's ``save`` keeps the networks and optimisers. To go on to the bit takes the replay, the environments in the middle
+SB3's ``save`` keeps the networks and optimizers. To go on to the bit takes the replay, the environments in the middle
 of their episodes and all random streams as well; these functions keep them too.
 """
 
@@ -45,7 +45,7 @@ def save_checkpoint(
         model: between two steps of training: after ``learn``, or in a callback's ``_on_rollout_start``.
         folder: made if it is not there.
         with_env: whether to keep the environments; without, training goes on from new episodes.
-        compress: whether to compress the replay: images of few colours take a hundredth of the room.
+        compress: whether to compress the replay: images of few colors take a hundredth of the room.
 
     Raises:
         FileExistsError: if there is a file, or a folder with anything but a checkpoint. Nothing is written then.

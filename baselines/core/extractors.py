@@ -1,6 +1,6 @@
 """Encoders as Stable-Baselines3's feature extractors: any algorithm of SB3 takes them as ``features_extractor_class``.
 
-All end in a linear layer to ``features_dim`` numbers and a normalisation of the embedding, which a study of metric
+All end in a linear layer to ``features_dim`` numbers and a normalization of the embedding, which a study of metric
 losses found to matter as much as the losses (Luo et al. 2025): "layer" (LayerNorm), "l2" (unit length), "cap"
 (bounded length) or "none".
 """

@@ -73,7 +73,7 @@ class Energy(nn.Module):
 class TanhEnergy(Energy):
     """A layer of tanh units in a bowl: ``E(z) = softplus(c) |z|^2 + sum_j a_j tanh(w_j . z + b_j)``.
 
-    The sum is bounded by ``sum_j |a_j|`` and the bowl grows without bound, so ``exp(-beta E)`` can be normalised for
+    The sum is bounded by ``sum_j |a_j|`` and the bowl grows without bound, so ``exp(-beta E)`` can be normalized for
     every value of the parameters, and the drift is at most linear. Gradient and Hessian are in closed form: training
     on the gradient takes no second pass of autograd.
 
@@ -140,7 +140,7 @@ class TanhEnergy(Energy):
 class NetworkEnergy(Energy):
     """Any network in a bowl: ``E(z) = softplus(c) |z|^2 + network(z)``, differentiated by autograd.
 
-    ``exp(-beta E)`` can be normalised if the network grows slower than ``|z|^2``, as all with tanh, ReLU or softplus
+    ``exp(-beta E)`` can be normalized if the network grows slower than ``|z|^2``, as all with tanh, ReLU or softplus
     between linear layers do. Activations must be smooth: the Hessian of a ReLU network says nothing of its shape.
 
     Args:

@@ -48,8 +48,13 @@ COMPARISONS = (
     ("SAC", "control", 128),
 )
 _PARENTS: dict[str, type] = {"SAC": SAC_LEARNERS["sac"], "DQN": DQN_LEARNERS["dqn"]}
+#: Beside their parents. What only sees large images is in :mod:`.pixels`.
 METHODS: dict[str, dict[str, type]] = {
-    parent: {name: learner for name, learner in learners.items() if learner is not _PARENTS[parent]}
+    parent: {
+        name: learner
+        for name, learner in learners.items()
+        if learner is not _PARENTS[parent] and name not in FOR_IMAGES
+    }
     for parent, learners in (("SAC", SAC_LEARNERS), ("DQN", DQN_LEARNERS))
 }
 #: Updates that are timed at once: of states so many that a turn takes as long as one update on images.
@@ -154,8 +159,6 @@ def methods(
     if observations == "states":  # as many as of cart and pole among 32 dimensions of noise
         policy, space = "MlpPolicy", spaces.Box(-np.inf, np.inf, (37,), np.float32)
     made = {name: METHODS[parent][name] for name in names or METHODS[parent]}
-    if observations == "states":
-        made = {name: learner for name, learner in made.items() if name not in FOR_IMAGES}
     learners = {name: trainable(learner, policy, space) for name, learner in made.items()}
     # What makes the encoder of a learner.
     arguments = {name: model.policy.features_extractor_kwargs for name, model in learners.items()}
