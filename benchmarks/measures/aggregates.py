@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 #: Resamples of an interval.
 RESAMPLES = 2000
+#: Numbers that are held in memory at once.
+AT_ONCE = 2**22
 #: What is left out at each end by the interquartile mean.
 _QUARTER = 0.25
 
@@ -115,7 +117,7 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
-    at_once: int = 2**22,
+    at_once: int = AT_ONCE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the stratified percentile bootstrap interval of a statistic: runs are drawn anew within every task.
 
@@ -140,20 +142,49 @@ def bootstrap_interval(
         raise ValueError(f"paired scores must have one shape, got {[array.shape for array in arrays]}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-    rng = np.random.default_rng(seed)
-    largest = max(array.size for array in arrays) * (max(len(array) for array in arrays) if len(arrays) > 1 else 1)
-    found = []
-    for start in range(0, resamples, part := max(at_once // largest, 1)):
-        count = min(part, resamples - start)
-        drawn, chosen = [], None
-        for array in arrays:
-            if chosen is None or not paired:
-                chosen = rng.integers(len(array), size=(count, *array.shape))
-            drawn.append(array[chosen, np.arange(array.shape[1])])
-        found.append(statistic(*drawn))
+    found = [
+        statistic(*(array[of, np.arange(array.shape[1])] for array, of in zip(arrays, chosen, strict=True)))
+        for chosen in _resampled([array.shape for array in arrays], paired, resamples, seed, at_once)
+    ]
     edge = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(found), [edge, 1 - edge], axis=0)
     return low, high
+
+
+def improvement_interval(scores: ArrayLike, other: ArrayLike, paired: bool = False) -> tuple[float, float]:
+    """Return ``bootstrap_interval(improvement_probability, scores, other, paired=paired)``, several times as fast.
+
+    Which run beats which is looked up once: a resample counts how often it has each.
+    """
+    one, two = _runs_and_tasks(scores).T, _runs_and_tasks(other).T
+    beaten = (one[:, :, None] > two[:, None, :]) + (one[:, :, None] == two[:, None, :]) / 2
+    found = []
+    for chosen in _resampled([one.T.shape, two.T.shape], paired, RESAMPLES, 0, AT_ONCE):
+        counts = [_counts(of, runs) for of, runs in zip(chosen, beaten.shape[1:], strict=True)]
+        found.append((counts[0] @ beaten * counts[1]).sum(axis=-1).mean(axis=0) / (one.shape[1] * two.shape[1]))
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _resampled(
+    shapes: Sequence[tuple[int, int]], paired: bool, resamples: int, seed: int, at_once: int
+) -> Iterator[list[np.ndarray]]:
+    """Yield which runs are drawn, ``int[R, runs, tasks]`` for each of some arrays of runs and tasks, part by part."""
+    rng = np.random.default_rng(seed)
+    runs = [shape[0] for shape in shapes]
+    largest = max(math.prod(shape) for shape in shapes) * (max(runs) if len(runs) > 1 else 1)
+    for start in range(0, resamples, part := max(at_once // largest, 1)):
+        count = min(part, resamples - start)
+        first = rng.integers(runs[0], size=(count, *shapes[0]))
+        yield [first, *(first if paired else rng.integers(shape[0], size=(count, *shape)) for shape in shapes[1:])]
+
+
+def _counts(chosen: np.ndarray, runs: int) -> np.ndarray:
+    """Return how often each run was drawn, ``float[tasks, R, runs]``, of ``int[R, ..., tasks]``."""
+    resamples, _, tasks = chosen.shape
+    place = np.arange(tasks) * resamples + np.arange(resamples)[:, None, None]
+    counts = np.bincount((place * runs + chosen).ravel(), minlength=tasks * resamples * runs)
+    return counts.reshape(tasks, resamples, runs).astype(float)
 
 
 def _runs_and_tasks(scores: ArrayLike) -> np.ndarray:

@@ -92,11 +92,7 @@ def _wins(found: Sequence[tuple[Sequence[int], np.ndarray]]) -> list[list[tuple[
     for i, (seeds, scores) in enumerate(found):
         for j, (other_seeds, others) in list(enumerate(found))[i + 1 :]:
             share = float(aggregates.improvement_probability(scores, others))
-            low, high = _ends(
-                aggregates.bootstrap_interval(
-                    aggregates.improvement_probability, scores, others, paired=seeds == other_seeds
-                )
-            )
+            low, high = aggregates.improvement_interval(scores, others, paired=seeds == other_seeds)
             wins[i][j], wins[j][i] = (share, (low, high)), (1 - share, (1 - high, 1 - low))
     return wins
 

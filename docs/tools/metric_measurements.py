@@ -61,14 +61,14 @@ def sparse_garnet(
     return sparse.csr_array((mass.ravel(), to.ravel(), first), (len(to), states)), rng.random((states, actions))
 
 
-def some_rows() -> None:
-    """Print what the distances from some states take, beside those between all."""
-    jumps = jumping_union([(position, 10) for position in range(20, 30)])
-    apart = FiniteMDP.union(*(garnet(60, 4, 5, np.random.default_rng(seed)) for seed in range(5)))
+def some_rows(tasks: int = 10, states: int = 60) -> None:
+    """Print what the distances from some states take, beside those between all: of jumping tasks, and in Garnets."""
+    jumps = jumping_union([(position, 10) for position in range(20, 20 + tasks)])
+    apart = FiniteMDP.union({str(seed): garnet(states, 4, 5, np.random.default_rng(seed)) for seed in range(5)})
     for name, mdp, wanted in (
-        ("union of ten jumping tasks, one of them wanted", jumps, np.arange(jumps.num_states // 10)),
-        ("five Garnet processes of 60 states, one wanted", apart, np.arange(60)),
-        ("the same, ten states of one wanted", apart, np.arange(10)),
+        (f"union of {tasks} jumping tasks, one of them", jumps, np.arange(jumps.num_states // tasks)),
+        (f"five Garnet processes of {states} states, one of them", apart, np.arange(states)),
+        (f"the same, {states // 6} states of one", apart, np.arange(states // 6)),
     ):
         recursion = metrics.bisimulation_operator(mdp.transition, mdp.reward, 0.99)
         every, whole = timed(functools.partial(metrics.solve, recursion, progress=False))

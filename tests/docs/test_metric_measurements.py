@@ -21,6 +21,13 @@ def test_large_processes_are_garnet_processes():
     assert metrics.bisimulation(transition, reward, 0.5).shape == (9, 9)
 
 
+def test_fewer_rows_cost_less(capsys):
+    metric_measurements.some_rows(tasks=2, states=6)
+    rows = [line.strip().strip("|").split("|") for line in capsys.readouterr().out.strip().splitlines()]
+    assert len(rows) == 3
+    assert all(float(wanted) < float(all_of_it) for *_, all_of_it, wanted in rows[:1])
+
+
 def test_estimates_get_nearer(capsys):
     metric_measurements.samples(10)
     cells = capsys.readouterr().out.strip().strip("|").split("|")

@@ -96,11 +96,13 @@ def _grids(title: str, runs: Sequence[RunResult], axes: tuple[str, str, str]) ->
     names = dict.fromkeys(parts.tolist())
     for name in names:
         here = parts == name
+        first, top, width = x[here].min(), y[here].max(), int(np.ptp(x[here])) + 1
         places, at, count = np.unique(
-            np.stack([-y[here], x[here]], axis=1), axis=0, return_inverse=True, return_counts=True
+            (top - y[here]) * width + x[here] - first, return_inverse=True, return_counts=True
         )
-        shares = [np.bincount(at.ravel(), of[here]) / count for of in (solved, trained)]
-        cells = [Cell(x, -y, *of) for (y, x), *of in zip(places.tolist(), *(s.tolist() for s in shares), strict=True)]
+        columns = [first + places % width, top - places // width]
+        columns += [np.bincount(at, of[here]) / count for of in (solved, trained)]
+        cells = [Cell(*of) for of in zip(*(column.tolist() for column in columns), strict=True)]
         unseen = solved[here & ~trained.astype(bool)]
         share = float(unseen.mean()) if len(unseen) else None
         yield Grid(title, name if len(names) > 1 else "", cells, share, len(runs))
@@ -140,4 +142,4 @@ def _on_grid(run: RunResult, axes: tuple[str, str, str]) -> bool:
     if not all(isinstance(column, list) and column and len(column) == len(columns[0]) for column in columns):
         return False
     # Axes beyond 200 are damage, not a task grid.
-    return all(all(type(v) is int for v in axis) and max(axis) - min(axis) < 200 for axis in columns[:2])
+    return all(set(map(type, axis)) == {int} and max(axis) - min(axis) < 200 for axis in columns[:2])

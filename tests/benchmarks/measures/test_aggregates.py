@@ -6,6 +6,7 @@ from scipy.stats import ttest_1samp
 
 from bisimgym.benchmarks.measures.aggregates import (
     bootstrap_interval,
+    improvement_interval,
     improvement_probability,
     interquartile_mean,
     mean_interval,
@@ -125,6 +126,14 @@ class TestOverTasks:
         assert bootstrap_interval(improvement_probability, one, two, resamples=100, seed=1) != whole
         parts = bootstrap_interval(improvement_probability, one, two, resamples=400, at_once=10)
         assert parts == pytest.approx(whole, abs=0.1)
+
+    @pytest.mark.parametrize("paired", [True, False])
+    def test_the_quick_way_to_improvements_gives_the_interval_of_the_bootstrap(self, paired):
+        rng = np.random.default_rng(0)
+        for runs in (1, 3, 40):  # ties are many; the largest goes in parts
+            one, two = rng.integers(6, size=(2, runs, 4)) / 6
+            expected = bootstrap_interval(improvement_probability, one, two, paired=paired)
+            assert improvement_interval(one, two, paired) == pytest.approx(expected, abs=1e-12)
 
     def test_paired_seeds_are_drawn_together(self):
         scores = np.random.default_rng(0).random((5, 3))

@@ -93,9 +93,7 @@ class TestFiles:
             reading.parse_json(text)
 
     def test_numbers_within_bounds_are_read(self):
-        text = (
-            '{"a": [9223372036854775807, -9223372036854775807, 1e308, 1e-999, -0.0, true, null], "b": "1e999"}'
-        )
+        text = '{"a": [9223372036854775807, -9223372036854775807, 1e308, 1e-999, -0.0, true, null], "b": "1e999"}'
         assert reading.parse_json(text) == json.loads(text)
         assert reading.parse_json('{"a": ' + "[" * 6 + "1, 2" + "]" * 6 + "}")["a"][0][0][0][0][0] == [1, 2]
 
