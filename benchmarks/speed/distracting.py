@@ -42,6 +42,8 @@ BACKGROUNDS = ("dcs-hard-dynamic", "video-hard")
 _SIZE, _SKY_SIZE = 84, 128
 #: States of a task that are drawn in turn.
 _STATES = 16
+#: Steps of an agent that are counted at least.
+_LEAST_STEPS = 64
 #: New observations of one clean state.
 _OBSERVATIONS = 16
 
@@ -53,24 +55,26 @@ def parts(
     backgrounds: Sequence[str] = BACKGROUNDS,
     sampler_task: str = "walker",
     episode_steps: int | None = None,
+    states: int = _STATES,
+    observations: int = _OBSERVATIONS,
     found: probe.OpenGL | None = None,
 ) -> Iterator[Part]:
     """Yield what is measured, each in ``seconds``, and for as long as an episode of each renderer takes.
 
-    OpenGL is left out where it is not to be had. Fewer tasks and shorter episodes are for trying out; ``found`` is
-    what the machine has of OpenGL (None: asked).
+    OpenGL is left out where it is not to be had. Fewer tasks, states and new observations that are drawn and shorter
+    episodes are for trying out; ``found`` is what the machine has of OpenGL (None: asked).
     """
     found = probe.probe() if found is None else found
     renderers = RENDERERS if found.backend else ("raycast",)
     yield Part("opengl", opengl, (found,))
     for task in tasks:
         for preset in presets:
-            yield Part("frames", frames, (task, preset, renderers, seconds, episode_steps))
+            yield Part("frames", frames, (task, preset, renderers, seconds, episode_steps, states))
     for task in tasks:
         for preset in backgrounds:
-            yield Part("backgrounds", videos, (task, preset, seconds))
+            yield Part("backgrounds", videos, (task, preset, seconds, states))
     yield Part("noise", noise, (seconds,))
-    yield Part("samplers", samplers, (seconds, sampler_task))
+    yield Part("samplers", samplers, (seconds, sampler_task, observations))
 
 
 def opengl(found: probe.OpenGL) -> Iterator[Figures]:
@@ -108,13 +112,13 @@ class _Clip:
         return OpenGLRenderer(self.scene.model, _SIZE, _SIZE, quality="fast" if name == "opengl-fast" else "standard")
 
 
-def _clip(task: str, settings: Distraction) -> _Clip:
+def _clip(task: str, settings: Distraction, count: int) -> _Clip:
     env: Any = gym.make(TASKS[task], observation="state").unwrapped
     env.reset(seed=0)
     env.action_space.seed(0)
     physics = env.environment.physics
     states = []
-    for _ in range(_STATES):
+    for _ in range(count):
         states.append(copy.copy(physics.data.ptr))
         env.step(env.action_space.sample())
     videos = None
@@ -126,10 +130,10 @@ def _clip(task: str, settings: Distraction) -> _Clip:
 
 
 def frames(
-    task: str, preset: str, renderers: Sequence[str], seconds: float, episode_steps: int | None
+    task: str, preset: str, renderers: Sequence[str], seconds: float, episode_steps: int | None, states: int
 ) -> Iterator[Figures]:
     """Measure one frame of a moving state, and one step of an agent, by each renderer."""
-    clip = _clip(task, distraction(preset))
+    clip = _clip(task, distraction(preset), states)
     looks = clip.looks()
     drawers = {name: clip.renderer(name) for name in renderers}
     envs = {
@@ -142,7 +146,8 @@ def frames(
 
     drawing = {name: functools.partial(draw, renderer) for name, renderer in drawers.items()}
     frame = medians(drawing, seconds, work=len(clip.states) / 1000)
-    steps = rates({name: Rollout(env) for name, env in envs.items()}, seconds)
+    least = _LEAST_STEPS if episode_steps is None else episode_steps
+    steps = rates({name: Rollout(env, least) for name, env in envs.items()}, seconds)
     for drawer in drawers.values():
         drawer.close()
     for env in envs.values():
@@ -159,12 +164,12 @@ def frames(
     yield row
 
 
-def videos(task: str, preset: str, seconds: float) -> Iterator[Figures]:
+def videos(task: str, preset: str, seconds: float, states: int) -> Iterator[Figures]:
     """Measure frames by raycast with and without a video, from the same poses and in the same colors."""
     settings = distraction(preset)
     domain = gym.spec(TASKS[task]).kwargs["domain"]
     settings = replace(settings, floor_alpha=settings.floor_alpha_in(domain))
-    clips = [_clip(task, settings), _clip(task, replace(settings, background=0.0))]
+    clips = [_clip(task, shown, states) for shown in (settings, replace(settings, background=0.0))]
 
     def draw(clip: _Clip, renderer: Renderer, episode: SceneEpisode) -> None:
         for state in clip.states:
@@ -180,8 +185,8 @@ def videos(task: str, preset: str, seconds: float) -> Iterator[Figures]:
     yield {
         "task": task,
         "preset": preset,
-        "frame_ms": 1e3 * whole / _STATES,
-        "background_ms": 1e3 * cost / _STATES,
+        "frame_ms": 1e3 * whole / states,
+        "background_ms": 1e3 * cost / states,
         "share": cost / whole,
     }
 
@@ -222,7 +227,7 @@ def noise(seconds: float) -> Iterator[Figures]:
     yield {"what": "32 dimensions, batches of 4096", "added_us": many, "step_us": 0.0}
 
 
-def samplers(seconds: float, task: str) -> Iterator[Figures]:
+def samplers(seconds: float, task: str, count: int) -> Iterator[Figures]:
     """Measure new observations of one clean state."""
     settings: dict[str, dict[str, Any]] = {
         "pixels, dcs-hard-dynamic, stack of 3": {"preset": "dcs-hard-dynamic"},
@@ -236,12 +241,12 @@ def samplers(seconds: float, task: str) -> Iterator[Figures]:
             env.step(env.action_space.sample())
         state = env.clean_state()
         # The same draws each time, so that videos are drawn by formula in the first turn only.
-        ms = medians({"ms": functools.partial(_redistract, env, state)}, seconds, work=1e-3)
-        yield {"task": task, "what": what, "count": _OBSERVATIONS, **ms}
+        ms = medians({"ms": functools.partial(_redistract, env, state, count)}, seconds, work=1e-3)
+        yield {"task": task, "what": what, "count": count, **ms}
 
 
-def _redistract(env: Any, state: Any) -> None:
-    env.redistract(state, _OBSERVATIONS, np.random.default_rng(0))
+def _redistract(env: Any, state: Any, count: int) -> None:
+    env.redistract(state, count, np.random.default_rng(0))
 
 
 def tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:

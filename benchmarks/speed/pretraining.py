@@ -22,10 +22,10 @@ from bisimgym.wrappers.offline import collect
 PRESETS, PRECISIONS = ("short", "paper"), ("float32", "bfloat16")
 
 
-def parts(seconds: float, presets: Sequence[str] = PRESETS) -> Iterator[Part]:
-    """Yield what is measured, each in ``seconds``."""
+def parts(seconds: float, presets: Sequence[str] = PRESETS, threads: int | None = None) -> Iterator[Part]:
+    """Yield what is measured, each in ``seconds``, with so many threads (None: as many as there are cores)."""
     for preset in presets:
-        yield Part("updates", updates, (preset, machine.cores(), seconds), fresh=True)
+        yield Part("updates", updates, (preset, threads or machine.cores(), seconds), fresh=True)
 
 
 def updates(preset: str, threads: int, seconds: float) -> Iterator[Figures]:

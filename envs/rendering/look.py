@@ -188,6 +188,11 @@ def sky_faces(model: mujoco.MjModel) -> np.ndarray | None:
 
 def resize_area(images: np.ndarray, size: int) -> np.ndarray:
     """Return square images ``uint8[N, n, n, 3]`` at ``size``, each pixel the mean of the area it covers."""
+    factor, rest = divmod(images.shape[1], size)
+    # Sums of whole squares are 15 times quicker. For other factors a mean can lie half between two integers, and
+    # which one it is rounded to depends on how it was computed.
+    if rest == 0 and (factor % 2 or factor & (factor - 1) == 0):
+        return np.rint(_square_sums(images, factor) / factor**2).astype(np.uint8)
     edges = np.linspace(0, images.shape[1], size + 1)
     weights = np.clip(
         np.minimum(edges[1:, None], np.arange(1, images.shape[1] + 1))
@@ -198,3 +203,14 @@ def resize_area(images: np.ndarray, size: int) -> np.ndarray:
     weights /= weights.sum(axis=1, keepdims=True)
     rows = np.einsum("iy,nyxc->nixc", weights, images, optimize=True)
     return np.ascontiguousarray(np.rint(np.einsum("jx,nixc->nijc", weights, rows, optimize=True)), dtype=np.uint8)
+
+
+def _square_sums(images: np.ndarray, side: int) -> np.ndarray:
+    """Return the sums over squares of so many pixels, ``uint32[N, n / side, n / side, C]``."""
+    rows = images[:, ::side].astype(np.uint32)
+    for i in range(1, side):
+        rows += images[:, i::side]
+    sums = rows[:, :, ::side].copy()
+    for i in range(1, side):
+        sums += rows[:, :, i::side]
+    return sums

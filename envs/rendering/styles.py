@@ -17,8 +17,9 @@ def recolored_checker(pixels: np.ndarray, colors: np.ndarray) -> np.ndarray:
         pixels: ``uint8[h, w, 3]``. Its two most frequent colors are replaced, and what is between them is mixed.
         colors: ``float[2, 3]`` in [0, 1]: in place of the darker and of the brighter one.
     """
-    found, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-    most = found[np.argsort(-counts, kind="stable")[:2]].astype(np.float64)
+    packed, counts = np.unique(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1), return_counts=True)
+    most = packed[np.argsort(-counts, kind="stable")[:2], None] >> (16, 8, 0) & 255
+    most = most.astype(np.float64)
     dark, bright = most[most.sum(axis=1).argsort()][[0, -1]]
     axis = bright - dark
     share = (pixels - dark) @ axis / max(axis @ axis, 1.0)
@@ -36,9 +37,13 @@ class SkyColors:
     """
 
     def __init__(self, faces: np.ndarray):
-        marks = (faces.min(axis=-1) > 250).astype(np.uint8)
+        # Channel by channel: reducing an axis of three is forty times slower.
+        red, green, blue = np.moveaxis(faces, -1, 0)
+        marks = (np.minimum(np.minimum(red, green), blue) > 250).astype(np.uint8)
         plain = np.where(marks[..., None] > 0, 0, faces)
-        horizon = plain.reshape(-1, 3)[plain.reshape(-1, 3).max(axis=1).argmax()].astype(np.float32)
+        red, green, blue = np.moveaxis(plain, -1, 0)
+        brightest = np.maximum(np.maximum(red, green), blue).argmax()
+        horizon = plain.reshape(-1, 3)[brightest].astype(np.float32)
         brightness = np.clip(plain.astype(np.float32) @ horizon / max(float(horizon @ horizon), 1.0), 0.0, 1.0)
         size = min(SKY_SIZE, faces.shape[1])
         gray = np.stack([np.rint(255 * brightness).astype(np.uint8), 255 * marks, 255 * marks], axis=-1)

@@ -93,7 +93,7 @@ GRADIENTS = {
 @every_method
 def test_each_loss_trains_what_it_should(method):
     model = make(method)
-    model.learn(40)
+    model.learn(28)
     batch = model.encoded(model.replay_buffer.sample(16))
     losses = model.auxiliary_losses(batch)
     expected = GRADIENTS[method]
@@ -132,15 +132,15 @@ def test_an_update_moves_all_that_is_trained(method):
 @every_method
 def test_a_resumed_run_equals_the_unbroken_one(method, tmp_path):
     count = 2 if method in (RAPSAC, RSSDQN) else 1
-    model = make(method, env_of(method, count)).learn(32 * count)
+    model = make(method, env_of(method, count)).learn(28 * count)
     save_checkpoint(model, tmp_path / "checkpoint")
-    model.learn(8 * count, reset_num_timesteps=False)
+    model.learn(4 * count, reset_num_timesteps=False)
     th.manual_seed(123)
     resumed = load_checkpoint(method, tmp_path / "checkpoint", device="cpu")
-    resumed.learn(8 * count, reset_num_timesteps=False)
+    resumed.learn(4 * count, reset_num_timesteps=False)
     expected = [model]
     if method in SACS:  # without a schedule, two calls of learn are one
-        expected.append(make(method, env_of(method, count)).learn(40 * count))
+        expected.append(make(method, env_of(method, count)).learn(32 * count))
     for other in map(parameters, expected):
         assert other.keys() == parameters(resumed).keys()
         for name, value in parameters(resumed).items():
@@ -322,7 +322,7 @@ def test_gradients_of_every_optimizer_are_clipped(method, encoder_optimizer):
 
 @pytest.mark.parametrize("method", [DBCSAC, DBCDQN])
 def test_all_optimizers_follow_the_schedule_and_only_models_decay(method):
-    model = make(method, learning_rate=lambda left: 1e-3 * left + 1e-5, model_weight_decay=0.02).learn(100)
+    model = make(method, learning_rate=lambda left: 1e-3 * left + 1e-5, model_weight_decay=0.02).learn(50)
     optimizers = [*model.main_optimizers(), model.representation_optimizer]
     (rate,) = {group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
     assert rate == pytest.approx(1e-5)

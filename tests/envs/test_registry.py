@@ -73,7 +73,8 @@ def check_vector_equals_single(env_id, mode):
     # Observations of LQR are matrix products in float32, losses of pruning sums in the order that a batch asks for;
     # everything else is equal to the last bit.
     equal = functools.partial(assert_same, tolerance=1e-6 if "LQR" in env_id or "Pruning" in env_id else 0.0)
-    count, steps = (2, 23) if env_id in SLOW else (5, 250)
+    # Where a step is slow, just beyond the first ending.
+    count, steps = (2, 12) if env_id in QUICK else (2, 23) if env_id in SLOW else (4, 210)
     native = make_vec(env_id, num_envs=count, autoreset_mode=mode.value)
     single = SyncVectorEnv([lambda: make(env_id)] * count, autoreset_mode=mode)
     assert native.metadata["autoreset_mode"] == mode
@@ -144,7 +145,7 @@ def test_pickling(env_id):
     envs = make_vec(env_id, num_envs=3)
     envs.reset(seed=0)
     twin = pickle.loads(pickle.dumps(envs))
-    for _ in range(100):
+    for _ in range(20 if env_id in SLOW else 100):
         action = envs.action_space.sample()
         assert_same(envs.step(action)[0], twin.step(action)[0])
 
@@ -214,7 +215,7 @@ def test_the_oracle_gets_the_optimal_return(env_id):
 
 @for_array_tasks
 def test_random_actions_get_the_random_return_on_average(env_id):
-    envs = make_vec(env_id, num_envs=500, autoreset_mode="Disabled")
+    envs = make_vec(env_id, num_envs=200 if env_id in SLOW else 500, autoreset_mode="Disabled")
     envs.reset(seed=4)
     envs.action_space.seed(4)
     expected = envs.unwrapped.random_return()
@@ -287,15 +288,16 @@ def test_native_vectors_take_what_gym_make_takes(env_id):
 
 @for_array_tasks
 def test_returns_are_those_of_the_time_limit_in_force(env_id):
+    count = 80 if env_id in SLOW else 200
     for limit in (1, 7):
-        envs = make_vec(env_id, num_envs=400, max_episode_steps=limit, autoreset_mode="Disabled")
+        envs = make_vec(env_id, num_envs=count, max_episode_steps=limit, autoreset_mode="Disabled")
         envs.reset(seed=3)
         promised = envs.unwrapped.optimal_return()
         np.testing.assert_allclose(_returns(envs, envs.unwrapped.optimal_action), promised, rtol=1e-5)
         envs.reset(seed=4)
         envs.action_space.seed(4)
         difference = -envs.unwrapped.random_return() + _returns(envs, envs.action_space.sample)
-        assert abs(difference.mean()) < 4.5 * difference.std() / 20 + 1e-9
+        assert abs(difference.mean()) < 4.5 * difference.std() / np.sqrt(count) + 1e-9
         one = gym.wrappers.TimeLimit(make(env_id).unwrapped, limit)  # by hand, and so not in any spec
         one.reset(seed=3)
         np.testing.assert_allclose(one.unwrapped.optimal_return(), promised[0])

@@ -11,17 +11,21 @@ from bisimgym.envs.manipulation import simulator
 
 NO_ROBOSUITE = pytest.mark.skipif(not simulator.is_installed(), reason=f"needs robosuite: {simulator.INSTALL}")
 MODES = list(AutoresetMode)
-#: Arguments that make episodes short and pictures small where a step takes milliseconds.
-QUICK: dict[str, dict] = {env_id: {"action_repeat": 100, "size": 32} for env_id in IDS if "Distracting" in env_id}
-QUICK["bisimgym/Manipulation-v0"] = {"image_size": 16, "horizon": 6}
+#: Ids that differ from another in the task of dm_control alone: what needs no task is tested without them.
+NAMED_TASKS = {env_id for env_id in IDS if "Distracting" in env_id} - {"bisimgym/DistractingControl-v0"}
+#: Arguments that make episodes short and pictures small where a step takes milliseconds. One id has the time limit of
+#: dm_control, a thousand control steps.
+QUICK: dict[str, dict] = {
+    "bisimgym/DistractingControl-v0": {"action_repeat": 100, "size": 32, "num_videos": 2},
+    **{env_id: {"action_repeat": 2, "size": 32, "num_videos": 2, "max_episode_steps": 10} for env_id in NAMED_TASKS},
+    "bisimgym/Manipulation-v0": {"image_size": 16, "horizon": 6},
+}
 #: Arguments that make episodes short and pictures small where each takes a millisecond.
 SHORT = {"bisimgym/HighwayDriving-v0": {"episode_frames": 64, "size": 8, "cameras": 3, "walkers": 2}}
 #: Arguments that leave the oracle fewer plans to enumerate, where a step takes a millisecond.
 FEW_PLANS = {"bisimgym/ChannelPruning-v0": {"minimum_ratio": 0.5}}
 #: Where a step takes a millisecond, steps are few.
 SLOW = {**QUICK, **SHORT, **FEW_PLANS}
-#: Ids that differ from another in the task of dm_control alone: what needs no task is tested without them.
-NAMED_TASKS = set(QUICK) - {"bisimgym/DistractingControl-v0", "bisimgym/Manipulation-v0"}
 
 
 def sweep(*, without=()):

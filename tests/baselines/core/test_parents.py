@@ -27,7 +27,7 @@ def make(env_id, count=1, **arguments):
     return DummyVecEnv([lambda: gym.make(env_id, **arguments)] * count)
 
 
-def trained(algorithm, policy, env, updates=40, **arguments):
+def trained(algorithm, policy, env, updates=25, **arguments):
     settings = {"learning_starts": 20, "train_freq": 1, "gradient_steps": 1, "buffer_size": 2000, "batch_size": 32}
     model = algorithm(policy, env, seed=3, device="cpu", **{**settings, **arguments})
     model.learn(updates * env.num_envs + settings["learning_starts"] + env.num_envs)
@@ -128,7 +128,7 @@ def test_sac_on_dictionaries_is_sb3s_to_the_bit():
     def env():
         return DummyVecEnv([lambda: Split(gym.make("Pendulum-v1"))])
 
-    models = [trained(cls, "MultiInputPolicy", env(), updates=50) for cls in (SAC, AuxiliarySAC)]
+    models = [trained(cls, "MultiInputPolicy", env(), updates=25) for cls in (SAC, AuxiliarySAC)]
     assert_equal(*(parameters(model) for model in models))
     encoder = trained(AuxiliarySAC, EncoderMultiInputPolicy, env(), updates=20)
     assert encoder.policy.encoder({"a": th.zeros(4, 2), "b": th.zeros(4, 1)}).shape == (4, 50)
@@ -236,15 +236,15 @@ def test_a_resumed_run_equals_the_unbroken_one(algorithm, policy, env_id, argume
     def start():
         return algorithm(policy, make(env_id, count, **arguments), device="cpu", **settings)
 
-    unbroken = start().learn(60 * count)
+    unbroken = start().learn(40 * count)
     model = start()
-    first = _learn_part(model, 35 * count, 60 * count)
+    first = _learn_part(model, 25 * count, 40 * count)
     save_checkpoint(first, tmp_path / "checkpoint")
     save_checkpoint(first, tmp_path / "checkpoint", compress=True)  # replaces the first one
     np.random.seed(99)  # noqa: NPY002  what happens in between does not matter
     th.manual_seed(99)
     resumed = load_checkpoint(algorithm, tmp_path / "checkpoint", device="cpu")
-    resumed.learn(60 * count - resumed.num_timesteps, reset_num_timesteps=False)
+    resumed.learn(40 * count - resumed.num_timesteps, reset_num_timesteps=False)
     assert resumed.num_timesteps == unbroken.num_timesteps
     assert_equal(parameters(resumed), parameters(unbroken))
     np.testing.assert_array_equal(resumed.replay_buffer.rewards, unbroken.replay_buffer.rewards)

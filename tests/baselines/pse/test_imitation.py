@@ -12,6 +12,8 @@ from bisimgym.baselines.pse.augmentation import convolve_frames
 from bisimgym.baselines.pse.imitation import Alignment, ImitationLearner, RandConvVoter
 
 PSE = {"augmentation": "randconv", "alignment": Alignment()}
+#: Where what is learned does not matter.
+SMALL = {"batch_size": 32}
 
 
 def make(data, **settings):
@@ -103,8 +105,8 @@ class TestLosses:
 class TestAlgorithm:
     @pytest.mark.parametrize("settings", [PSE, {"dropout": 0.3, "l2_coefficient": 4e-4}])
     def test_a_saved_and_resumed_run_equals_the_unbroken_one(self, wide, settings, tmp_path):
-        unbroken = make(wide, **settings).learn(4)
-        broken = make(wide, **settings).learn(2)
+        unbroken = make(wide, **settings, **SMALL).learn(4)
+        broken = make(wide, **settings, **SMALL).learn(2)
         broken.save(tmp_path / "model")
         resumed = ImitationLearner.load(tmp_path / "model", demonstrations=wide, device="cpu")
         resumed.learn(2, reset_num_timesteps=False)
@@ -112,7 +114,7 @@ class TestAlgorithm:
         assert_equal(parameters(resumed), parameters(unbroken))
 
     def test_seeds_decide_everything_and_learning_leaves_global_generators_alone(self, wide):
-        one, two, other = (make(wide, seed=seed, dropout=0.3, **PSE) for seed in (1, 1, 2))
+        one, two, other = (make(wide, seed=seed, dropout=0.3, **PSE, **SMALL) for seed in (1, 1, 2))
         before = th.get_rng_state().tolist(), pickle.dumps(np.random.get_state())  # noqa: NPY002
         for model in (one, two, other):
             model.learn(3)
@@ -121,13 +123,13 @@ class TestAlgorithm:
         assert not th.equal(one.policy.actor.weight, other.policy.actor.weight)
 
     def test_it_learns_its_demonstrations(self, wide):
-        model = make(wide, learning_rate=1e-3, precision="auto").learn(60)
+        model = make(wide, learning_rate=1e-3, precision="auto", batch_size=128).learn(60)
         actions, _ = model.predict(wide.observations, deterministic=True)
         assert (actions[wide.actions == 1] == 1).mean() > 0.9
         assert (actions == wide.actions).mean() > 0.9
 
     def test_a_saved_model_predicts_without_demonstrations(self, wide, tmp_path):
-        model = make(wide, **PSE).learn(2)
+        model = make(wide, **PSE, **SMALL).learn(2)
         model.save(tmp_path / "model")
         assert (tmp_path / "model.zip").stat().st_size < 2e7
         loaded = ImitationLearner.load(tmp_path / "model", device="cpu")
@@ -153,7 +155,7 @@ class TestAlgorithm:
             def _on_step(self):
                 return self.num_timesteps < 4
 
-        model = make(wide, **PSE)
+        model = make(wide, **PSE, **SMALL)
         model.set_logger(configure(str(tmp_path), ["csv"]))
         save = CheckpointCallback(save_freq=2, save_path=str(tmp_path / "saved"))
         model.learn(10, callback=[Stop(), save], log_interval=1, progress_bar=True)
@@ -251,7 +253,7 @@ class TestRandConvVoter:
         np.testing.assert_array_equal(actions, sum(votes).argmax(1).numpy())
 
     def test_always_clean_filters_are_the_plain_policy(self, wide):
-        model = make(wide, clean_probability=1.0, **PSE).learn(5)
+        model = make(wide, clean_probability=1.0, **PSE, **SMALL).learn(3)
         actions, _ = RandConvVoter(model, np.random.default_rng(0)).predict(wide.observations)
         np.testing.assert_array_equal(actions, model.predict(wide.observations, deterministic=True)[0])
 

@@ -86,7 +86,7 @@ def test_times_are_judged_by_what_was_run_here(tmp_path, fake_run):
 
 def test_the_command_goes_through_the_plan_until_time_is_up(tmp_path, monkeypatch, capsys):
     steps = [Step("psm", "Table 2", seeds, "small") for seeds in (1, 2)]
-    small = shlex.split("jumping --preset smoke --task wide --method pse --set epochs=1 --set evaluations=1")
+    small = shlex.split("jumping --preset smoke --task wide --method dropout-l2 --set epochs=1 --set evaluations=1")
     monkeypatch.setattr(paper_plan, "STEPS", steps)
     monkeypatch.setattr(paper_plan.look, "__defaults__", (steps,))
     monkeypatch.setattr(Step, "arguments", small)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,14 @@ class TestRuns:
                 killed.append(worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
 
-        with pytest.raises(UserError, match="finished runs and checkpoints are kept"):
-            list(run_in_processes(broken, specs, "cpu", 1, 1, kill_once, retries=0))
+        def kill_at_once():
+            while not multiprocessing.active_children():
+                time.sleep(0.01)
+            kill_once()
+
+        with ThreadPoolExecutor() as pool, pytest.raises(UserError, match="finished runs and checkpoints are kept"):
+            pool.submit(kill_at_once)
+            list(run_in_processes(broken, specs, "cpu", 1, 1, lambda *_: None, retries=0))
         killed.clear()
         with pytest.warns(UserWarning, match="the runs under way go on from their last checkpoints"):
             assert len(list(run_in_processes(broken, specs, "cpu", 1, 1, kill_once))) == 2

@@ -142,7 +142,7 @@ def test_langevin():
 
 
 def test_pretraining():
-    figures, tables = measured("pretraining", pretraining.parts(0, ["smoke"]))
+    figures, tables = measured("pretraining", pretraining.parts(0, ["smoke"], threads=1))
     (row,) = figures["updates"]
     assert row["ratio"] == row["ms"]["float32 layers"] / min(row["ms"]["float32 grids"], row["ms"]["bfloat16 grids"])
     (line,) = tables.values()
@@ -212,7 +212,7 @@ class TestAgents:
         ],
     )
     def test_methods_run_no_encoder_more_often_than_they_must(self, parent, own, more):
-        rows = agents.methods(parent, "states", 1, 0, batch_size=4)
+        rows = agents.methods(parent, "states", 1, 0, batch_size=4, names=tuple(more))
         work = {row["method"]: row["encoder_work"] for row in rows}
         assert {name: work[name] for name in more} == {name: (own + passes) / own for name, passes in more.items()}
 
@@ -233,7 +233,8 @@ def test_distracting(has_opengl):
         pytest.skip(probe.probe().explain())
     found = None if has_opengl else probe.OpenGL(None, "", {"egl": "broken"})
     # Few videos to draw by formula.
-    sizes = {"presets": ["video-easy"], "backgrounds": ["video-easy"], "sampler_task": "cartpole", "episode_steps": 3}
+    sizes = {"presets": ["video-easy"], "backgrounds": ["video-easy"], "sampler_task": "cartpole"}
+    sizes |= {"episode_steps": 3, "states": 2, "observations": 2}
     figures, tables = measured("distracting", distracting.parts(0, ["cartpole"], **sizes, found=found))
     (row,) = figures["frames"]
     assert (row["task"], row["preset"]) == ("cartpole", "video-easy")

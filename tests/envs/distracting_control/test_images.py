@@ -30,7 +30,7 @@ class TestVideos:
     def test_splits_are_disjoint(self):
         names = {}
         for split in ("train", "test"):
-            env = make(preset="dcs-hard-static", split=split)
+            env = make(preset="dcs-hard-static", split=split, compositing="mask")  # small videos
             assert set(env._scene.videos.names) == set(NAMES[split])
             names[split] = {env.reset()[1]["background"] for _ in range(8)}
             assert names[split] <= set(env._scene.videos.names)
@@ -222,7 +222,7 @@ class TestSampler:
 
     @pytest.mark.parametrize("preset", ["dcs-hard-dynamic", "natural-video", "color-hard"])
     def test_distractions_differ_and_the_state_is_the_same(self, preset):
-        env = make("reacher", "easy", preset=preset, size=32)
+        env = make("reacher", "easy", preset=preset, size=24, num_videos=3)
         rollout(env, 3)
         state = env.clean_state()
         samples = env.redistract(state, 6, np.random.default_rng(0))

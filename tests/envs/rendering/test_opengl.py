@@ -54,16 +54,16 @@ for domain, task in {list(SIX.items())}:
     env = suite.load(domain, task, task_kwargs=dict(random=1))
     env.reset()
     physics = env.physics
-    renderer = OpenGLRenderer(physics.model.ptr, 84, 84, 0)
+    renderer = OpenGLRenderer(physics.model.ptr, 48, 48, 0)
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     texture = int(np.flatnonzero(physics.model.tex_type == 0)[0])
     pattern = rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)
     mask = physics.model.geom_type == 0
-    pasted = rng.integers(0, 256, (84, 84, 3), dtype=np.uint8)
+    pasted = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
     for state in range(2):
         clean = renderer.render(physics.data.ptr, Look())
-        reference = physics.render(84, 84, camera_id=0)
+        reference = physics.render(48, 48, camera_id=0)
         assert (clean == reference).all(), domain
         assert len(np.unique(clean.reshape(-1, 3), axis=0)) > 50
         for look in (
@@ -73,8 +73,8 @@ for domain, task in {list(SIX.items())}:
             changed = (renderer.render(physics.data.ptr, look) != clean).any()
             assert changed or (domain == "reacher" and look.video is video)  # whose sky is out of sight
             assert (renderer.render(physics.data.ptr, Look()) == clean).all(), (domain, "is not clean again")
-            assert (physics.render(84, 84, camera_id=0) == reference).all(), (domain, "dm_control sees it")
-            if state:
+            assert (physics.render(48, 48, camera_id=0) == reference).all(), (domain, "dm_control sees it")
+            if state or domain not in ("cartpole", "reacher"):  # the other looks are those of any task
                 break
         for _ in range(5):
             env.step(rng.uniform(-1, 1, env.action_spec().shape))

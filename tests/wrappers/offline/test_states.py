@@ -10,7 +10,7 @@ from bisimgym.wrappers.offline import collect, convert, load
 
 pytest.importorskip("dm_control")
 
-SMALL = {"size": 24}
+SMALL = {"size": 16, "num_videos": 2}
 TASK = "bisimgym/DistractingControl-v0"
 
 
@@ -33,19 +33,19 @@ def replayed(data, env_kwargs, count):
 @pytest.mark.parametrize(
     "env_kwargs",
     [
-        {"domain": "cartpole", "task": "swingup", "preset": "dcs-hard-dynamic", "action_repeat": 40},
-        {"domain": "reacher", "task": "easy", "preset": "dcs-medium-static", "action_repeat": 50},
-        {"domain": "cheetah", "task": "run", "preset": "pse-2video", "frame_stack": 1, "action_repeat": 30},
-        {"domain": "walker", "task": "walk", "preset": "color-hard", "distraction_seed": 3, "action_repeat": 70},
-        {"domain": "ball_in_cup", "task": "catch", "frame_stack": 2, "action_repeat": 40},
+        {"domain": "cartpole", "task": "swingup", "preset": "dcs-hard-dynamic", "action_repeat": 125},
+        {"domain": "reacher", "task": "easy", "preset": "dcs-medium-static", "action_repeat": 125},
+        {"domain": "cheetah", "task": "run", "preset": "pse-2video", "frame_stack": 1, "action_repeat": 125},
+        {"domain": "walker", "task": "walk", "preset": "color-hard", "distraction_seed": 3, "action_repeat": 125},
+        {"domain": "ball_in_cup", "task": "catch", "frame_stack": 2, "action_repeat": 125},
     ],
     ids=lambda kwargs: kwargs["domain"],
 )
 def test_images_are_drawn_again_bit_for_bit(env_kwargs):
     env_kwargs = {**SMALL, **env_kwargs}
-    d = collect(TASK, "random", 120, num_envs=2, seed=7, env_kwargs=env_kwargs)
+    d = collect(TASK, "random", 40, num_envs=2, seed=7, env_kwargs=env_kwargs)
     assert d.form.name == "states"
-    count = 45
+    count = 12
     batch = d.sample(np.arange(count))
     lines = list(replayed(d, env_kwargs, count))
     assert len(lines) == count
@@ -59,27 +59,27 @@ def test_images_are_drawn_again_bit_for_bit(env_kwargs):
 
 
 def test_other_settings_show_what_their_environment_would(tmp_path):
-    recorded = {**SMALL, "domain": "cartpole", "task": "swingup", "action_repeat": 40, "preset": "clean"}
-    d = collect(TASK, "random", 60, num_envs=2, env_kwargs=recorded, dataset=tmp_path / "d")
+    recorded = {**SMALL, "domain": "cartpole", "task": "swingup", "action_repeat": 100, "preset": "clean"}
+    d = collect(TASK, "random", 30, num_envs=2, env_kwargs=recorded, dataset=tmp_path / "d")
     other = {"preset": "dcs-hard-dynamic", "size": 20, "frame_stack": 2}
     shown = load(tmp_path / "d", env_kwargs=other)
     assert shown.observation_space.shape == (20, 20, 6)
-    batch = shown.sample(np.arange(30))
-    for row, before, after, _ in replayed(d, {**recorded, **other}, 30):
+    batch = shown.sample(np.arange(12))
+    for row, before, after, _ in replayed(d, {**recorded, **other}, 12):
         np.testing.assert_array_equal(batch.observations[row], before)
         np.testing.assert_array_equal(batch.next_observations[row], after)
     arrays = convert(tmp_path / "d", tmp_path / "arrays", "arrays", env_kwargs=other)
-    np.testing.assert_array_equal(arrays.observations(np.arange(30)), batch.observations)
+    np.testing.assert_array_equal(arrays.observations(np.arange(12)), batch.observations)
     with pytest.raises(ValueError, match=r"env_kwargs \['action_repeat'\] are part of the data"):
         load(tmp_path / "d", env_kwargs={"action_repeat": 8})
 
 
 def test_noisy_states():
     env_kwargs = {"domain": "cartpole", "task": "swingup", "observation": "state", "noise_dimensions": 3}
-    env_kwargs |= {"random_projection": True, "action_repeat": 40}
-    d = collect(TASK, "random", 60, num_envs=2, env_kwargs=env_kwargs)
-    batch = d.sample(np.arange(40))
-    for row, before, after, _ in replayed(d, env_kwargs, 40):
+    env_kwargs |= {"random_projection": True, "action_repeat": 100}
+    d = collect(TASK, "random", 30, num_envs=2, env_kwargs=env_kwargs)
+    batch = d.sample(np.arange(12))
+    for row, before, after, _ in replayed(d, env_kwargs, 12):
         np.testing.assert_array_equal(batch.observations[row], before)
         np.testing.assert_array_equal(batch.next_observations[row], after)
 
@@ -87,7 +87,7 @@ def test_noisy_states():
 def test_an_agent_that_sees_images_gives_the_data_of_one_that_does_not():
     class Still:
         def predict(self, observation, state=None, episode_start=None, deterministic=True):
-            assert observation.shape[1:] == (24, 24, 9)
+            assert observation.shape[1:] == (16, 16, 9)
             return np.zeros((len(observation), 1)), None
 
     env_kwargs = {**SMALL, "domain": "cartpole", "task": "swingup", "action_repeat": 100}

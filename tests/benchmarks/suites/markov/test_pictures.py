@@ -72,6 +72,12 @@ def known(means, beta=1.3, **settings):
 
 
 @functools.cache
+def view_of(count, dim):
+    """What is to be seen of a known model, found once for the tests that look at it."""
+    return view_model(known(places(count, dim)))
+
+
+@functools.cache
 def pictures_of(count, dim):
     """The pictures of a known model, drawn once for the tests that look at them."""
     return figures(known(places(count, dim)))
@@ -108,7 +114,7 @@ class TestWhichPictures:
 class TestView:
     def test_wells_have_the_names_of_the_states_they_are_those_of(self):
         means = places(3, 2)
-        found = view_model(known(means))
+        found = view_of(3, 2)
         assert sorted(found.names) == ["A", "B", "C"]
         np.testing.assert_allclose(found.centers, means[found.center_states], atol=1e-3)
         assert found.colors == [COLORS[state] for state in found.center_states]
@@ -118,7 +124,7 @@ class TestView:
         np.testing.assert_array_equal(found.filtered, filter_states(signal_law("skewed"), signals))
 
     def test_a_well_of_no_state_is_named_so(self):
-        found = view_model(known(places(4, 2)))
+        found = view_of(4, 2)
         assert sorted(found.names) == ["?", "A", "B", "C"]
         fourth = found.names.index("?")
         np.testing.assert_allclose(found.centers[fourth], places(4, 2)[3], atol=1e-3)
@@ -134,7 +140,7 @@ class TestView:
         np.testing.assert_allclose(found.heights(middle), np.log(density[0] / density[1]), atol=1e-4)
 
     def test_the_window_shows_centers_and_data(self):
-        found = view_model(known(places(3, 3)))
+        found = view_of(3, 3)
         low, high = window(found, found.plane)
         for points in (found.centers, found.encoded.reshape(-1, 3)):
             at = found.plane.coordinates(points)
@@ -195,7 +201,7 @@ class TestPlane:
 class TestWhatIsDrawn:
     def test_minima_saddles_and_paths_are_marked_where_they_are(self):
         means = places(3, 2)
-        found = view_model(known(means))
+        found = view_of(3, 2)
         ax = pictures_of(3, 2)["4_contour"].axes[0]
         (marks,) = with_gid(ax, "centers")
         np.testing.assert_allclose(marks.get_offsets(), means[found.center_states], atol=1e-3)
@@ -212,7 +218,7 @@ class TestWhatIsDrawn:
             np.testing.assert_allclose(line.get_xydata()[[0, -1]], found.centers[[i, j]])
 
     def test_minima_on_a_plane_are_marked_in_its_coordinates(self):
-        found = view_model(known(places(3, 3)))
+        found = view_of(3, 3)
         drawn = pictures_of(3, 3)
         for name in ("2_stream", "4_contour"):
             (marks,) = with_gid(drawn[name].axes[0], "centers")
@@ -241,7 +247,7 @@ class TestWhatIsDrawn:
             assert text.endswith(f"\n{(row == states[0]).mean():.1%} right")
 
     def test_the_path_has_the_colors_of_the_true_states(self):
-        found = view_model(known(places(3, 3)))
+        found = view_of(3, 3)
         (points,) = with_gid(pictures_of(3, 3)["8_path"].axes[0], "path")
         np.testing.assert_allclose(points.get_offsets(), found.plane.coordinates(found.encoded[0]))
         colors = [to_rgba(COLORS[state]) for state in found.states[0]]
