@@ -101,7 +101,7 @@ def beside(task: str, observation: str, seconds: float, episode_steps: int) -> I
     ours = gym.make(
         TASKS[task], observation=observation, preset="clean", action_repeat=1, max_episode_steps=episode_steps
     )
-    theirs = {str(n): _Pool(task, observation == "pixels", n, episode_steps) for n in BATCHES[observation]}
+    theirs = {_batch(n): _Pool(task, observation == "pixels", n, episode_steps) for n in BATCHES[observation]}
     found = rates({"bisimgym": Rollout(ours), **{n: Rollout(pool) for n, pool in theirs.items()}}, seconds)
     ours.close()
     rate = found.pop("bisimgym")
@@ -113,10 +113,14 @@ def beside(task: str, observation: str, seconds: float, episode_steps: int) -> I
     }
 
 
+def _batch(num_envs: int) -> str:
+    return "one" if num_envs == 1 else f"batches of {num_envs}"
+
+
 def tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:
     """Yield the tables of the figures."""
     theirs, ratio = "{envpool_steps_per_second[N]:~3}", "{ratio[N]:.2g}"
-    one, many = map(str, BATCHES["state"])
+    one, many = map(_batch, BATCHES["state"])
     yield table(
         "Images of 84 x 84, steps per second",
         "task | bisimgym | EnvPool | ours / theirs",
@@ -126,7 +130,7 @@ def tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:
     )
     yield table(
         "States, steps per second",
-        f"task | bisimgym | EnvPool | ours / theirs | EnvPool, batches of {many} | ours / theirs in batches",
+        f"task | bisimgym | EnvPool | ours / theirs | EnvPool, {many} | ours / theirs in batches",
         " | ".join(["{task} | {steps_per_second:~3}", *(f"{theirs} | {ratio}".replace("N", n) for n in (one, many))]),
         figures.get("state", ()),
         marker="envpool speed",

@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent / "policies"
 STEPS = {
     "CartpoleSwingup": 8_000,
     "BallInCupCatch": 15_000,
-    "FingerSpin": 20_000,
+    "FingerSpin": 60_000,
     "ReacherEasy": 20_000,
     "CheetahRun": 40_000,
     "WalkerWalk": 40_000,

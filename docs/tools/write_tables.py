@@ -55,6 +55,7 @@ FIGURES = {
     "pretraining": "pretraining_speed.json",
     "pixels": "pixel_speed.json",
     "pruning": "pruning_speed.json",
+    "envpool": "envpool_speed.json",
     "driving": "driving_speed.json",
     "manipulation": "manipulation_speed.json",
 }
@@ -71,7 +72,7 @@ def all_tables() -> dict[str, str]:
     texts["path weights of markov"] = langevin_trade.pair_table(runs)
     texts["sequences of markov"] = langevin_trade.sequence_table(runs)
     texts["curves of nav2d"] = nav2d_pictures.table_of_curves(
-        nav2d_pictures.curves(runs, "short"), (1000, 2000, 4000, 8000)
+        nav2d_pictures.curves(runs, "short"), (1000, 2000, 3000, 4000)
     )
     by_suite = defaultdict(list)
     summarized = summary.summarize(runs)
