@@ -47,7 +47,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p $(VENV)/typed && ln -sfn "$(CURDIR)" $(VENV)/typed/bisimgym
-	MYPYPATH=$(VENV)/typed $(BIN)/mypy
+	MYPYPATH=$(VENV)/typed $(BIN)/mypy --num-workers $(JOBS)
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

@@ -146,7 +146,7 @@ def _check_tree(value: Any) -> None:
             elif kind is int and abs(item) >= 2**63:
                 raise ValueError(f"{shortened(item)} is beyond 64 bits")
             elif kind is float and not math.isfinite(item):
-                raise ValueError("a number that is given is not finite")
+                raise ValueError(f"{item} is not finite")
         if not below:
             return
         level = below

@@ -179,7 +179,7 @@ DESCRIPTION, EPISODES = model.DESCRIPTION, model.EPISODES
         (EPISODES, lambda path: None, "episodes.jsonl is missing"),
         (EPISODES, text(b"\xff\xfe"), "not UTF-8"),
         (EPISODES, text(b'{"task": "500", "cost": NaN}'), "line 1 of episodes.jsonl: NaN is not a number"),
-        (EPISODES, text(b'{"cost": 1e999}'), "line 1 of episodes.jsonl: '1e999' is not finite"),
+        (EPISODES, text(b'{"cost": 1e999}'), "line 1 of episodes.jsonl: inf is not finite"),
         (EPISODES, text(b"!!python/object:os.system\n" * 99), "79 more lines of episodes.jsonl are wrong"),
         (EPISODES, text(b'{"task": "\\ud800"}'), "line 1 of episodes.jsonl: '\\ud800' holds half of a surrogate pair"),
     ],
