@@ -32,7 +32,7 @@ def test_a_run_in_pieces_ends_as_an_unbroken_one(trained, tmp_path, monkeypatch,
     pieces = [*arguments[:-1], str(tmp_path / "pieces"), "--set", "epochs=2", "--minutes", "1"]
     codes = []
     for _ in range(20):
-        monkeypatch.setattr(deadline, "is_over", Clock(4))
+        monkeypatch.setattr(deadline, "is_over", Clock(3))
         codes.append(main(pieces))
         if codes[-1] == 0:
             break
