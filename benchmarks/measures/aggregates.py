@@ -100,14 +100,10 @@ def improvement_probability(scores: ArrayLike, other: ArrayLike) -> np.ndarray:
     Returns:
         ``float[...]``, in [0, 1].
     """
-    one, two = _runs_and_tasks(scores), _runs_and_tasks(other)
+    one, two = _runs_and_tasks(scores)[..., :, None, :], _runs_and_tasks(other)[..., None, :, :]
     if one.shape[-1] != two.shape[-1]:
         raise ValueError(f"both must be of the same tasks, got {one.shape[-1]} and {two.shape[-1]}")
-    # Runs last, and next to each other in memory: sums over short axes in between are several times as slow.
-    one, two = (np.ascontiguousarray(np.swapaxes(of, -1, -2)) for of in (one, two))
-    pairs = [beats(one[..., :, None], two[..., None, :]) for beats in (np.greater, np.greater_equal)]
-    shares = [of.reshape(*of.shape[:-2], -1).mean(axis=-1) for of in pairs]
-    return (shares[0] + shares[1]).mean(axis=-1) / 2
+    return ((one > two).mean(axis=(-3, -2)) + (one == two).mean(axis=(-3, -2)) / 2).mean(axis=-1)
 
 
 def bootstrap_interval(
@@ -152,9 +148,14 @@ def bootstrap_interval(
 
 
 def improvement_interval(scores: ArrayLike, other: ArrayLike, paired: bool = False) -> tuple[float, float]:
-    """Return ``bootstrap_interval(improvement_probability, scores, other, paired=paired)``, several times as fast.
+    """Return ``bootstrap_interval(improvement_probability, scores, other, paired=paired)``, tens of times as fast.
 
     Which run beats which is looked up once: a resample counts how often it has each.
+
+    Args:
+        scores: ``float[runs, tasks]``.
+        other: ``float[runs', tasks]``.
+        paired: whether run i of both has the same seed.
     """
     one, two = _runs_and_tasks(scores).T, _runs_and_tasks(other).T
     beaten = (one[:, :, None] > two[:, None, :]) + (one[:, :, None] == two[:, None, :]) / 2

@@ -78,12 +78,15 @@ def both(buffer_size, space, n_envs=1, **arguments):
 
 
 def add_to_both(ours, theirs, transitions):
-    """Add transitions to two buffers and compare a sample after each."""
+    """Add transitions to two buffers, compare a sample after each, and return how often the ring was full."""
+    full = 0
     for step, transition in enumerate(transitions):
         for buffer in (theirs, ours):
             buffer.add(*copy.deepcopy(transition))
         assert ours.size() == theirs.size()
         assert_equal(sample(ours, step), sample(theirs, step))
+        full += ours.full
+    return full
 
 
 def sample(buffer, seed, batch_size=64, env=None):

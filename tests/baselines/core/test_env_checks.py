@@ -115,7 +115,12 @@ def test_images_that_an_encoder_cannot_take(space, policy, message):
 )
 def test_spaces_that_are_taken(space):
     policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "CnnPolicy" if space.shape[2:] else "MlpPolicy"
-    MetricDQN(policy, Given(space), **SMALL).learn(12)
+    model = MetricDQN(policy, Given(space), **SMALL)
+    before = [parameter.detach().clone() for parameter in model.policy.parameters()]
+    model.learn(12)
+    assert model._n_updates > 0
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+    assert any((old != new).any() for old, new in zip(before, model.policy.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("learner", "actions"), [(MetricDQN, TWO), (MetricSAC, BOX)])

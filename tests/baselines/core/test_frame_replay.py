@@ -33,7 +33,8 @@ SPACES = {
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_samples_equal_sb3_while_the_ring_wraps_around(space, n_envs, storage_device):
     buffers = both(17 * n_envs + 1, space, n_envs, storage_device=storage_device)
-    add_to_both(*buffers, episodes(space, n_envs, 90, np.random.default_rng(n_envs), outside_reset=0.05))
+    transitions = episodes(space, n_envs, 90, np.random.default_rng(n_envs), outside_reset=0.05)
+    assert add_to_both(*buffers, transitions) == 91 - buffers[0].buffer_size
 
 
 def test_observations_are_compared_byte_by_byte():
@@ -41,7 +42,7 @@ def test_observations_are_compared_byte_by_byte():
     odd = [np.nan, 0.0, -0.0, np.nan, np.inf, -0.0, 0.0, 1.0]
     rest = (np.zeros(1, int), np.zeros(1), np.zeros(1, bool), [{}])
     steps = [[np.full((1, 20), odd[j % 8], np.float32) for j in (i, i + 1 + i // 8)] for i in range(20)]
-    add_to_both(*both(8, space), [(*step, *rest) for step in steps])
+    assert add_to_both(*both(8, space), [(*step, *rest) for step in steps]) == 20 - 7
 
 
 STACKS = {
@@ -60,7 +61,7 @@ def test_stacks_equal_sb3(space, stack, axis, stack_axis, padding, n_envs, stora
     stacks = {"frame_stack": stack, "stack_axis": stack_axis, "storage_device": storage_device}
     how = {"stack": stack, "axis": axis, "padding": padding, "outside_reset": 0.05}
     transitions = episodes(space, n_envs, 70, np.random.default_rng(0), **how)
-    add_to_both(*both(11 * n_envs, space, n_envs, **stacks), transitions)
+    assert add_to_both(*both(11 * n_envs, space, n_envs, **stacks), transitions) == 70 - 10
 
 
 @pytest.mark.parametrize("storage_device", STORAGES)
@@ -68,13 +69,13 @@ def test_stacks_equal_sb3(space, stack, axis, stack_axis, padding, n_envs, stora
 def test_dictionaries_equal_sb3(n_envs, storage_device):
     ours, theirs = both(13 * n_envs, MIXED, n_envs, storage_device=storage_device)
     assert not isinstance(ours.observations["place"], FrameView)  # smaller than its row numbers
-    add_to_both(ours, theirs, dict_episodes(MIXED, n_envs, 60, np.random.default_rng(0)))
+    assert add_to_both(ours, theirs, dict_episodes(MIXED, n_envs, 60, np.random.default_rng(0))) == 60 - 12
 
 
 def test_a_stack_inside_a_dictionary():
     space = spaces.Dict(image=spaces.Box(0, 255, (6, 8, 8), np.uint8))
     transitions = dict_episodes(space, 1, 60, np.random.default_rng(0), stack=3)
-    add_to_both(*both(13, space, frame_stack={"image": 3}), transitions)
+    assert add_to_both(*both(13, space, frame_stack={"image": 3}), transitions) == 60 - 12
 
 
 @settings(max_examples=60, deadline=None)

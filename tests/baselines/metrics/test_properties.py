@@ -76,10 +76,6 @@ WITH_ZERO_DIAGONAL = [
 ALL = [*WITH_ZERO_DIAGONAL, "mico", "rap"]
 
 
-def within(values, name, case):
-    assert (values <= SLACK).all(), f"{name} exceeds by {values.max():.3g} with seed {case.seed}"
-
-
 @pytest.mark.parametrize("name", ALL)
 @FEW
 @given(case=cases())
@@ -87,8 +83,8 @@ def test_symmetry_triangle_inequality_and_zeros(name, case):
     d = case.solve(name)
     assert (d >= 0).all()
     assert name not in WITH_ZERO_DIAGONAL or not d.diagonal().any()
-    within(np.abs(d - d.T), "asymmetry", case)
-    within(d[:, None, :] - d[:, :, None] - d[None, :, :], "d(x, z) - d(x, y) - d(y, z)", case)
+    assert np.abs(d - d.T).max() <= SLACK
+    assert (d[:, None, :] - d[:, :, None] - d[None, :, :]).max() <= SLACK
 
 
 @FEW
@@ -118,7 +114,7 @@ def test_mico_is_positive_from_a_state_to_itself_where_futures_differ(case):
 @FEW
 @given(case=cases())
 def test_independent_draws_are_one_of_the_couplings(case):
-    within(case.solve("on_policy_bisimulation") - case.solve("mico"), "cheapest coupling", case)
+    assert (case.solve("on_policy_bisimulation") - case.solve("mico")).max() <= SLACK
 
 
 @FEW
@@ -127,7 +123,7 @@ def test_mico_of_deterministic_processes_is_rap_and_of_chains_on_policy_bisimula
     np.testing.assert_array_equal(case.solve("rap"), case.solve("mico"))
     policy = np.eye(case.mdp.num_actions)[case.policy.argmax(axis=1)]
     case = Case(case.mdp, policy, case.discount, case.seed)
-    within(np.abs(case.solve("mico") - case.solve("on_policy_bisimulation")), "difference", case)
+    assert np.abs(case.solve("mico") - case.solve("on_policy_bisimulation")).max() <= SLACK
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -135,7 +131,7 @@ def test_mico_of_deterministic_processes_is_rap_and_of_chains_on_policy_bisimula
 @given(case=cases(), other=st.sampled_from([0.0, 0.1, 0.5, 0.8]))
 def test_grows_with_the_discount(name, case, other):
     low, high = sorted((case.discount, other))
-    within(case.solve(name, low) - case.solve(name, high), "lower discount", case)
+    assert (case.solve(name, low) - case.solve(name, high)).max() <= SLACK
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -167,7 +163,7 @@ def test_the_error_bound_holds_for_any_distances(name, case, size):
 def test_metrics_bound_differences_of_optimal_values_or_of_the_policys(name, case):
     mdp, discount = case.mdp, case.discount
     values = mdp.optimal_values(discount) if name == "bisimulation" else mdp.policy_values(case.policy, discount)
-    within(np.abs(values[:, None] - values) - case.solve(name), "value difference", case)
+    assert (np.abs(values[:, None] - values) - case.solve(name)).max() <= SLACK
 
 
 @FEW
@@ -203,9 +199,9 @@ def test_policy_transfer_bound(case, seed, states):
     as_reward = np.repeat(variation[:, None], y.num_actions, axis=1)
     summed = FiniteMDP(y.transition, as_reward, y.terminal & (variation == 0), y.state_names)
     along_transferred = summed.policy_values(transferred, discount)
-    within(along_transferred - (1 + discount) / (1 - discount) * nearest, "Theorem 1", case)
-    within(along_transferred - nearest / (1 - discount), "the sharper bound", case)
-    within(summed.policy_values(best_y, discount) - nearest, "along the optimal policy", case)
+    assert (along_transferred - (1 + discount) / (1 - discount) * nearest).max() <= SLACK
+    assert (along_transferred - nearest / (1 - discount)).max() <= SLACK
+    assert (summed.policy_values(best_y, discount) - nearest).max() <= SLACK
 
 
 @FEW
@@ -222,7 +218,7 @@ def test_policies_that_are_nearly_right_give_nearly_the_metric(case, amount):
     error = np.abs(near - case.policy).sum(axis=1).max() / 2
     d = metrics.policy_similarity(case.mdp.transition, near, case.discount, tolerance=TOLERANCE)
     difference = np.abs(d - case.solve("policy_similarity"))
-    within(difference - 2 * error / (1 - case.discount) ** 2, "approximation", case)
+    assert (difference - 2 * error / (1 - case.discount) ** 2).max() <= SLACK
 
 
 @FEW
@@ -234,4 +230,4 @@ def test_an_error_in_local_costs_grows_by_one_over_one_minus_discount(case, epsi
     args = case.mdp.transition, case.policy, case.discount
     exact = metrics.policy_similarity(*args, cost=cost, tolerance=TOLERANCE)
     near = metrics.policy_similarity(*args, cost=cost + noise, tolerance=TOLERANCE)
-    within(np.abs(near - exact) - epsilon / (1 - case.discount), "cost error", case)
+    assert (np.abs(near - exact) - epsilon / (1 - case.discount)).max() <= SLACK

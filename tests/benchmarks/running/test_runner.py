@@ -29,12 +29,12 @@ SUITE = load_suite("jumping")
 
 class TestRuns:
     def test_runs_go_on_to_the_numbers_of_unbroken_ones_after_the_deaths_of_parents_and_workers(self, tmp_path, smoke):
-        # Cut off three times here, in one piece there.
+        # Cut off three times here, in one piece and one after the other there.
         methods = ["--method", "dropout-l2", "--method", "pse"]
         arguments = [*smoke, *methods, "--set", "epochs=2", "--set", "evaluations=2"]
         broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
-        own = [*arguments, "--jobs", "1", "--out", str(broken)]
-        process = subprocess.Popen([sys.executable, "-m", "bisimgym.benchmarks", *own], stderr=subprocess.DEVNULL)
+        parallel = [*arguments, "--jobs", "2", "--out", str(broken)]
+        process = subprocess.Popen([sys.executable, "-m", "bisimgym.benchmarks", *parallel], stderr=subprocess.DEVNULL)
         for _ in range(6000):
             folders = [path.parents[1] for path in broken.rglob("model.zip")]
             if len(folders) == 2:
