@@ -7,6 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 
 
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return the pixels before and after an axis with which a convolution has ``ceil(size / stride)`` outputs."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution whose output has ``ceil(size / stride)`` pixels, padded as TensorFlow's "same" does.
 
@@ -17,8 +23,7 @@ class SameConv2d(nn.Conv2d):
     def forward(self, images: th.Tensor) -> th.Tensor:
         padding: list[int] = []
         for size, kernel, stride in zip(images.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            padding += [total // 2, total - total // 2]
+            padding += same_padding(size, kernel, stride)
         return super().forward(F.pad(images, padding))
 
 
@@ -48,6 +53,16 @@ class JumpingEncoder(nn.Sequential):
             nn.Linear(64 * pixels, self.features_dim),
             nn.ReLU(),
         )
+
+    @property
+    def convolutions(self) -> list[SameConv2d]:
+        """The three convolutions, each followed by a rectifier."""
+        return [layer for layer in self if isinstance(layer, SameConv2d)]
+
+    def head(self, maps: th.Tensor) -> th.Tensor:
+        """Return the representations of the last maps, ``float[B, 64, pixels]``."""
+        *_, flatten, linear, rectifier = self
+        return rectifier(linear(flatten(maps)))
 
 
 def glorot_uniform(module: nn.Module, generator: th.Generator) -> None:

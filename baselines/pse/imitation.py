@@ -26,6 +26,7 @@ from bisimgym.baselines.core.precision import resolve_precision
 from bisimgym.baselines.pse.alignment import Alignment
 from bisimgym.baselines.pse.augmentation import convolve_frames, random_kernel
 from bisimgym.baselines.pse.policy import ImitationPolicy, RandConvVoter
+from bisimgym.baselines.pse.repeated_windows import RepeatedWindows
 from bisimgym.baselines.pse.sampling import ShuffledStream
 from bisimgym.baselines.pse.settings import ImitationSettings
 from bisimgym.wrappers.demonstrations import Demonstrations
@@ -212,17 +213,14 @@ class ImitationLearner(BaseAlgorithm):
         """
         data = self._prepare()
         batch = self._sample_actions()
-        # A batch repeats its few rare actions many times: each image passes the encoder once.
-        unique, inverse = np.unique(batch, return_inverse=True)
-        parts = [self._augment(data.images[th.from_numpy(unique).to(self.device)])]
+        kernels = [self._filter()]
+        wanted = [batch]
         if self.alignment is not None:
             pair = self._rng.choice(len(data.aligned), size=2, replace=False)
-            parts += [self._augment(data.images[data.aligned[i]]) for i in pair]
-        representation = self.policy.represent(th.cat(parts))
-        imitated, *aligned = representation.split([len(part) for part in parts])
-
-        # index_select, because the gradient of plain indexing is summed in no fixed order.
-        imitated = self._drop(imitated.index_select(0, th.from_numpy(inverse).to(self.device)))
+            wanted += [np.arange(data.aligned[i].start, data.aligned[i].stop) for i in pair]
+            kernels += [self._filter() for _ in pair]
+        imitated, *aligned = self._represent(data, wanted, kernels)
+        imitated = self._drop(imitated)
         actions = data.actions[th.from_numpy(batch).to(self.device)]
         losses = {"imitation": F.cross_entropy(self.policy.actor(imitated), actions)}
         if self.l2_coefficient > 0:
@@ -245,11 +243,33 @@ class ImitationLearner(BaseAlgorithm):
         detached = {f"{name}_loss": loss.detach() for name, loss in losses.items()}
         return {"learning_rate": learning_rate, **detached}
 
-    def _augment(self, images: th.Tensor) -> th.Tensor:
+    def _filter(self) -> th.Tensor | None:
         if self.augmentation is None:
-            return images
-        kernel = random_kernel(self.frame_channels, self.clean_probability, self._rng)
-        return convolve_frames(images, th.from_numpy(kernel).to(self.device))
+            return None
+        return th.from_numpy(random_kernel(self.frame_channels, self.clean_probability, self._rng)).to(self.device)
+
+    def _represent(
+        self, data: _Data, wanted: list[np.ndarray], kernels: list[th.Tensor | None]
+    ) -> tuple[th.Tensor, ...]:
+        """Return the representations of images, by index, that are seen through filters, ``float32[n, 256]`` each.
+
+        A batch repeats its few rare actions many times: each image passes the encoder once with each filter.
+        """
+        sizes = [len(indices) for indices in wanted]
+        if self.augmentation is None:
+            wanted, kernels = [np.concatenate(wanted)], [None]
+        parts, rows, total = [], [], 0
+        for indices, kernel in zip(wanted, kernels, strict=True):
+            distinct, inverse = np.unique(indices, return_inverse=True)
+            parts.append((distinct, kernel))
+            rows.append(inverse + total)
+            total += len(distinct)
+        if data.windows is not None:
+            representation = data.windows.represent(self.policy.encoder, parts)
+        else:
+            representation = self.policy.represent(th.cat([_seen(data.images, *part) for part in parts]))
+        # index_select, because the gradient of plain indexing is summed in no fixed order.
+        return representation.index_select(0, th.from_numpy(np.concatenate(rows)).to(self.device)).split(sizes)
 
     def _drop(self, representation: th.Tensor) -> th.Tensor:
         if self.dropout == 0:
@@ -285,11 +305,18 @@ class ImitationLearner(BaseAlgorithm):
                 raise ValueError(f"alignment needs at least two aligned demonstrations, got {len(slices)}")
             self._data = _Data(
                 images=self.policy.images(observations),
+                windows=self._repeated_windows(demonstrations),
                 actions=th.from_numpy(demonstrations.actions).to(self.device),
                 aligned=slices,
                 targets=self.alignment.targets(demonstrations, slices, self.device) if self.alignment else {},
             )
         return self._data
+
+    def _repeated_windows(self, demonstrations: Demonstrations) -> RepeatedWindows | None:
+        """Return which windows look alike, on a processor: a GPU is faster without the detour."""
+        if self.device.type != "cpu" or self.policy.precision != "float32":
+            return None
+        return RepeatedWindows.of(demonstrations.observations, self.policy.encoder)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "demonstrations", "_data"]
@@ -303,9 +330,16 @@ class _Data:
     """The demonstrations on the device."""
 
     images: th.Tensor
+    windows: RepeatedWindows | None
     actions: th.Tensor
     aligned: list[slice]
     targets: dict[tuple[int, int], Any]
+
+
+def _seen(images: th.Tensor, indices: np.ndarray, kernel: th.Tensor | None) -> th.Tensor:
+    """Return some images, seen through a filter."""
+    chosen = images[th.from_numpy(indices).to(images.device)]
+    return chosen if kernel is None else convolve_frames(chosen, kernel)
 
 
 class _ProgressBar(BaseCallback):

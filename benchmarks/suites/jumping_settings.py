@@ -126,7 +126,7 @@ PRESETS = {
     ),
     "short": Preset(
         "A quarter of the paper's training, annealed over its own length",
-        {"epochs": 500, "evaluations": 10, "precision": "bfloat16"},
+        {"epochs": 500, "evaluations": 10, "precision": "float32"},
     ),
-    "paper": Preset("The paper's 2000 epochs", {"epochs": PAPER_EPOCHS, "evaluations": 20, "precision": "bfloat16"}),
+    "paper": Preset("The paper's 2000 epochs", {"epochs": PAPER_EPOCHS, "evaluations": 20, "precision": "float32"}),
 }
