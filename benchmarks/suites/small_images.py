@@ -165,11 +165,11 @@ PRESETS = {
     ),
     "short": Preset(
         "40,000 transitions: minutes per run on one core",
-        {"transitions": 40_000, "evaluations": 10, "precision": "bfloat16"},
+        {"transitions": 40_000, "evaluations": 10, "precision": "float32"},
     ),
     "paper": Preset(
         "100,000 transitions, as in the paper on Nav2D",
-        {"transitions": 100_000, "evaluations": 20, "precision": "bfloat16"},
+        {"transitions": 100_000, "evaluations": 20, "precision": "float32"},
     ),
 }
 
