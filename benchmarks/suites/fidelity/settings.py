@@ -146,9 +146,9 @@ PRESETS = {
         {"updates": 20, "evaluations": 2, "precision": "float32"},
     ),
     "short": Preset(
-        "3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6, "precision": "float32"}
+        "3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6, "precision": "bfloat16"}
     ),
-    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "float32"}),
+    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "bfloat16"}),
 }
 
 _SHARE = (0.0, 1.0)
