@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,22 @@ def run_together(
 def _train(
     suite: Suite, specs: Sequence[Spec], folders: Sequence[RunFolder], device: str
 ) -> Sequence[Outcome | UserError]:
-    if len(specs) > 1 and suite.train_seeds is not None:
-        return suite.train_seeds(specs, folders, device)
-    return [suite.train(spec, folder, device) for spec, folder in zip(specs, folders, strict=True)]
+    with _no_subnormals():
+        if len(specs) > 1 and suite.train_seeds is not None:
+            return suite.train_seeds(specs, folders, device)
+        return [suite.train(spec, folder, device) for spec, folder in zip(specs, folders, strict=True)]
+
+
+@contextlib.contextmanager
+def _no_subnormals() -> Iterator[None]:
+    """Take numbers below 1e-38 as 0, as GPUs may: gradients of what is learned well are full of them, and slow."""
+    import torch as th
+
+    th.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        th.set_flush_denormal(False)
 
 
 def _finish(folder: RunFolder, outcome: Outcome, suite: Suite, seeds: int) -> RunResult:
