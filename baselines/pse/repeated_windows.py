@@ -1,8 +1,8 @@
 """Convolutions of images that repeat each other, each computed once for all windows that look alike.
 
 Demonstrations of an array task are drawn from few shapes: of the windows that the three convolutions of
-:class:`~..core.encoder.JumpingEncoder` see in the 18 demonstrations of the jumping task, 1, 12 and 37 % are distinct. On
-a processor an update is about twice as fast for it.
+:class:`~bisimgym.baselines.core.encoder.JumpingEncoder` see in the 18 demonstrations of the jumping task, 1, 12 and
+37 % are distinct. On a processor an update is about twice as fast for it.
 """
 
 from __future__ import annotations
@@ -163,10 +163,10 @@ class _Sum(th.autograd.Function):
     """A constant sparse matrix times a dense one: SciPy's, as PyTorch has no gradient of its own that is as fast."""
 
     @staticmethod
-    def forward(ctx: Any, dense: th.Tensor, matrix: sparse.csr_matrix) -> th.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, dense: th.Tensor, matrix: sparse.csr_matrix) -> th.Tensor:
         ctx.matrix = matrix
         return th.from_numpy(matrix @ dense.detach().numpy())
 
     @staticmethod
-    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor, None]:
         return th.from_numpy(ctx.matrix.T @ gradient.contiguous().numpy()), None

@@ -33,6 +33,8 @@ OPTIMAL_VALUE = "optimal value"
 #: Of states whose factors are averaged, of folds of the linear readout, of parts that aggregation leaves.
 _NEIGHBORS, _FOLDS, _SHARE = 5, 5, 0.25
 _RIDGE = 1e-3
+#: How far below 0 a distance may be, as a share of the largest: the cosine of a vector with itself can be above 1.
+_ROUNDING = 1e-4
 #: Imagined futures that are compared with true ones.
 _FUTURES = 256
 
@@ -104,7 +106,8 @@ def score_encoder(
         steps: how many steps ahead its futures are compared.
 
     Raises:
-        ValueError: for an unknown task, or embeddings, distances or predictions of other shapes or not finite.
+        ValueError: for an unknown task, embeddings, distances or predictions of other shapes or not finite, or negative
+            distances.
     """
     import torch as th
 
@@ -114,6 +117,9 @@ def score_encoder(
     distance = distance_of(encode, distance)
     z = embeddings(encode, process.observations, len(process.observations))
     learned, factors = distance_matrix(distance, z), factors_of(process)
+    if learned.min() < -_ROUNDING * np.abs(learned).max():
+        raise ValueError(f"distances must be at least 0, got {learned.min():.3g}: give a distance, not a similarity")
+    learned = np.maximum(learned, 0.0)
     return EncoderScore(
         task=task,
         metrics=fidelities(lambda rows: rows, z, process.distances, distance),

@@ -17,6 +17,7 @@ CLAIMS = {
     "ambs": "bisimulation-random",
     "simsr": "mico-random",
     "recursive-similarity": "recursive-similarity",
+    "pse": "policy-similarity",
 }
 #: Encoders that are not trained.
 OF_IMAGES = ("pca", "pixels")
@@ -90,6 +91,14 @@ METHODS = {
         norm="none",
         features_dim=128,
     ),
+    "pse": _method(
+        "PSE: contrastive embeddings of the exact policy similarity metric, which it is told",
+        "pse",
+        metric_settings={"temperature": 0.5, "beta": 0.01},
+        metric_weight=1.0,
+        norm="none",
+        features_dim=64,
+    ),
     "self-prediction": _method("No metric: the next embedding is predicted", self_prediction=1.0),
     "deepmdp": _method(
         "No metric: the next embedding and the reward are predicted", self_prediction=1.0, reward_prediction=1.0
@@ -146,9 +155,9 @@ PRESETS = {
         {"updates": 20, "evaluations": 2, "precision": "float32"},
     ),
     "short": Preset(
-        "3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6, "precision": "bfloat16"}
+        "3000 updates: minutes per run on one core", {"updates": 3000, "evaluations": 6, "precision": "float32"}
     ),
-    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "bfloat16"}),
+    "paper": Preset("20,000 updates", {"updates": 20_000, "evaluations": 20, "precision": "float32"}),
 }
 
 _SHARE = (0.0, 1.0)

@@ -15,6 +15,7 @@ between those that rewards never distinguish, which MICo's is not. What a loss s
   taken, and the actions of a pair are independent: under random actions, what they sample is MICo's recursion too.
 * Recursive similarity: the exact one, from a base that says which actions move the agent. It is defined on Nav2D; on
   the jumping task, where every action moves it, there is no own metric.
+* PSE: the policy similarity metric of the optimal policy. It is told the metric, as in its paper.
 * Predictions, and outside agents, say nothing about distances.
 """
 
@@ -132,6 +133,8 @@ def _make(spec: Spec, device: str) -> Any:
 
     of_training = ("updates", "evaluations", "batch_size", "encoder")
     settings = {name: value for name, value in spec.settings.items() if name not in of_training}
+    if settings["metric"] == "pse":
+        settings |= {"metric": _policy_similarity(spec.task, **settings["metric_settings"]), "metric_settings": {}}
     env = fidelity_envs(spec.task)[0]()
     return OfflineRepresentation(
         env.observation_space,
@@ -142,6 +145,17 @@ def _make(spec: Spec, device: str) -> Any:
         device=device,
         **settings,
     )
+
+
+def _policy_similarity(task: str, **settings: float) -> Any:
+    """Return the loss of PSE with the exact metric between the states of a task."""
+    import torch as th
+
+    from bisimgym.baselines.pse.state_embeddings import StateEmbeddings
+
+    process = processes.fidelity_process(task, ["policy-similarity"])
+    images = th.from_numpy(process.observations.copy()).permute(0, 3, 1, 2).float() / 255
+    return StateEmbeddings(images, process.distances["policy-similarity"], **settings)
 
 
 def _of_images(spec: Spec) -> Callable[[np.ndarray], np.ndarray]:

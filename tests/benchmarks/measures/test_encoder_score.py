@@ -3,6 +3,7 @@ import pytest
 
 from bisimgym.benchmarks.measures import encoder_score, score_encoder
 from bisimgym.benchmarks.measures.exact_cache import cache_folder, digest, solved_once
+from bisimgym.benchmarks.measures.metric_fidelity import euclidean
 from bisimgym.benchmarks.measures.processes import FidelityProcess, fidelity_envs, fidelity_process
 from bisimgym.benchmarks.suites.fidelity.pictures import FILES, figures_of
 
@@ -109,6 +110,17 @@ class TestWorldModels:
                 score_encoder(rows_of, TASK, predict=predict)
         with pytest.raises(ValueError, match="steps must be numbers of at least 1"):
             score_encoder(rows_of, TASK, predict=lambda z, actions: z, steps=(0,))
+
+
+def test_distances_may_be_below_0_by_rounding_only():
+    def rounded(x, y):
+        return euclidean(x, y) - 1e-7
+
+    assert score_encoder(rows_of, TASK, distance=rounded).score == pytest.approx(
+        score_encoder(rows_of, TASK, distance=euclidean).score
+    )
+    with pytest.raises(ValueError, match="distances must be at least 0, got -.*: give a distance, not a similarity"):
+        score_encoder(rows_of, TASK, distance=lambda x, y: -euclidean(x, y))
 
 
 def test_the_exact_metric_is_the_ceiling():
