@@ -8,6 +8,7 @@ import functools
 import os
 import sys
 import traceback
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from bisimgym.benchmarks.running import deadline, machine, schema
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_finished, read_run
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
-from bisimgym.benchmarks.suites.replays import write_replay
+from bisimgym.benchmarks.suites.replays import Replay, write_replay
 
 __all__ = ["evaluate_agent", "plan", "run_one"]
 
@@ -245,8 +246,8 @@ def evaluate_agent(
             envs = suite.training_envs(task, seed)
             agent.learn(_CountedSteps(envs, budget, on_progress) if on_progress else envs, budget, seed)
         outcome = suite.evaluate(agent, task, seed)
-        replay = suite.replay(agent, task, seed) if folder is not None else None
     if folder is not None:
+        replay = _replay(suite, agent, task, seed)
         with folder.lock():
             here: dict[str, Any] = {"versions": machine.versions(), "machine": machine.host()}
             here["environments"] = schema.environments(suite, task)
@@ -257,6 +258,16 @@ def evaluate_agent(
             if budget and callable(getattr(agent, "save", None)):
                 _save(agent, folder.checkpoint)
     return outcome
+
+
+def _replay(suite: Suite, agent: Any, task: str, seed: int) -> Replay | None:
+    """Return a replay of the agent; None, with a warning, if it fails at that: its score is not lost for a picture."""
+    try:
+        with agent_code("the score is stored without a replay: the agent failed when it played for that"):
+            return suite.replay(agent, task, seed)
+    except UserError as error:
+        warnings.warn(str(error), stacklevel=3)
+        return None
 
 
 class _CountedSteps(gym.vector.VectorWrapper):

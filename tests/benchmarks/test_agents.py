@@ -19,6 +19,9 @@ from bisimgym.benchmarks.agents import resolve_agent
 from bisimgym.benchmarks.cli import main
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import bars
+from bisimgym.benchmarks.running.run_folder import find_runs
+from bisimgym.benchmarks.running.runner import evaluate_agent
+from bisimgym.benchmarks.suites import load_suite
 from bisimgym.envs.digests import DIGESTS
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
@@ -192,6 +195,18 @@ def test_the_example_that_learns_shows_how_far_it_is(tmp_path, capsys, monkeypat
         assert re.fullmatch(r"markov uniform ppo learns: \d+/20480 in \d+:\d\d:\d\d, about \d+:\d\d:\d\d left", line)
     run = tmp_path / "markov/uniform/ppo/external/seed-1"
     assert PPO.load(run / "checkpoint/agent").predict(np.zeros((2, 15), dtype=np.float32))[0].shape == (2,)
+
+
+def test_a_score_is_not_lost_for_a_replay(tmp_path):
+    class OneSize:
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):
+            return np.zeros(200, dtype=np.int64), state
+
+    suite = load_suite("small-images")
+    with pytest.warns(UserWarning, match=r"without a replay: .*integers from 0 to 3 of shape \(9,\), got shape"):
+        evaluate_agent(OneSize(), suite, "nav2d-8x8", "OneSize", tmp_path)
+    (run,) = find_runs([tmp_path])
+    assert run.replay is None
 
 
 @pytest.mark.filterwarnings("ignore:loading")
