@@ -117,18 +117,20 @@ def _edge(layer: SameConv2d) -> int:
 
 
 def _windows(padded: np.ndarray, size: int, stride: int) -> np.ndarray:
-    """Return the windows of ``[N, H, W, C]``, ``[N, rows, columns, C * size * size]``."""
-    windows = sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride]
-    return np.ascontiguousarray(windows).reshape(*windows.shape[:3], -1)
+    """Return the windows of ``[N, H, W, C]``, a view ``[N, rows, columns, C, size, size]``."""
+    return sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride]
 
 
 def _distinct(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each window among the distinct ones, ``int64[N, rows, columns]``, and those."""
-    rows = windows.reshape(-1, windows.shape[-1])
+    """Return the number of each window among the distinct ones, ``int64[N, rows, columns]``, and those, flat."""
     numbers: dict[bytes, int] = {}  # by hash: sorting long rows takes twice as long
-    number = [numbers.setdefault(row, len(numbers)) for row in rows.view(f"V{rows.strides[0]}").ravel().tolist()]
-    distinct = np.frombuffer(bytearray().join(numbers), rows.dtype).reshape(len(numbers), -1)
-    return np.array(number).reshape(windows.shape[:-1]), distinct
+    number = []
+    for image in windows:  # all windows at once would be a hundred times the images
+        rows = np.ascontiguousarray(image).reshape(image.shape[0] * image.shape[1], -1)
+        whole = rows.view(f"V{rows.strides[0]}").ravel().tolist()
+        number += [numbers.setdefault(row, len(numbers)) for row in whole]
+    distinct = np.frombuffer(bytearray().join(numbers), windows.dtype).reshape(len(numbers), -1)
+    return np.array(number).reshape(windows.shape[:3]), distinct
 
 
 def _numbered(items: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:

@@ -108,6 +108,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "bisimgym.baselines.pse.imitation",
             "bisimgym.baselines.pse.settings",
             "bisimgym.baselines.pse.losses",
+            "bisimgym.baselines.pse.state_embeddings",
             "bisimgym.baselines.pse.augmentation",
         ),
     ),

@@ -12,13 +12,16 @@ BLOCKS = re.findall(r"(?:<!-- needs (\w+) -->\n\n)?^```python\n(.*?)^```$", PAGE
 
 
 @pytest.mark.parametrize(("package", "block"), BLOCKS, ids=[package or "torch" for package, _ in BLOCKS])
-def test_a_block_runs(package, block, tmp_path, monkeypatch):
+def test_a_block_runs(package, block, tmp_path, monkeypatch, capsys):
     if package and importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
     exec(compile(block, f"adapters.md, {package}", "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    assert "print(" not in block or printed.strip()
+    assert "nan" not in printed
 
 
-def test_there_are_five_blocks():
+def test_blocks_are_found():
     assert [package for package, _ in BLOCKS] == ["", "sb3_contrib", "torchrl", "minari"]

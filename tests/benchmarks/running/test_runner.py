@@ -1,5 +1,6 @@
 """Runs: resumed, skipped, kept apart, summarised."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch as th
 from comparing import comparable
 
 from bisimgym.benchmarks.cli import main
@@ -186,6 +188,17 @@ class TestRuns:
     def test_a_name_given_twice_is_one_run(self):
         specs = runner.plan(SUITE, ["wide", "wide"], ["pse", "pse"], [1, 2, 1], "smoke", {})
         assert [spec.seed for spec in specs] == [1, 2]
+
+    def test_subnormal_numbers_are_zero_in_training_and_nowhere_else(self):
+        def train(spec, folder, device):
+            seen.append(float(th.tensor(1e-40) * 1))
+            raise ValueError("ends badly")
+
+        seen = []
+        with pytest.raises(ValueError, match="ends badly"):
+            runner._train(dataclasses.replace(SUITE, train=train), [None], [None], "cpu")
+        assert seen == [0.0]
+        assert float(th.tensor(1e-40) * 1) > 0
 
     def test_finished_runs_are_skipped(self, tmp_path, capsys, smoke, fake_run):
         fake_run(tmp_path)
