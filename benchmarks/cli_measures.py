@@ -84,14 +84,14 @@ def fidelity(
 ) -> None:
     """Score an encoder of any library: are its distances those of exact metrics, and of what use is its geometry?
 
-    The factory returns a function from uint8[B, H, W, C] to float[B, D], numpy or torch, or an object with such a
-    method `embed` and, if it has them, `distance` (two float[P, D] to float[P]) and `predict_next` (float[B, D] and
-    actions int[B] to float[B, D]).
+    The factory returns a function from uint8[B, H, W, C] (markov-signal, lqr: float32[B, F]) to float[B, D], numpy or
+    torch, or an object with such a method `embed` and, if it has them, `distance` (two float[P, D] to float[P]) and
+    `predict_next` (float[B, D] and actions int[B] to float[B, D]).
     """
     from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.agents import agent_code, import_factory
     from bisimgym.benchmarks.measures.encoder_score import exact_score, random_projections, score_encoder
-    from bisimgym.benchmarks.measures.processes import PROCESSES
+    from bisimgym.benchmarks.measures.processes import PROCESSES, fidelity_process
     from bisimgym.benchmarks.report.tables import FigureTable
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.fidelity.pictures import FILES, figures_of
@@ -102,9 +102,11 @@ def fidelity(
     if out is not None:
         for name in FILES:  # before anything is computed
             replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
+    sampled = fidelity_process(task, []).next_rows is None
     with agent_code(f"encoder {encoder!r} failed"):
         made = import_factory(encoder)()
-        scored = score_encoder(made, task, predict=getattr(made, "predict_next", None))
+        predict = getattr(made, "predict_next", None)
+        scored = score_encoder(made, task, predict=None if sampled else predict)
     ceiling, floor = exact_score(task).rows(), score_encoder(random_projections, task).rows()
     lines = [
         [name, *(f"{found[name]:.3f}" if name in found else "" for found in (scored.rows(), ceiling, floor))]
@@ -113,6 +115,10 @@ def fidelity(
     heads = ["measure", "encoder", "exact metric", "random projections"]
     console = Console(highlight=False)
     console.print(FigureTable(f"{task}, {encoder}", heads, lines).terminal())
+    if sampled and predict is not None:
+        console.print(
+            f"predict_next is not measured: the states of {task} are a sample, among which none is a predicted one."
+        )
     if out is not None:
         make_folder(out)
         for path in write_figures(figures_of(made, task), out):

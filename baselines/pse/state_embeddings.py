@@ -12,8 +12,9 @@ from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.losses.distances import cosine_distance
 from bisimgym.baselines.pse.losses import contrastive_metric_loss, coupling
 
-#: How far apart the numbers by which observations are known may be and still be the same.
-_SAME = 1e-6
+#: How far apart the numbers by which observations are known may be at most and still be the same; and what rounding of
+#: float64 may come to.
+_SAME, _ROUNDING = 1e-6, 1e-11
 
 
 class StateEmbeddings(MetricLoss):
@@ -25,7 +26,8 @@ class StateEmbeddings(MetricLoss):
 
     Args:
         observations: ``float[N, *shape]``, all different, as the encoder takes them.
-        distances: ``float[N, N]``, non-negative.
+        distances: ``float[N, N]``, non-negative; or points, ``float[N, K]``.
+        are_points: whether the distances are the Euclidean ones of points.
         temperature, beta: see :func:`~bisimgym.baselines.pse.losses.contrastive_metric_loss` and
             :func:`~bisimgym.baselines.pse.losses.coupling`; above 0.
 
@@ -34,25 +36,35 @@ class StateEmbeddings(MetricLoss):
     """
 
     def __init__(
-        self, observations: th.Tensor, distances: np.ndarray, temperature: float = 0.5, beta: float = 0.01
+        self,
+        observations: th.Tensor,
+        distances: np.ndarray,
+        temperature: float = 0.5,
+        beta: float = 0.01,
+        are_points: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("temperature", temperature), ("beta", beta)):
             if not value > 0:
                 raise ValueError(f"{name} must be positive, got {value!r}")
-        if np.shape(distances) != (len(observations),) * 2:
-            raise ValueError(f"distances must be float[{len(observations)}, N], got shape {np.shape(distances)}")
-        self.temperature, self.beta = temperature, beta
+        shape, count = np.shape(distances), len(observations)
+        if len(shape) != 2 or shape[0] != count or (shape[1] != count and not are_points):
+            wanted = f"points must be float[{count}, K]" if are_points else f"distances must be float[{count}, {count}]"
+            raise ValueError(f"{wanted}, got shape {shape}")
+        self.temperature, self.beta, self.are_points = temperature, beta, are_points
         direction = np.random.default_rng(0).standard_normal(observations[0].numel())
         self.direction: th.Tensor
         self.register_buffer("direction", th.from_numpy(direction), persistent=False)
         keys, order = self._keys(observations).sort()
-        if (keys.diff() <= 2 * _SAME).any():
+        gap = float(keys.diff().min()) if count > 1 else np.inf
+        if gap <= 2 * _ROUNDING:
             raise ValueError("observations must differ: two of those given are alike")
+        self.same = min(_SAME, gap / 4)
         self.keys: th.Tensor
         self.distances: th.Tensor
         self.register_buffer("keys", keys, persistent=False)
-        ordered = th.as_tensor(np.asarray(distances, dtype=np.float32))[order][:, order]
+        ordered = th.as_tensor(np.asarray(distances, dtype=np.float32))[order]
+        ordered = ordered if are_points else ordered[:, order]
         self.register_buffer("distances", ordered, persistent=False)
 
     def _keys(self, observations: th.Tensor) -> th.Tensor:
@@ -61,13 +73,18 @@ class StateEmbeddings(MetricLoss):
 
     def forward(self, batch, permutation, model, generator):
         keys = self._keys(batch.observations)
-        place = th.searchsorted(self.keys, keys - _SAME).clamp(max=len(self.keys) - 1)
-        known = (self.keys[place] - keys).abs() <= _SAME
+        place = th.searchsorted(self.keys, keys - self.same).clamp(max=len(self.keys) - 1)
+        known = (self.keys[place] - keys).abs() <= self.same
         z, place = batch.z[known], place[known]
         half = len(z) // 2
         if half == 0:
             return batch.z.sum() * 0, {}
-        coupled = coupling(self.distances[place[:half]][:, place[half:]], self.beta)
+        one, other = self.distances[place[:half]], place[half:]
+        if self.are_points:  # not by a matrix product, whose rounding is of the size of beta
+            apart = th.cdist(one, self.distances[other], compute_mode="donot_use_mm_for_euclid_dist")
+        else:
+            apart = one[:, other]
+        coupled = coupling(apart, self.beta)
         return contrastive_metric_loss(z[:half], z[half:], coupled, self.temperature), {}
 
     def distance(self, x: th.Tensor, y: th.Tensor) -> th.Tensor:

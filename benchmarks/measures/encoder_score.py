@@ -1,15 +1,15 @@
 """One call for anything that embeds: is the geometry of a representation that of a process whose truth is exact?
 
-Any encoder will do, of any library: a function from images to numbers. What is measured, over all states of a small
-process: whether distances are those of exact metrics, what can be read off an embedding, whether its geometry supports
-control, and, of a world model, whether imagined futures are the true ones.
+Any encoder will do, of any library: a function from observations to numbers. What is measured, over all states of a
+small process or over a sample: whether distances are those of exact metrics, what can be read off an embedding, whether
+its geometry supports control, and, of a world model, whether imagined futures are the true ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -25,11 +25,10 @@ from bisimgym.benchmarks.measures.metric_fidelity import (
 )
 from bisimgym.benchmarks.measures.processes import FidelityProcess, fidelity_process
 
-#: The metric that everything is compared with: on-policy bisimulation of the random policy.
+#: The metric that everything is compared with: on-policy bisimulation of random actions, those of the data.
 REFERENCE = "bisimulation-random"
 #: Of exact metrics and values.
 DISCOUNT = 0.99
-OPTIMAL_VALUE = "optimal value"
 #: Of states whose factors are averaged, of folds of the linear readout, of parts that aggregation leaves.
 _NEIGHBORS, _FOLDS, _SHARE = 5, 5, 0.25
 _RIDGE = 1e-3
@@ -52,7 +51,8 @@ class EncoderScore:
         linear: by factor of the state, the share of its variance that a linear readout of the embedding explains on
             states that it was not fitted to: 1 is all, 0 none.
         nearest: the same of the mean over the five nearest other states.
-        control: value of acting by the states' geometry: 1 is optimal, 0 as random actions; see :func:`control`.
+        control: value of acting by the states' geometry: 1 is optimal, 0 as random actions; see :func:`control`. None
+            of the processes with infinitely many states.
         imagination: of a world model, by steps ahead: exact distance of the nearest true state to the imagined one
             from the state that comes, over the mean distance of two states: 0 is perfect, 1 chance.
     """
@@ -62,7 +62,7 @@ class EncoderScore:
     effective_rank: float
     linear: Mapping[str, float]
     nearest: Mapping[str, float]
-    control: float
+    control: float | None
     imagination: Mapping[int, float]
 
     @property
@@ -81,7 +81,7 @@ class EncoderScore:
         others = {name: values for name, values in self.metrics.items() if name != REFERENCE}
         found |= {f"rank correlation, {name}": values.rank_correlation for name, values in others.items()}
         found |= {"effective rank": self.effective_rank} if self.effective_rank else {}
-        found |= {"control": self.control}
+        found |= {} if self.control is None else {"control": self.control}
         found |= {f"{factor}, linear readout": value for factor, value in self.linear.items()}
         found |= {f"{factor}, nearest states": value for factor, value in self.nearest.items()}
         return found | {f"imagined, {k} ahead": value for k, value in self.imagination.items()}
@@ -98,7 +98,8 @@ def score_encoder(
     """Return how well an encoder's geometry is that of a process.
 
     Args:
-        encode: maps ``uint8[B, H, W, C]`` to ``float[B, D]``, numpy or torch; or has a method ``embed`` that does.
+        encode: maps ``uint8[B, H, W, C]``, or the ``float32[B, F]`` of "markov-signal" and "lqr", to ``float[B, D]``,
+            numpy or torch; or has a method ``embed`` that does.
         task: one of :data:`~bisimgym.benchmarks.measures.processes.PROCESSES`.
         distance: of embeddings, from two ``float[P, D]`` to ``float[P]``; ``None``: the method ``distance`` of
             ``encode`` where it has one, else the Euclidean distance.
@@ -106,14 +107,16 @@ def score_encoder(
         steps: how many steps ahead its futures are compared.
 
     Raises:
-        ValueError: for an unknown task, embeddings, distances or predictions of other shapes or not finite, or negative
-            distances.
+        ValueError: for an unknown task, embeddings, distances or predictions of other shapes or not finite, negative
+            distances, or predictions for a process with infinitely many states.
     """
     import torch as th
 
     from bisimgym.baselines.core.latents import effective_rank
 
     process = fidelity_process(task, discount=DISCOUNT)
+    if predict is not None and process.next_rows is None:
+        raise ValueError(f"leave out predict: the states of {task} are a sample, among which none is a predicted one")
     distance = distance_of(encode, distance)
     z = embeddings(encode, process.observations, len(process.observations))
     learned, factors = distance_matrix(distance, z), factors_of(process)
@@ -158,16 +161,14 @@ def exact_score(task: str) -> EncoderScore:
 
 
 def random_projections(observations: np.ndarray) -> np.ndarray:
-    """Return 50 random projections of images ``uint8[B, H, W, C]``, ``float64[B, 50]``: what to do better than."""
+    """Return 50 random projections of observations ``[B, ...]``, ``float64[B, 50]``: what to do better than."""
     flat = observations.reshape(len(observations), -1) / 255
     return flat @ np.random.default_rng(0).normal(size=(flat.shape[1], 50))
 
 
 def factors_of(process: FidelityProcess) -> dict[str, np.ndarray]:
     """Return what is read off embeddings, ``float64[N]`` each: what a state is made of, and its values."""
-    uniform = np.full(process.rewards.shape, 1 / process.rewards.shape[1])
-    values = {OPTIMAL_VALUE: optimal_values(process), "value of random actions": policy_values(process, uniform)}
-    return {**process.factors, **values}
+    return {**process.factors, **process.values}
 
 
 def linear_readout(z: np.ndarray, factor: np.ndarray) -> float:
@@ -205,36 +206,44 @@ def _explained(factor: np.ndarray, predicted: np.ndarray) -> float:
     return float(max(0.0, 1.0 - left))
 
 
-def control(distances: np.ndarray, process: FidelityProcess) -> float:
+def control(distances: np.ndarray, process: FidelityProcess) -> float | None:
     """Return what acting by the geometry of states is worth: 1 is optimal, 0 as uniformly random actions, at least -1.
+
+    None of a process with infinitely many states.
 
     States are merged by average linkage of the distances into a quarter as many groups, which are one state each (its
     members count the same). The optimal values of these then stand for those of their members: an agent looks one step
     ahead and takes the action after which they are best, any of equally good ones. Its value is compared, from all
     states on average.
     """
+    if process.next_rows is None or process.rewards is None:
+        return None
+    moves = Moves(process.next_rows, process.rewards)
     count = len(distances)
     square = np.minimum(distances, distances.T).astype(np.float64)
     np.fill_diagonal(square, 0.0)
     tree = linkage(squareform(square, checks=False), "average")
     group = fcluster(tree, max(1, round(_SHARE * count)), "maxclust") - 1
-    uniform = np.full(process.rewards.shape, 1 / process.rewards.shape[1])
-    policies = (
-        _greedy(process, optimal_values(process, group)[group]),
-        uniform,
-        _greedy(process, optimal_values(process)),
-    )
-    ours, random, top = (policy_values(process, policy).mean() for policy in policies)
+    uniform = np.full(moves.rewards.shape, 1 / moves.rewards.shape[1])
+    policies = (_greedy(moves, optimal_values(moves, group)[group]), uniform, _greedy(moves, optimal_values(moves)))
+    ours, random, top = (policy_values(moves, policy).mean() for policy in policies)
     return float(max(-1.0, (ours - random) / (top - random)))
 
 
-def optimal_values(process: FidelityProcess, group: np.ndarray | None = None) -> np.ndarray:
+class Moves(NamedTuple):
+    """What follows the actions in N states: rows ``int64[N, A]``, -1 at an end, and rewards ``float64[N, A]``."""
+
+    next_rows: np.ndarray
+    rewards: np.ndarray
+
+
+def optimal_values(moves: Moves, group: np.ndarray | None = None) -> np.ndarray:
     """Return the optimal values of the groups ``int64[N]`` of states, ``float64[G]``; None: of the states."""
-    group = np.arange(len(process.next_rows)) if group is None else group
+    group = np.arange(len(moves.next_rows)) if group is None else group
     groups = int(group.max()) + 1
     members = np.bincount(group, minlength=groups)[:, None]
-    after = np.where(process.next_rows < 0, groups, group[process.next_rows])
-    rewards = np.stack([np.bincount(group, column, groups) for column in process.rewards.T], axis=1) / members
+    after = np.where(moves.next_rows < 0, groups, group[moves.next_rows])
+    rewards = np.stack([np.bincount(group, column, groups) for column in moves.rewards.T], axis=1) / members
     values, moved = np.zeros(groups + 1), np.inf
     while moved > 1e-9 * max(1.0, np.abs(values).max()):
         ahead = np.stack([np.bincount(group, values[column], groups) for column in after.T], axis=1) / members
@@ -244,20 +253,20 @@ def optimal_values(process: FidelityProcess, group: np.ndarray | None = None) ->
     return values[:-1]
 
 
-def _greedy(process: FidelityProcess, values: np.ndarray) -> np.ndarray:
+def _greedy(moves: Moves, values: np.ndarray) -> np.ndarray:
     """Return the policy ``float64[N, A]`` that takes any action of the best reward and next value, alike."""
-    returns = process.rewards + DISCOUNT * np.append(values, 0.0)[process.next_rows]
+    returns = moves.rewards + DISCOUNT * np.append(values, 0.0)[moves.next_rows]
     best = returns >= returns.max(axis=1, keepdims=True) - 1e-6 * max(1.0, np.abs(values).max())
     return best / best.sum(axis=1, keepdims=True)
 
 
-def policy_values(process: FidelityProcess, policy: np.ndarray) -> np.ndarray:
+def policy_values(moves: Moves, policy: np.ndarray) -> np.ndarray:
     """Return the discounted values of a policy ``float[N, A]`` in a process, ``float64[N]``."""
     matrix = np.eye(len(policy))
-    for action, after in enumerate(process.next_rows.T):
+    for action, after in enumerate(moves.next_rows.T):
         rows = np.flatnonzero(after >= 0)
         np.subtract.at(matrix, (rows, after[rows]), DISCOUNT * policy[rows, action])
-    return np.linalg.solve(matrix, (policy * process.rewards).sum(axis=1))
+    return np.linalg.solve(matrix, (policy * moves.rewards).sum(axis=1))
 
 
 def imagination(
@@ -276,6 +285,7 @@ def imagination(
     Raises:
         ValueError: for steps below 1, or predictions of another shape or not finite.
     """
+    assert process.next_rows is not None
     if not steps or min(steps) < 1:
         raise ValueError(f"steps must be numbers of at least 1, got {list(steps)}")
     exact = process.distances[REFERENCE]

@@ -1,4 +1,4 @@
-"""Fidelity: how well the distances of an encoder's embeddings match an exact metric of a finite process.
+"""Fidelity: how well the distances of an encoder's embeddings match an exact metric of a process.
 
 A loss that claims to learn a metric can be held to it wherever the metric can be computed. Three numbers say how far
 that went: whether pairs of states are in the right order (rank correlation), whether distances are right but for their

@@ -13,6 +13,13 @@ class Encoder:
 
     def predict_next(self, z, actions):
         return z + np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])[actions]
+
+class OfVectors:
+    def embed(self, vectors):
+        return np.square(vectors[:, :20]).sum(axis=1, keepdims=True)
+
+    def predict_next(self, z, actions):
+        return z
 """
 
 
@@ -29,6 +36,14 @@ def test_an_encoder_of_the_place_is_scored_and_drawn(capsys, tmp_path):
     assert encoder > exact > random
     assert 0 < float(lines["imagined, 1 ahead"][-1]) < 0.2  # it does not know of obstacles
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {f"{name}.png" for name in FILES}
+
+
+def test_an_encoder_of_vectors_is_scored_and_told_what_is_not_measured(capsys):
+    assert main(["fidelity", "--encoder", "own_encoder:OfVectors", "--task", "lqr"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "rank correlation 1.000 1.000" in out  # the features that both environments share tell the length
+    assert "control" not in out
+    assert "predict_next is not measured: the states of lqr are a sample" in out
 
 
 @pytest.mark.parametrize(

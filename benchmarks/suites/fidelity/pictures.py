@@ -43,7 +43,7 @@ def _pairs(learned: np.ndarray, exact: np.ndarray) -> Figure:
 
 def _neighbors(learned: np.ndarray, exact: np.ndarray, process: FidelityProcess) -> Figure:
     """Draw all images as one, which is quicker than a plot of each."""
-    height, width = (max(1, _IMAGE // n) * n for n in process.observations.shape[1:3])
+    height, width = (max(1, _IMAGE // n) * n for n in process.images.shape[1:3])
     step, across = height + _GAP, width + _GAP
     canvas = np.full((2 * _QUERIES * step, (1 + _NEIGHBORS) * across, 3), 255, np.uint8)
     figure = new_figure("States (left) and their nearest five", (9.0, 9.0 * canvas.shape[0] / canvas.shape[1] + 0.5))
@@ -53,7 +53,7 @@ def _neighbors(learned: np.ndarray, exact: np.ndarray, process: FidelityProcess)
             others = distances[query] + np.where(np.arange(len(exact)) == query, np.inf, 0.0)
             top = (2 * i + j) * step
             for k, state in enumerate([query, *np.argsort(others, kind="stable")[:_NEIGHBORS]]):
-                image = _colors(process.observations[state])
+                image = _colors(process.images[state])
                 scaled = image.repeat(height // image.shape[0], axis=0).repeat(width // image.shape[1], axis=1)
                 canvas[top : top + height, k * across : k * across + width] = scaled
                 text = f"exact distance {exact[query, state]:.3g}" if k else f"nearest as {name}"
@@ -84,8 +84,8 @@ def _map(learned: np.ndarray, exact: np.ndarray, process: FidelityProcess) -> Fi
 
 
 def _area(x: np.ndarray) -> float:
-    """Return the area of markers, in square points, with which as many columns of cells touch."""
-    return (200 / (np.ptp(x) + 1)) ** 2
+    """Return the area of markers, in square points, with which as many columns of cells touch; 20 off a grid."""
+    return (200 / (np.ptp(x) + 1)) ** 2 if np.array_equal(x, x.round()) else 20.0
 
 
 def _colors(image: np.ndarray) -> np.ndarray:

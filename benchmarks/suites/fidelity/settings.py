@@ -34,6 +34,8 @@ TASKS = {
     "dial-irrelevant": Task("Irrelevant distractor", "A grid behind stripes that do not matter: 200 states"),
     "dial-controllable": Task("Controllable distractor", "The same with stripes that the agent moves: 200 states"),
     "dial-relevant": Task("Relevant distractor", "The same with stripes that rewards depend on, and no action moves"),
+    "markov-signal": Task("Markov signal", "Noisy histories of a hidden chain. Which leave the same belief?"),
+    "lqr": Task("LQR with distractors", "States of a linear system, seen in two environments: 400 vectors"),
 }
 
 
@@ -139,8 +141,8 @@ METHODS = {
         norm="none",
         features_dim=1,
     ),
-    "pca": Method("The first principal components of the images", {"encoder": "pca", "features_dim": 50}, trains=False),
-    "pixels": Method("The images themselves", {"encoder": "pixels"}, trains=False),
+    "pca": Method("Principal components of the observations", {"encoder": "pca", "features_dim": 50}, trains=False),
+    "pixels": Method("The observations themselves", {"encoder": "pixels"}, trains=False),
     "random": Method(
         "An encoder that was never trained: the floor",
         {"metric": None, "encoder": "mlp", "norm": "layer", "features_dim": 50},

@@ -1,8 +1,9 @@
 """The fidelity suite: is the distance that an encoder has learned the metric that it was meant to learn?
 
 Encoders learn from every transition of a small deterministic process, taken equally often: the data of a policy that
-acts uniformly at random. They are trained by one loss each and nothing else (isolated evaluation, Luo et al. 2025), and
-their distances are compared with exact metrics over all pairs of states.
+acts uniformly at random; or, of a process with infinitely many states, from a sample. They are trained by one loss each
+and nothing else (isolated evaluation, Luo et al. 2025), and their distances are compared with exact metrics over all
+pairs of states, or of a sample's.
 
 All are scored against one metric, so that scores of methods, and of outside agents, can be compared: on-policy
 bisimulation of the random policy. Under the policy of the data it is the metric of which states behave alike: it is 0
@@ -10,7 +11,8 @@ between those that rewards never distinguish, which MICo's is not. What a loss s
 "own metric":
 
 * MICo, SimSR and RAP: the MICo distance, whose recursion they sample. RAP compares expected next states, which in a
-  deterministic process are the next states. SimSR's distance is 0 from a state to itself, the exact one is not.
+  deterministic process are the next states. Where next states are random, the distance is not known. SimSR's distance
+  is 0 from a state to itself, the exact one is not.
 * DBC, Robust DBC and AMBS: on-policy bisimulation, the score itself. Their models are asked about the action that was
   taken, and the actions of a pair are independent: under random actions, what they sample is MICo's recursion too.
 * Recursive similarity: the exact one, from a base that says which actions move the agent. It is defined on Nav2D; on
@@ -30,7 +32,8 @@ import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures import processes
-from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, OPTIMAL_VALUE, REFERENCE, score_encoder
+from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, REFERENCE, score_encoder
+from bisimgym.benchmarks.measures.finite_processes import OPTIMAL_VALUE
 from bisimgym.benchmarks.measures.processes import fidelity_envs
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_least
 from bisimgym.benchmarks.suites.fidelity.settings import CLAIMS, MEASURES, METHODS, OF_IMAGES, PRESETS, TASKS
@@ -63,7 +66,10 @@ _COLUMNS = ("rank_correlation", "distortion", "neighbour_recall", "scale")
 
 
 def training_envs(task: str, seed: int) -> Any:
-    """Return eight environments of the process, parts in turn, whose episodes all start alike (with time limits)."""
+    """Return eight environments of the process, parts in turn, with time limits.
+
+    Episodes of a finite process all start alike.
+    """
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
     parts = fidelity_envs(task)
@@ -74,8 +80,8 @@ def training_envs(task: str, seed: int) -> Any:
 def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     """Score the distances of an agent's embeddings.
 
-    The agent has ``embed(observation)``, from ``uint8[B, H, W, C]`` to ``float[B, D]``. Embeddings are compared by its
-    ``distance(x, y)``, from two ``float[P, D]`` to ``float[P]``, if it has one, else by their Euclidean distance.
+    The agent has ``embed(observation)``, from observations ``[B, ...]`` to ``float[B, D]``. Embeddings are compared by
+    its ``distance(x, y)``, from two ``float[P, D]`` to ``float[P]``, if it has one, else by their Euclidean distance.
     Nothing depends on the seed.
 
     Raises:
@@ -84,7 +90,7 @@ def evaluate(agent: Any, task: str, seed: int) -> Outcome:
     if not callable(getattr(agent, "embed", None)):
         raise UserError(
             f"agent {type(agent).__name__} has no method embed(observation), whose distances this suite scores: from "
-            "uint8[B, H, W, C] to float[B, D]"
+            "observations [B, ...] to float[B, D]"
         )
     return _scored(agent, task, None)
 
@@ -96,7 +102,7 @@ def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
     outcomes: dict[str, list] = {"metric": list(found.metrics), "claimed": claims, **columns}
     further = {
         "effective_rank": found.effective_rank,
-        "control": found.control,
+        **({} if found.control is None else {"control": found.control}),
         "value_linear": found.linear[OPTIMAL_VALUE],
         "value_nearest": found.nearest[OPTIMAL_VALUE],
     }
@@ -153,30 +159,34 @@ def _policy_similarity(task: str, **settings: float) -> Any:
 
     from bisimgym.baselines.pse.state_embeddings import StateEmbeddings
 
-    process = processes.fidelity_process(task, ["policy-similarity"])
-    images = th.from_numpy(process.observations.copy()).permute(0, 3, 1, 2).float() / 255
-    return StateEmbeddings(images, process.distances["policy-similarity"], **settings)
+    known = processes.distances_of_data(task, "policy-similarity", DISCOUNT)
+    seen = th.from_numpy(known.observations.copy())
+    if seen.dtype == th.uint8:
+        seen = seen.permute(0, 3, 1, 2) / 255
+    return StateEmbeddings(seen, known.distances, are_points=known.are_points, **settings)
 
 
 def _of_images(spec: Spec) -> Callable[[np.ndarray], np.ndarray]:
-    """Return an encoder that needs no training: the images, or their principal components."""
-    images = processes.fidelity_process(spec.task, []).observations
-    mean = images.reshape(len(images), -1).mean(axis=0) / 255
+    """Return an encoder that needs no training: the observations, or their principal components."""
+    observations = processes.fidelity_process(spec.task, []).observations
+    mean = observations.reshape(len(observations), -1).mean(axis=0) / 255
 
     def flat(batch: np.ndarray) -> np.ndarray:
         return batch.reshape(len(batch), -1) / 255 - mean
 
     if spec.settings["encoder"] == "pixels":
         return flat
-    components = np.linalg.svd(flat(images), full_matrices=False)[2][: spec.settings["features_dim"]]
+    components = np.linalg.svd(flat(observations), full_matrices=False)[2][: spec.settings["features_dim"]]
     return lambda batch: flat(batch) @ components.T
 
 
 def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train one encoder, from its checkpoint if there is one, and score it.
 
-    Rewards are divided by the largest of the process: losses assume rewards of about 1, and the scores do not
-    depend on the unit. A run that is cut off goes on from its last checkpoint as the unbroken run did.
+    Rewards are divided by the largest of the process: losses assume rewards of about 1, and the scores do not depend on
+    the unit. Where no episode ends, their mean is taken off first: it changes all values alike and no distance, and
+    leaves less for temporal differences to add up. A run that is cut off goes on from its last checkpoint as the
+    unbroken run did.
     """
     from bisimgym.baselines.offline import OfflineRepresentation
     from bisimgym.benchmarks.suites.fidelity.pictures import figures_of
@@ -200,7 +210,8 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
 
     def fit(reached: Reached) -> None:
         data = processes.fidelity_transitions(spec.task)
-        data = data._replace(rewards=data.rewards / np.abs(data.rewards).max())
+        rewards = data.rewards if data.dones.any() else data.rewards - data.rewards.mean()
+        data = data._replace(rewards=rewards / np.abs(rewards).max())
         while model.num_updates < total:
             steps = min(50, every - model.num_updates % every, total - model.num_updates)  # progress every 50 updates
             model.fit(data, steps, spec.settings["batch_size"])
@@ -255,7 +266,7 @@ SUITE = Suite(
     version=1,
     title="Fidelity",
     description=(
-        "An encoder learns from every transition of a small process, by one loss alone. Do its distances say which "
+        "An encoder learns from the transitions of a small process, by one loss alone. Do its distances say which "
         "states behave alike under random actions? The score compares their order with that of the exact on-policy "
         "bisimulation metric."
     ),

@@ -17,8 +17,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
 
 from bisimgym.baselines import metrics as exact_metrics
+from bisimgym.benchmarks.measures.finite_processes import similarity_of_moves
 from bisimgym.benchmarks.measures.metric_fidelity import embeddings, fidelities
-from bisimgym.benchmarks.measures.processes import similarity_of_moves
 from bisimgym.envs.nav2d.env import Nav2DState, nav2d_mdp, observe
 from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, Layouts, distances_to, draw_layouts, free_moves
 

@@ -36,6 +36,27 @@ def test_the_loss_is_that_of_the_two_halves_and_knows_what_it_was_given():
     assert nothing.item() == 0
 
 
+def test_distances_may_be_those_of_points():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.standard_normal((60, 3)) + 50] * 2).astype(np.float32)  # each of two states
+    states, z = (th.from_numpy(rng.standard_normal((120, 8)).astype(np.float32)) for _ in range(2))
+    apart = np.linalg.norm(points[:, None].astype(float) - points, axis=2)
+    found = [
+        StateEmbeddings(states, given, are_points=given is points)(_Batch(states, z), None, None, None)[0]
+        for given in (points, apart)
+    ]
+    assert found[0].item() == pytest.approx(found[1].item(), rel=1e-4)
+
+
+def test_observations_that_hardly_differ_are_told_apart():
+    states = th.eye(6) * 1e-5
+    loss = StateEmbeddings(states, DISTANCES)
+    z = th.from_numpy(np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)).requires_grad_()
+    loss(_Batch(states, z), None, None, None)[0].backward()
+    assert (z.grad.abs().sum(dim=1) > 0).all()
+    assert loss(_Batch(states + 1e-5, z), None, None, None)[0].item() == 0
+
+
 def test_states_that_behave_alike_come_together(tmp_path):
     states = np.eye(6, dtype=np.float32)
     data = Transitions(states, np.zeros(6, dtype=np.int64), np.zeros(6), states, np.zeros(6, dtype=bool))
@@ -62,7 +83,8 @@ def test_states_that_behave_alike_come_together(tmp_path):
     [
         ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
         ({"beta": -1.0}, "beta must be positive, got -1.0"),
-        ({"distances": DISTANCES[:5]}, r"distances must be float\[6, N\], got shape \(5, 6\)"),
+        ({"distances": DISTANCES[:5]}, r"distances must be float\[6, 6\], got shape \(5, 6\)"),
+        ({"distances": DISTANCES[:5], "are_points": True}, r"points must be float\[6, K\], got shape \(5, 6\)"),
         ({"observations": th.zeros(6, 2)}, "observations must differ"),
     ],
 )

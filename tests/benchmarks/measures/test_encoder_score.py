@@ -4,7 +4,7 @@ import pytest
 from bisimgym.benchmarks.measures import encoder_score, score_encoder
 from bisimgym.benchmarks.measures.exact_cache import cache_folder, digest, solved_once
 from bisimgym.benchmarks.measures.metric_fidelity import euclidean
-from bisimgym.benchmarks.measures.processes import FidelityProcess, fidelity_envs, fidelity_process
+from bisimgym.benchmarks.measures.processes import fidelity_envs, fidelity_process
 from bisimgym.benchmarks.suites.fidelity.pictures import FILES, figures_of
 
 TASK = "nav2d-8x8"
@@ -26,7 +26,7 @@ def chain(rewards=(0.0, 0.0, 1.0)):
     next_rows = np.array([[0, 1], [1, 2], [-1, -1]])
     reward = np.zeros((3, 2))
     reward[2] = rewards[2]
-    return FidelityProcess(np.zeros((3, 1, 1, 1), np.uint8), {}, {}, next_rows, reward)
+    return encoder_score.Moves(next_rows, reward)
 
 
 class TestReadouts:
@@ -71,8 +71,12 @@ class TestControl:
         values = np.zeros(mdp.num_states)
         for _ in range(3000):
             values = np.where(mdp.terminal, 0, (mdp.reward + 0.99 * values[mdp.transition]).max(axis=1))
-        found = encoder_score.optimal_values(PROCESS)
+        found = encoder_score.optimal_values(encoder_score.Moves(PROCESS.next_rows, PROCESS.rewards))
         np.testing.assert_allclose(np.sort(found), np.sort(values[~mdp.terminal]), atol=1e-6)
+        np.testing.assert_allclose(PROCESS.values["optimal value"], found, atol=1e-6)
+        policy = np.full(PROCESS.rewards.shape, 1 / PROCESS.rewards.shape[1])
+        found = encoder_score.policy_values(encoder_score.Moves(PROCESS.next_rows, PROCESS.rewards), policy)
+        np.testing.assert_allclose(PROCESS.values["value of random actions"], found, atol=1e-6)
 
     def test_values_of_a_policy(self):
         policy = np.array([[0.5, 0.5], [0.0, 1.0], [1.0, 0.0]])

@@ -135,12 +135,10 @@ def test_merging_states_that_rewards_never_tell_apart_changes_no_metric():
     assert len(metrics.equivalence_classes(mdp.transition, mdp.reward)[1]) < mdp.num_states
     uniform = np.full(mdp.reward.shape, 0.5)
     whole = metrics.mico(mdp.transition, mdp.reward, uniform, 0.9, tolerance=1e-8, progress=False)
-    np.testing.assert_allclose(processes._solve(process, "mico-random", 0.9), whole[np.ix_(states, states)], atol=2e-6)
+    np.testing.assert_allclose(process._solved("mico-random", 0.9), whole[np.ix_(states, states)], atol=2e-6)
     policy = mdp.optimal_policy(0.9)
     whole = metrics.policy_similarity(mdp.transition, policy, 0.9, tolerance=1e-8, progress=False)
-    np.testing.assert_allclose(
-        processes._solve(process, "policy-similarity", 0.9), whole[np.ix_(states, states)], atol=2e-6
-    )
+    np.testing.assert_allclose(process._solved("policy-similarity", 0.9), whole[np.ix_(states, states)], atol=2e-6)
 
 
 def test_environments_start_alike_whatever_the_seed():
@@ -167,7 +165,8 @@ def test_processes_are_solved_once_and_cannot_be_spoiled():
 
 def test_unknown_names_are_refused():
     known = {"nav2d-8x8", "nav2d-20x20", "jumping-25", "jumping-25-45"}
-    assert set(PROCESSES) == known | {"dial-irrelevant", "dial-controllable", "dial-relevant"}
+    dials = {"dial-irrelevant", "dial-controllable", "dial-relevant"}
+    assert set(PROCESSES) == known | dials | {"markov-signal", "lqr"}
     for function in (fidelity_process, fidelity_transitions, fidelity_envs):
         with pytest.raises(ValueError, match="nav2d-8x8"):
             function("nav2d")

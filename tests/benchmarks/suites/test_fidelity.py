@@ -166,6 +166,25 @@ def test_a_process_without_an_end_is_learned_from(folder_of):
     assert -1 <= outcome.scores["control"] <= 1
 
 
+@pytest.mark.parametrize("task", ["markov-signal", "lqr"])
+@pytest.mark.parametrize("method", ["pse", "interaction", "vae", "pca"])
+def test_processes_with_infinitely_many_states_are_learned_from(task, method, folder_of):
+    outcome = SUITE.train(spec := spec_of(method, task), folder_of(spec), "cpu")
+    assert outcome.outcomes["metric"] == list(fidelity_metrics(task))
+    assert "control" not in outcome.scores
+    assert ("own_metric" in outcome.scores) == (method == "pse" and task == "lqr")
+
+
+def test_a_constant_added_to_all_rewards_changes_nothing_where_no_episode_ends(monkeypatch, folder_of):
+    spec = spec_of("value", "dial-relevant", updates=20, evaluations=1)
+    scores = [SUITE.train(spec, folder_of(spec, "one"), "cpu")]
+    processes = suite_module.processes
+    data = processes.fidelity_transitions("dial-relevant")
+    monkeypatch.setattr(processes, "fidelity_transitions", lambda task: data._replace(rewards=data.rewards + 8))
+    scores.append(SUITE.train(spec, folder_of(spec, "shifted"), "cpu"))
+    assert scores[0].score == pytest.approx(scores[1].score, abs=1e-4)
+
+
 def test_recursive_similarity_has_no_metric_of_its_own_on_the_jumping_task(folder_of):
     spec = spec_of("rss", "jumping-25", updates=1, evaluations=1)
     outcome = SUITE.train(spec, folder_of(spec), "cpu")
@@ -207,6 +226,23 @@ def test_encoders(encoder, folder_of):
     assert np.isfinite(SUITE.train(spec, folder_of(spec), "cpu").score)
 
 
+@pytest.mark.parametrize("task", ["markov-signal", "lqr"])
+def test_episodes_of_processes_with_infinitely_many_states_differ_and_end_by_time(task):
+    envs = SB3VecEnv(SUITE.training_envs(task, 1))
+    assert envs.observation_space.shape == fidelity_process(task, []).observations.shape[1:]
+    envs.action_space.seed(0)
+    envs.seed(0)
+    first = envs.reset()
+    assert len({row.tobytes() for row in first}) == len(first)
+    steps = 15 if task == "markov-signal" else 100
+    for step in range(1, steps + 1):
+        seen, _, ended, _ = envs.step(np.array([envs.action_space.sample() for _ in range(envs.num_envs)]))
+        assert ended.all() == ended.any() == (step == steps)
+    assert not (seen == first).all(axis=1).any()
+    if task == "markov-signal":  # of which one frame is seen at first
+        assert (seen[:, :-4] == 0).all()
+
+
 @pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25-45"])
 def test_agents_can_learn_in_the_process(task):
     envs = SB3VecEnv(SUITE.training_envs(task, 1))
@@ -241,7 +277,7 @@ def test_the_page_names_every_method_and_task_and_its_links_lead_somewhere():
     assert [target for target in targets if not (PAGE.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25", "dial-irrelevant"])
+@pytest.mark.parametrize("task", ["nav2d-8x8", "jumping-25", "dial-irrelevant", "lqr"])
 def test_the_page_says_how_the_exact_metrics_agree(task):
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in PAGE.read_text("utf-8").splitlines()]
     head = next(i for i, row in enumerate(rows) if row[:1] == ["exact metric"])

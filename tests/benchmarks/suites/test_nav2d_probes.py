@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bisimgym.benchmarks.measures.processes import similarity_of_moves
+from bisimgym.benchmarks.measures.finite_processes import similarity_of_moves
 from bisimgym.benchmarks.suites.nav2d import probes
 from bisimgym.benchmarks.suites.nav2d.pictures import figures_of
 from bisimgym.envs.nav2d.layouts import UNREACHABLE, LayoutRules, distances_to, draw_layouts, free_moves
