@@ -170,6 +170,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
 
     settings = dict(spec.settings)
     epochs, evaluations = settings.pop("epochs"), settings.pop("evaluations")
+    mixed = spec.task == "colors" and settings.pop("mix_colors", True)
     data = demonstrations(spec.task, spec.seed)
     checkpoint = Path(monitor.checkpoint, "model.zip")
     model = from_checkpoint(
@@ -178,7 +179,7 @@ def train(spec: Spec, monitor: Monitor, device: str) -> Outcome:
         demonstrations=data,
         # A shorter preset anneals as far over its own length as the paper does over 2000 epochs.
         lr_decay=PAPER_DECAY ** (PAPER_EPOCHS / epochs),
-        frame_channels=3 if spec.task == "colors" else 1,
+        frame_channels=3 if mixed else 1,
         seed=spec.seed,
         device=device,
         **settings,
@@ -222,8 +223,13 @@ def _transfer(task: str, seed: int, discount: float) -> Outcome:
 
 
 def more_settings(settings: Mapping[str, Any]) -> Mapping[str, Further]:
-    """Return the settings that runs have without storing them."""
-    return {"alignment.epsilon": Further(0.0, {float})} if settings.get("alignment") else {}
+    """Return the settings that runs have without storing them.
+
+    ``mix_colors``: whether RandConv filters the three colors of a frame together, or each by itself by one filter.
+    """
+    epsilon = {"alignment.epsilon": Further(0.0, {float})} if settings.get("alignment") else {}
+    mixing = {"mix_colors": Further(True, {bool})} if settings.get("augmentation") == "randconv" else {}
+    return {**epsilon, **mixing}
 
 
 def check(spec: Spec) -> None:
@@ -237,6 +243,9 @@ def check(spec: Spec) -> None:
 
     check_least(settings, epochs=1, evaluations=1)
     del settings["epochs"], settings["evaluations"]
+    if "mix_colors" in settings and spec.task != "colors":
+        raise ValueError(f"mix_colors is a setting of the task colors: {spec.task} has one color")
+    settings.pop("mix_colors", None)
     check_settings(**settings)
 
 
