@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from bisimgym.benchmarks.cli import main
+from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import jumping, load_suite
+from bisimgym.benchmarks.suites.base import make_spec
 from bisimgym.benchmarks.suites.jumping_transfer import transfer_solved
 
 SUITE = load_suite("jumping")
@@ -134,3 +136,24 @@ class TestBisimulationTransfer:
         assert result["score"] == 48 / 268
         assert "discount must be in [0, 0.999], got 1.0" in error_of(*arguments, "--set", "discount=1.0")
         assert "unknown setting 'epochs': choose from discount" in error_of(*arguments, "--set", "epochs=3")
+
+
+@pytest.mark.parametrize(
+    ("task", "variant", "channels"), [("colors", {}, 3), ("colors", {"mix_colors": False}, 1), ("wide", {}, 1)]
+)
+def test_filters_mix_colors_where_there_are_some_unless_told_not_to(task, variant, channels, folder_of, monkeypatch):
+    class Made(Exception):
+        pass
+
+    def learner(**settings):
+        raise Made(settings["frame_channels"])
+
+    monkeypatch.setattr("bisimgym.baselines.pse.imitation.ImitationLearner", learner)
+    spec = make_spec(SUITE, task, "randconv", "smoke", 1, variant)
+    with pytest.raises(Made, match=f"^{channels}$"):
+        SUITE.train(spec, folder_of(spec), "cpu")
+
+
+def test_colors_are_mixed_nowhere_else():
+    with pytest.raises(UserError, match="mix_colors is a setting of the task colors: narrow has one color"):
+        make_spec(SUITE, "narrow", "randconv", "smoke", 1, {"mix_colors": False})
