@@ -111,7 +111,7 @@ TASKS = {
         "18 red obstacles to jump over and 18 green ones to walk into, trained together; 268 tasks of each are unseen",
         published_note=(
             "The published code stacks frames on an extra axis, which feeds rows to the convolution as a batch; here "
-            "two RGB frames are six channels and RandConv mixes the three colors."
+            "two RGB frames are six channels and RandConv mixes the three colors, so that it hides which is which."
         ),
     ),
 }
