@@ -154,4 +154,4 @@ def test_every_committed_table_fits_80_columns():
         lines = printed(table, 80).splitlines()
         assert max(len(line) for line in lines) <= 80
         for cell in table.lines[0][: table.kept]:  # nothing that stays is cut off
-            assert cell in printed(table, 120)
+            assert cell in printed(table, 200)  # in narrower ones long names are folded
