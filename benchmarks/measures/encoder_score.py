@@ -36,6 +36,7 @@ _RIDGE = 1e-3
 _ROUNDING = 1e-4
 #: Imagined futures that are compared with true ones.
 _FUTURES = 256
+_NO_FUTURES = "leave out predict: the states of this process are a sample, among which none is a predicted one"
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -115,8 +116,8 @@ def score_encoder(
     from bisimgym.baselines.core.latents import effective_rank
 
     process = fidelity_process(task, discount=DISCOUNT)
-    if predict is not None and process.next_rows is None:
-        raise ValueError(f"leave out predict: the states of {task} are a sample, among which none is a predicted one")
+    if predict is not None and moves_of(process) is None:  # before anything is computed
+        raise ValueError(_NO_FUTURES)
     distance = distance_of(encode, distance)
     z = embeddings(encode, process.observations, len(process.observations))
     learned, factors = distance_matrix(distance, z), factors_of(process)
@@ -216,9 +217,8 @@ def control(distances: np.ndarray, process: FidelityProcess) -> float | None:
     ahead and takes the action after which they are best, any of equally good ones. Its value is compared, from all
     states on average.
     """
-    if process.next_rows is None or process.rewards is None:
+    if (moves := moves_of(process)) is None:
         return None
-    moves = Moves(process.next_rows, process.rewards)
     count = len(distances)
     square = np.minimum(distances, distances.T).astype(np.float64)
     np.fill_diagonal(square, 0.0)
@@ -235,6 +235,13 @@ class Moves(NamedTuple):
 
     next_rows: np.ndarray
     rewards: np.ndarray
+
+
+def moves_of(process: FidelityProcess) -> Moves | None:
+    """Return what follows the actions of a finite process; ``None`` of a sample."""
+    if process.next_rows is None or process.rewards is None:
+        return None
+    return Moves(process.next_rows, process.rewards)
 
 
 def optimal_values(moves: Moves, group: np.ndarray | None = None) -> np.ndarray:
@@ -283,9 +290,11 @@ def imagination(
     of all pairs.
 
     Raises:
-        ValueError: for steps below 1, or predictions of another shape or not finite.
+        ValueError: for steps below 1, predictions of another shape or not finite, or a process with infinitely many
+            states.
     """
-    assert process.next_rows is not None
+    if (moves := moves_of(process)) is None:
+        raise ValueError(_NO_FUTURES)
     if not steps or min(steps) < 1:
         raise ValueError(f"steps must be numbers of at least 1, got {list(steps)}")
     exact = process.distances[REFERENCE]
@@ -294,12 +303,12 @@ def imagination(
     state = rng.integers(len(z), size=_FUTURES)
     imagined, found = z[state], {}
     for step in range(1, max(steps) + 1):
-        actions = rng.integers(process.next_rows.shape[1], size=len(state))
+        actions = rng.integers(moves.next_rows.shape[1], size=len(state))
         output = predict(imagined, actions)
         output = output.detach().cpu().double().numpy() if hasattr(output, "detach") else np.asarray(output)
         if output.shape != imagined.shape or not np.isfinite(output).all():
             raise ValueError(f"predict must return finite numbers of shape {imagined.shape}, got {output.shape}")
-        state = process.next_rows[state, actions]
+        state = moves.next_rows[state, actions]
         goes_on = state >= 0
         state, imagined = state[goes_on], output[goes_on]
         if step in steps and len(state):

@@ -99,7 +99,6 @@ def fidelity_envs(name: str) -> list[Callable[[], gym.Env]]:
     if name not in PROCESSES:
         raise ValueError(f"name must be one of {list(PROCESSES)}, got {name!r}")
     env_id, parts = PROCESSES[name]
-
     wrap = _kind(name).wrap
 
     def make(arguments: Mapping[str, Any]) -> gym.Env:

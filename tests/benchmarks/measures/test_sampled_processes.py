@@ -178,7 +178,7 @@ class TestScores:
         assert "control" not in exact.rows()
         floor = score_encoder(lambda x: x[:, -4:], name)
         assert 0 < floor.score < 0.5
-        with pytest.raises(ValueError, match=f"leave out predict: the states of {name} are a sample"):
+        with pytest.raises(ValueError, match="leave out predict: the states of this process are a sample"):
             score_encoder(lambda x: x[:, -4:], name, predict=lambda z, actions: z)
 
     @pytest.mark.parametrize("name", SAMPLED)
