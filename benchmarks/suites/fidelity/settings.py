@@ -21,6 +21,11 @@ CLAIMS = {
 }
 #: Encoders that are not trained.
 OF_IMAGES = ("pca", "pixels")
+#: Factors of states that belong to a distractor, and the one of them that rewards can depend on, in all tasks.
+DISTRACTORS = {
+    "distractor": ("phase, cosine", "phase, sine", "frames seen", "environment"),
+    "lit": ("lit",),
+}
 #: Of the largest process: more dimensions embeddings cannot fill.
 MOST_STATES = 1339
 
@@ -187,16 +192,21 @@ MEASURES = {
         "Value of looking one step ahead at the values of states merged by the distances: 1 is optimal, 0 as random",
         bounds=(-1.0, 1.0),
     ),
-    "value_linear": Measure(
-        "value, linear",
-        "Share of the variance of optimal values that a linear readout explains",
-        False,
-        False,
-        (0.0, 1.0),
-    ),
-    "value_nearest": Measure(
-        "value, nearest", "Share of it that the mean over the five nearest states explains", False, False, _SHARE
-    ),
+    **{
+        f"{part}_{kind}": Measure(
+            f"{title}, {kind}", f"Share of the variance of {what} that {how}", False, False, _SHARE
+        )
+        for part, title, what in (
+            ("value", "value", "optimal values"),
+            ("state", "state", "what a state is made of, without distractors (mean over its parts)"),
+            ("distractor", "distractor", "a distractor: a dial's phase, how many frames were seen, which environment"),
+            ("lit", "lit", "the bit of a dial's phase that rewards can depend on"),
+        )
+        for kind, how in (
+            ("linear", "a linear readout explains"),
+            ("nearest", "the mean over the five nearest states explains"),
+        )
+    },
     **{
         f"rank_{metric}": Measure(f"with {metric}", f"Rank correlation with {metric}", False)
         for metric in FIDELITY_METRICS

@@ -32,11 +32,19 @@ import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.measures import processes
-from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, REFERENCE, score_encoder
-from bisimgym.benchmarks.measures.finite_processes import OPTIMAL_VALUE
+from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, REFERENCE, EncoderScore, score_encoder
+from bisimgym.benchmarks.measures.finite_processes import OPTIMAL_VALUE, RANDOM_VALUE
 from bisimgym.benchmarks.measures.processes import fidelity_envs
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_least
-from bisimgym.benchmarks.suites.fidelity.settings import CLAIMS, MEASURES, METHODS, OF_IMAGES, PRESETS, TASKS
+from bisimgym.benchmarks.suites.fidelity.settings import (
+    CLAIMS,
+    DISTRACTORS,
+    MEASURES,
+    METHODS,
+    OF_IMAGES,
+    PRESETS,
+    TASKS,
+)
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import (
     Reached,
@@ -103,10 +111,24 @@ def _scored(agent: Any, task: str, claimed: str | None) -> Outcome:
     further = {
         "effective_rank": found.effective_rank,
         **({} if found.control is None else {"control": found.control}),
-        "value_linear": found.linear[OPTIMAL_VALUE],
-        "value_nearest": found.nearest[OPTIMAL_VALUE],
+        **_readouts(found),
     }
     return Outcome.of({**_scores(outcomes), **further}, outcomes)
+
+
+def _readouts(found: EncoderScore) -> dict[str, float]:
+    """Return how well the parts of a state are read off its embedding: means over the factors of each part."""
+    parts = {"value": (OPTIMAL_VALUE,), **DISTRACTORS}
+    others = {RANDOM_VALUE}.union(*parts.values())
+    parts["state"] = tuple(name for name in found.linear if name not in others)
+    there = {
+        part: known for part, names in parts.items() if (known := [name for name in names if name in found.linear])
+    }
+    return {
+        f"{part}_{kind}": float(np.mean([shares[name] for name in names]))
+        for part, names in there.items()
+        for kind, shares in (("linear", found.linear), ("nearest", found.nearest))
+    }
 
 
 def _scores(outcomes: Mapping[str, list]) -> dict[str, float]:

@@ -47,14 +47,41 @@ class Knows(Predicts):
         return self.table[x[:, 0].astype(int), y[:, 0].astype(int)]
 
 
+class ReadsOff(Predicts):
+    """Embeds a picture as some factors of its state."""
+
+    def __init__(self, task, *names):
+        process = fidelity_process(task, [])
+        values = np.stack([process.factors[name] for name in names], axis=1)
+        self.of = {picture.tobytes(): row for picture, row in zip(process.observations, values, strict=True)}
+
+    def embed(self, observation):
+        return np.array([self.of[picture.tobytes()] for picture in observation])
+
+
 def test_runs_draw(folder_of):
     folder = folder_of(spec := spec_of("pixels"))
     load_suite("fidelity").train(spec, folder, "cpu")
     assert {path.name for path in folder.pictures.iterdir()} == {f"{name}.png" for name in FILES}
 
 
+def test_readouts_are_means_over_the_parts_of_states_and_of_distractors():
+    phase = SUITE.evaluate(ReadsOff("dial-relevant", "phase, cosine", "phase, sine"), "dial-relevant", 1).scores
+    assert phase["distractor_linear"] > 0.99
+    assert phase["distractor_nearest"] == phase["lit_nearest"] == 1.0
+    assert phase["state_linear"] == phase["state_nearest"] == 0.0
+    place = SUITE.evaluate(ReadsOff("dial-relevant", "row", "column"), "dial-relevant", 1).scores
+    assert place["state_linear"] > 0.99
+    assert place["state_nearest"] == 1.0
+    assert place["distractor_linear"] == place["lit_linear"] == 0.0
+    row = SUITE.evaluate(ReadsOff("nav2d-8x8", "row"), "nav2d-8x8", 1).scores
+    assert 0.4 < row["state_linear"] < 0.6  # all of one of two factors
+    assert not {"distractor_linear", "lit_linear"} & set(row)
+
+
 def test_every_method_trains_and_is_scored(folder_of, rows_of):
-    of_geometry = {"effective_rank", "control", "value_linear", "value_nearest"}
+    of_geometry = {"effective_rank", "control"}
+    of_geometry |= {f"{part}_{kind}" for part in ("value", "state") for kind in ("linear", "nearest")}
     for method in SUITE.methods:
         folder = folder_of(spec := spec_of(method))
         outcome = SUITE.train(spec, folder, "cpu")
