@@ -19,11 +19,11 @@ import torch as th
 from torch import nn
 from tqdm import tqdm
 
-from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.baselines.core.loss_log import DivergedError
 from bisimgym.baselines.core.replacing import replaceable_file
 from bisimgym.baselines.langevin.process import LatentProcess
 from bisimgym.baselines.langevin.settings import TrainingSettings, check_integer
+from bisimgym.wrappers.atomic_write import atomic_write
 
 #: Updates in a row that may be skipped.
 MAX_SKIPPED = 5

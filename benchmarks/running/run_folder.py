@@ -24,7 +24,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.names import check_name
 from bisimgym.benchmarks.running import reading, schema
@@ -34,6 +33,7 @@ from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec
 from bisimgym.benchmarks.suites.replays import BYTES as REPLAY_BYTES
 from bisimgym.benchmarks.suites.replays import REPLAY
+from bisimgym.wrappers.atomic_write import atomic_write
 
 __all__ = ["RunResult", "committed_runs", "find_runs", "read_run"]
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import gymnasium as gym
 
-from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.agents import agent_code, check_agent
 from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.running import deadline, machine, schema
@@ -24,6 +23,7 @@ from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_fini
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
 from bisimgym.benchmarks.suites.replays import Replay, write_replay
+from bisimgym.wrappers.atomic_write import atomic_write
 
 __all__ = ["evaluate_agent", "plan", "run_one"]
 

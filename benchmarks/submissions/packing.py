@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import schema
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, find_runs, make_folder, write_json
@@ -17,6 +16,7 @@ from bisimgym.benchmarks.submissions import model
 from bisimgym.benchmarks.submissions.checking import Submission, is_submission, read_submission
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome
+from bisimgym.wrappers.atomic_write import atomic_write
 
 
 def pack(runs: Sequence[RunResult], out: Path, authors: str, description: str) -> None:

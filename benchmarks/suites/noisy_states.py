@@ -17,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
+from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_episodes
 from bisimgym.benchmarks.suites.base import (
     Measure,
     Method,
@@ -31,7 +32,7 @@ from bisimgym.benchmarks.suites.base import (
     continuous_actions,
 )
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
+from bisimgym.benchmarks.suites.training import train_with_evaluations
 
 EPISODE_STEPS = 1000  # control steps
 NOISE_DIMENSIONS = 32
@@ -272,29 +273,15 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     """
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
+    from bisimgym.baselines.core.checkpoint import save_checkpoint
     from bisimgym.baselines.learners import SAC_LEARNERS
     from bisimgym.benchmarks.measures.denoising import denoising_factor
 
     env = DummyVecEnv([functools.partial(make_env, spec.task, spec.seed, protocol)] * protocol.num_envs)
     per_round = protocol.num_envs * steps_per_episode(spec.task, protocol)
-    total = spec.settings["episodes"] * per_round
-    checkpoint = Path(monitor.checkpoint)
-    recover_checkpoint(checkpoint)
-    algorithm = SAC_LEARNERS[spec.settings["learner"]]
-    model = learner_of(
-        monitor,
-        checkpoint,
-        lambda folder: load_checkpoint(algorithm, folder, device, env=env),
-        lambda: make_learner(spec, device, env, protocol),
-    )
-
-    def rounds(reached: Reached) -> None:
-        while model.num_timesteps < total:
-            env.seed(10_000_000 * (spec.seed + 1) + protocol.num_envs * (model.num_timesteps // per_round))
-            model._last_obs = None  # start a new episode everywhere
-            model.learn(per_round, reset_num_timesteps=False, log_interval=None)
-            reached(model.num_timesteps)
+    checkpoint, algorithm = Path(monitor.checkpoint), SAC_LEARNERS[spec.settings["learner"]]
+    model = learner_from(algorithm, monitor, checkpoint, device, lambda: make_learner(spec, device, env, protocol), env)
+    episodes = spec.settings["episodes"]
 
     def complete(_: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed, protocol)
@@ -311,9 +298,9 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
         monitor,
         "transitions",
         done=model.num_timesteps,
-        total=total,
+        total=episodes * per_round,
         every=spec.settings["evaluate_every"] * per_round,
-        train=rounds,
+        train=lambda reached: train_in_episodes(model, episodes, per_round, per_round, spec.seed, reached),
         evaluate=lambda: evaluate(model, spec.task, spec.seed, protocol),
         complete=complete,
         save=lambda: save_checkpoint(model, checkpoint, with_env=False),

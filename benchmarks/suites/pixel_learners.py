@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 import gymnasium as gym
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.base import Monitor, Spec, continuous_actions
+from bisimgym.benchmarks.suites.base import continuous_actions
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
-from bisimgym.benchmarks.suites.training import Reached, learner_of
 
 
 def pixel_learner(settings: Mapping[str, Any], env: Any, transitions: int, seed: int, device: str) -> Any:
@@ -65,49 +63,6 @@ def more_settings(settings: Mapping[str, Any]) -> dict[str, Further]:
     learner = settings["learner"]
     hints, fixed = get_type_hints(SACSettings), pixel_settings(learner)
     return further_settings(SAC_LEARNERS[learner], hints, settings.get("metric"), fixed=fixed)
-
-
-def learner_from(
-    spec: Spec, monitor: Monitor, folder: Path, device: str, make: Callable[[], Any], env: Any = None
-) -> Any:
-    """Return the agent in the folder of a checkpoint, or a new one if there is none yet.
-
-    Args:
-        spec: of the run.
-        monitor: of the run.
-        folder: of its checkpoint.
-        device: that it computes on.
-        make: returns the untrained agent.
-        env: for a checkpoint without one.
-    """
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint
-    from bisimgym.baselines.learners import SAC_LEARNERS
-
-    learner = SAC_LEARNERS[spec.settings["learner"]]
-    recover_checkpoint(folder)
-    return learner_of(monitor, folder, lambda found: load_checkpoint(learner, found, device, env=env), make)
-
-
-def train_in_episodes(model: Any, episodes: int, actions: int, steps: int, seed: int, reached: Reached) -> None:
-    """Train an agent from where it stands to the end, and report after each episode.
-
-    Each episode has a seed of its own, so that a run that is cut off goes on from its last checkpoint as the unbroken
-    run did.
-
-    Args:
-        model: the agent.
-        episodes: in all.
-        actions: of an episode.
-        steps: that an episode counts as.
-        seed: of the run.
-        reached: takes the number of steps that are done.
-    """
-    while model.num_timesteps < episodes * actions:
-        episode = model.num_timesteps // actions
-        model.env.seed(10_000_000 * (seed + 1) + episode)
-        model._last_obs = None  # start a new episode
-        model.learn(actions, reset_num_timesteps=False, log_interval=None)
-        reached((episode + 1) * steps)
 
 
 def play_episode(agent: Any, env: gym.Env, seed: int | None) -> tuple[float, dict[str, Any], dict[str, Any]]:

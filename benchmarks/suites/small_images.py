@@ -19,6 +19,7 @@ from gymnasium.wrappers.vector import TransformReward
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites import jumping
+from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_one_piece
 from bisimgym.benchmarks.suites.base import (
     Measure,
     Method,
@@ -34,7 +35,7 @@ from bisimgym.benchmarks.suites.base import (
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.held_out_layouts import LAYOUTS, held_out_seeds, solved_layouts
 from bisimgym.benchmarks.suites.replays import Replay, nav2d_replay, write_replay
-from bisimgym.benchmarks.suites.training import Reached, learner_of, train_with_evaluations
+from bisimgym.benchmarks.suites.training import train_with_evaluations
 from bisimgym.envs.jumping.dynamics import EXIT_BONUS
 
 
@@ -290,32 +291,12 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
 
     A run that is cut off goes on from its last checkpoint as the unbroken run did: environments and replay are kept.
     """
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
+    from bisimgym.baselines.core.checkpoint import save_checkpoint
     from bisimgym.baselines.learners import DQN_LEARNERS
 
-    checkpoint = Path(monitor.checkpoint)
-    recover_checkpoint(checkpoint)
+    checkpoint, total = Path(monitor.checkpoint), spec.settings["transitions"]
     algorithm = DQN_LEARNERS[spec.settings["learner"]]
-    model = learner_of(
-        monitor,
-        checkpoint,
-        lambda folder: load_checkpoint(algorithm, folder, device),
-        lambda: make_learner(spec, device, protocol),
-    )
-    done, total = model.num_timesteps, spec.settings["transitions"]
-
-    def train_between(reached: Reached) -> None:
-        class BetweenSteps(BaseCallback):
-            def _on_rollout_start(self) -> None:
-                reached(model.num_timesteps)
-
-            def _on_step(self) -> bool:
-                return True
-
-        if done < total:  # in one piece: exploration follows the share of the whole that is done
-            model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
+    model = learner_from(algorithm, monitor, checkpoint, device, lambda: make_learner(spec, device, protocol))
 
     def complete(scores: Sequence[float]) -> Outcome:
         outcome = evaluate(model, spec.task, spec.seed, protocol)
@@ -325,10 +306,10 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     return train_with_evaluations(
         monitor,
         "transitions",
-        done=done,
+        done=model.num_timesteps,
         total=total,
         every=max(total // spec.settings["evaluations"], protocol.num_envs),
-        train=train_between,
+        train=lambda reached: train_in_one_piece(model, total, reached),
         evaluate=lambda: evaluate(model, spec.task, spec.seed, protocol),
         complete=complete,
         save=lambda: save_checkpoint(model, checkpoint, compress=True),

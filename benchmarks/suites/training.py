@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bisimgym.baselines.core.atomic_write import atomic_write
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import deadline
 from bisimgym.benchmarks.running.reading import check_no_links
 from bisimgym.benchmarks.suites.base import Monitor, Outcome
+from bisimgym.wrappers.atomic_write import atomic_write
 
 Model = TypeVar("Model", bound=Any)
 #: Reports how much is done; returns True, by which callbacks of SB3 go on.
@@ -25,6 +25,7 @@ def train_with_evaluations(
     monitor: Monitor,
     x_name: str,
     *,
+    before: int = 0,
     done: int,
     total: int,
     every: int,
@@ -40,6 +41,7 @@ def train_with_evaluations(
     Args:
         monitor: of the run.
         x_name: what is counted: the x axis of the curve.
+        before: what was done before this began, which progress counts and the curve does not.
         done: how much the checkpoint has, 0 without one.
         total: how much there will be.
         every: how much lies between two evaluations, at least as much as between two calls of ``reached``.
@@ -57,6 +59,7 @@ def train_with_evaluations(
     (outcome,) = train_seeds_with_evaluations(
         [monitor],
         x_name,
+        before=before,
         done=done,
         total=total,
         every=every,
@@ -74,6 +77,7 @@ def train_seeds_with_evaluations(
     monitors: Sequence[Monitor],
     x_name: str,
     *,
+    before: int = 0,
     done: int,
     total: int,
     every: int,
@@ -99,8 +103,8 @@ def train_seeds_with_evaluations(
 
     def log(at: int, outcomes: Sequence[Outcome]) -> None:
         seconds = round(watch.seconds() / len(monitors), 2)
-        for monitor, before, outcome in zip(monitors, scores, outcomes, strict=True):
-            before.append(outcome.score)
+        for monitor, scored, outcome in zip(monitors, scores, outcomes, strict=True):
+            scored.append(outcome.score)
             row = {x_name: at, "score": outcome.score, **outcome.scores, **columns()}
             monitor.log({**row, "seconds": seconds})
 
@@ -110,7 +114,7 @@ def train_seeds_with_evaluations(
 
     def report(at: int) -> None:
         for monitor in monitors:
-            monitor.progress(at, total)
+            monitor.progress(before + at, before + total)
 
     def reached(at: int) -> bool:
         nonlocal due

@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import deadline
-from bisimgym.benchmarks.suites import pixel_learners
+from bisimgym.benchmarks.suites import agent_training
 from bisimgym.benchmarks.suites.base import Monitor, Spec
 from bisimgym.benchmarks.suites.distracting.envs import (
     PROTOCOL,
@@ -21,7 +21,7 @@ from bisimgym.benchmarks.suites.distracting.envs import (
     training_env,
 )
 from bisimgym.benchmarks.suites.distracting.settings import PARTS
-from bisimgym.benchmarks.suites.pixel_learners import pixel_learner, train_in_episodes
+from bisimgym.benchmarks.suites.pixel_learners import pixel_learner
 from bisimgym.benchmarks.suites.training import Reached
 
 #: Settings that are not arguments of a learner.
@@ -41,16 +41,18 @@ def make_learner(spec: Spec, device: str, env: Any, protocol: Protocol = PROTOCO
 
 def learner_from(spec: Spec, monitor: Monitor, folder: Path, device: str, protocol: Protocol = PROTOCOL) -> Any:
     """Return the learner in the folder of a checkpoint, or a new one if there is none yet, with its environment."""
-    env = training_env(spec, protocol)
-    return pixel_learners.learner_from(
-        spec, monitor, folder, device, lambda: make_learner(spec, device, env, protocol), env
+    from bisimgym.baselines.learners import SAC_LEARNERS
+
+    env, algorithm = training_env(spec, protocol), SAC_LEARNERS[spec.settings["learner"]]
+    return agent_training.learner_from(
+        algorithm, monitor, folder, device, lambda: make_learner(spec, device, env, protocol), env
     )
 
 
 def train_episodes(model: Any, spec: Spec, protocol: Protocol, reached: Reached) -> None:
     """Train a learner from where it stands to the end, and report after each episode, in control steps."""
-    actions = steps_per_episode(spec.task, protocol)
-    train_in_episodes(model, spec.settings["episodes"], actions, protocol.episode_steps, spec.seed, reached)
+    episodes, actions = spec.settings["episodes"], steps_per_episode(spec.task, protocol)
+    agent_training.train_in_episodes(model, episodes, actions, protocol.episode_steps, spec.seed, reached)
 
 
 def first_stage(spec: Spec) -> Spec | None:

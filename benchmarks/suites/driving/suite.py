@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_one_piece
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least
 from bisimgym.benchmarks.suites.driving.envs import (
     ENV_ID,
@@ -35,8 +36,8 @@ from bisimgym.benchmarks.suites.driving.settings import (
     RETURNS,
     TASKS,
 )
-from bisimgym.benchmarks.suites.pixel_learners import learner_from, more_settings, pixel_learner
-from bisimgym.benchmarks.suites.training import Reached, train_with_evaluations, without_training
+from bisimgym.benchmarks.suites.pixel_learners import more_settings, pixel_learner
+from bisimgym.benchmarks.suites.training import train_with_evaluations, without_training
 
 #: Settings that are not arguments of a learner.
 _OF_SUITE = ("backend", "actions", "evaluate_every", "size", "cameras")
@@ -113,26 +114,14 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
         return without_training(
             monitor, "actions", lambda: evaluate(spec.settings["act"], spec.task, spec.seed, protocol, images=small)
         )
-    from stable_baselines3.common.callbacks import BaseCallback
-
     from bisimgym.baselines.core.checkpoint import save_checkpoint
+    from bisimgym.baselines.learners import SAC_LEARNERS
 
     checkpoint, images, total = Path(monitor.checkpoint), image_settings(spec), spec.settings["actions"]
+    algorithm = SAC_LEARNERS[spec.settings["learner"]]
     model = learner_from(
-        spec, monitor, checkpoint, device, lambda: make_learner(spec, device, training_env(spec, protocol))
+        algorithm, monitor, checkpoint, device, lambda: make_learner(spec, device, training_env(spec, protocol))
     )
-    done = model.num_timesteps
-
-    def train_between(reached: Reached) -> None:
-        class BetweenSteps(BaseCallback):
-            def _on_rollout_start(self) -> None:
-                reached(model.num_timesteps)
-
-            def _on_step(self) -> bool:
-                return True
-
-        if done < total:
-            model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
 
     def complete(_: Sequence[float]) -> Outcome:
         return evaluate(model, spec.task, spec.seed, protocol, images=images)
@@ -140,10 +129,10 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     return train_with_evaluations(
         monitor,
         "actions",
-        done=done,
+        done=model.num_timesteps,
         total=total,
         every=spec.settings["evaluate_every"],
-        train=train_between,
+        train=lambda reached: train_in_one_piece(model, total, reached),
         evaluate=lambda: evaluate(model, spec.task, spec.seed, protocol, protocol.curve_episodes, images),
         complete=complete,
         save=lambda: save_checkpoint(model, checkpoint, compress=True),

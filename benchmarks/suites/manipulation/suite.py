@@ -16,6 +16,7 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_episodes
 from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least
 from bisimgym.benchmarks.suites.manipulation.settings import (
     ENV_IDS,
@@ -30,11 +31,9 @@ from bisimgym.benchmarks.suites.manipulation.settings import (
     Protocol,
 )
 from bisimgym.benchmarks.suites.pixel_learners import (
-    learner_from,
     more_settings,
     pixel_learner,
     play_episode,
-    train_in_episodes,
 )
 from bisimgym.benchmarks.suites.training import train_with_evaluations, without_training
 from bisimgym.envs.manipulation import simulator
@@ -167,11 +166,13 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     from bisimgym.baselines.core.checkpoint import save_checkpoint
+    from bisimgym.baselines.learners import SAC_LEARNERS
 
     images = {"image_size": spec.settings["size"], "renderer": spec.settings["renderer"]}
     env = DummyVecEnv([lambda: make_env(spec.task, protocol, **images)])
     checkpoint, episodes = Path(monitor.checkpoint), spec.settings["episodes"]
-    model = learner_from(spec, monitor, checkpoint, device, lambda: make_learner(spec, device, env, protocol), env)
+    algorithm = SAC_LEARNERS[spec.settings["learner"]]
+    model = learner_from(algorithm, monitor, checkpoint, device, lambda: make_learner(spec, device, env, protocol), env)
     return train_with_evaluations(
         monitor,
         "steps",

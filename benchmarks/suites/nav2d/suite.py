@@ -19,6 +19,7 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.running import deadline
+from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_one_piece
 from bisimgym.benchmarks.suites.base import (
     Monitor,
     Outcome,
@@ -32,9 +33,7 @@ from bisimgym.benchmarks.suites.held_out_layouts import held_out_seeds, solved_l
 from bisimgym.benchmarks.suites.nav2d.settings import EPSILONS, MEASURES, METHODS, POINTS, PRESETS, RECENT, TASKS
 from bisimgym.benchmarks.suites.replays import Replay, nav2d_replay, write_replay
 from bisimgym.benchmarks.suites.training import (
-    Reached,
     from_checkpoint,
-    learner_of,
     save_whole,
     train_with_evaluations,
 )
@@ -210,9 +209,7 @@ def make_learner(spec: Spec, device: str) -> Any:
 
 def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOCOL) -> Outcome:
     """Train an encoder and an agent with it, from their checkpoints if there are any, and score the agent."""
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
+    from bisimgym.baselines.core.checkpoint import save_checkpoint
     from bisimgym.baselines.core.metric_learning import MetricDQN
     from bisimgym.baselines.pretrained import load_encoder
 
@@ -226,26 +223,15 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
             load_encoder(model, trained, settings["part"])
         return model
 
-    recover_checkpoint(agent)
-    model = learner_of(monitor, agent, lambda folder: load_checkpoint(MetricDQN, folder, device), start)
+    model = learner_from(MetricDQN, monitor, agent, device, start)
     model.exploration_schedule = DecayingExploration(
         settings["exploration_start"], settings["exploration_floor"], settings["exploration_decay"], total
     )
-    done = model.num_timesteps
 
-    def train_between(reached: Reached) -> None:
-        class BetweenSteps(BaseCallback):
-            def _on_rollout_start(self) -> None:
-                reached(model.num_timesteps)
-
-            def _on_step(self) -> bool:
-                for info, ended in zip(self.locals["infos"], self.locals["dones"], strict=True):
-                    if ended:
-                        model.episodes.append((model.num_timesteps, bool(info["is_success"])))
-                return True
-
-        if done < total:
-            model.learn(total - done, callback=BetweenSteps(), log_interval=None, reset_num_timesteps=False)
+    def note_ends(local: dict[str, Any]) -> None:
+        for info, ended in zip(local["infos"], local["dones"], strict=True):
+            if ended:
+                model.episodes.append((model.num_timesteps, bool(info["is_success"])))
 
     def evaluate_now() -> Outcome:
         outcome = _scored(solved_layouts(model, layout_of(settings), protocol.layouts))
@@ -257,22 +243,14 @@ def train(spec: Spec, monitor: Monitor, device: str, protocol: Protocol = PROTOC
         of_encoder = encoder_scores(pretrain(spec, monitor, device), spec, monitor.pictures, protocol)
         return Outcome(outcome.score, {**outcome.scores, **of_encoder}, outcome.outcomes)
 
-    class Shifted:
-        """The run's monitor, whose progress counts the encoder's updates too."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(monitor, name)
-
-        def progress(self, done: int, total: int) -> None:
-            monitor.progress(before + done, before + total)
-
     return train_with_evaluations(
-        Shifted(),
+        monitor,
         "transitions",
-        done=done,
+        before=before,  # progress counts the encoder's updates too
+        done=model.num_timesteps,
         total=total,
         every=max(total // settings["evaluations"], 1),
-        train=train_between,
+        train=lambda reached: train_in_one_piece(model, total, reached, note_ends),
         evaluate=evaluate_now,
         complete=complete,
         save=lambda: save_checkpoint(model, agent, compress=True),

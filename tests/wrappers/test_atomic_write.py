@@ -1,6 +1,6 @@
 import pytest
 
-from bisimgym.baselines.core.atomic_write import atomic_write
+from bisimgym.wrappers.atomic_write import atomic_write
 
 
 def test_a_file_is_replaced_whole_or_left_alone(tmp_path):
