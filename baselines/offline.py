@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from bisimgym.baselines.core.actions import action_features
 from bisimgym.baselines.core.auxiliary import soft_update
-from bisimgym.baselines.core.encoder_pair import EncoderPair, channels_first, extractor_for
+from bisimgym.baselines.core.encoder_pair import EncoderPair, extractor_for
 from bisimgym.baselines.core.env_checks import check_action_space, check_observation_space
 from bisimgym.baselines.core.frame_replay import sample_as_on_host
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
@@ -57,6 +57,7 @@ from bisimgym.baselines.transitions import (
     rows_of_epoch,
 )
 from bisimgym.envs.checks import integer
+from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline import OfflineData
 
 
@@ -72,8 +73,7 @@ class OfflineRepresentation:
     stored transition starts from it, so that its embedding is free. Exact metrics have terminal states lead back to
     themselves, without reward. Data for comparison with them should hold such transitions (:class:`Transitions`).
 
-    Two objects with the same settings, seed and data end up with the same weights, and with the same seed encoders
-    start from the same weights whatever the metric.
+    The same settings, seed and data give the same weights, and the same seed the same first ones whatever the metric.
 
     Args:
         observation_space: of the environment; images may have their channels first or last.

@@ -17,8 +17,8 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from bisimgym.baselines.core.actions import action_dim
-from bisimgym.baselines.core.encoder_pair import channels_first
 from bisimgym.baselines.core.env_checks import check_finite
+from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline import OfflineData
 
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from bisimgym.wrappers.image_channels import channels_first, has_channels_last
 from bisimgym.wrappers.sb3_vec_env import SB3VecEnv, info_of
 
 # isort: split
 import torch as th
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.vec_env import VecTransposeImage
 
 
 class TorchSB3VecEnv(SB3VecEnv):
@@ -48,7 +47,7 @@ class TorchSB3VecEnv(SB3VecEnv):
         super().__init__(envs)
         self._start_time = time.time()
         self._images = _last_channels(self.observation_space)
-        self.observation_space = _channels_first(self.observation_space)
+        self.observation_space = channels_first(self.observation_space)
         self._returns = th.zeros(self.num_envs, device=envs.device)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
 
@@ -92,10 +91,4 @@ class TorchSB3VecEnv(SB3VecEnv):
 def _last_channels(space: Any) -> list[str]:
     """Return the keys of entries that are images with their channels last; "" stands for an image alone."""
     parts: dict[str, Any] = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-    return [k for k, part in parts.items() if is_image_space(part) and not is_image_space_channels_first(part)]
-
-
-def _channels_first(space: Any) -> Any:
-    if isinstance(space, spaces.Dict):
-        return spaces.Dict({key: _channels_first(part) for key, part in space.spaces.items()})
-    return VecTransposeImage.transpose_space(space) if _last_channels(space) else space
+    return [k for k, part in parts.items() if has_channels_last(part)]

@@ -7,9 +7,8 @@ from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.policies import BaseModel
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import VecTransposeImage
 
 from bisimgym.baselines.core.extractors import DictExtractor, ImageExtractor, MLPExtractor
 
@@ -39,15 +38,6 @@ class EncoderPair(BaseModel):
     def set_training_mode(self, mode: bool) -> None:
         self.encoder.train(mode)
         self.encoder_target.train(False)
-
-
-def channels_first(space: spaces.Space) -> spaces.Space:
-    """Return the space as replays hold it: SB3 puts the channels of images first."""
-    if isinstance(space, spaces.Dict):
-        return spaces.Dict({key: channels_first(part) for key, part in space.items()})
-    if isinstance(space, spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space):
-        return VecTransposeImage.transpose_space(space)
-    return space
 
 
 def extractor_for(space: spaces.Space) -> type[BaseFeaturesExtractor]:

@@ -8,12 +8,12 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecTransposeImage
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from bisimgym.envs.checks import integer
+from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline.data import OfflineData
 from bisimgym.wrappers.offline.spaces import require_same
 
@@ -114,23 +114,9 @@ def _check_observations(wanted: Any, found: Any) -> bool:
     """Return whether images must be transposed for the model, whose environment SB3 may have wrapped to do so."""
     if wanted == found:
         return False
-    try:
-        transposed = _transposed_space(found)
-    except AssertionError:  # SB3's check that these are images with channels last
-        transposed = None
-    if transposed != wanted:
+    if channels_first(found) != wanted:
         require_same("observation space", wanted, found)
     return True
-
-
-def _transposed_space(space: Any) -> Any:
-    if isinstance(space, gym.spaces.Dict):
-        return gym.spaces.Dict({k: _transposed_space(v) if _is_image(v) else v for k, v in space.items()})
-    return VecTransposeImage.transpose_space(space)
-
-
-def _is_image(space: Any) -> bool:
-    return is_image_space(space) and not is_image_space_channels_first(space)
 
 
 def _tracks(observations: Any, length: int, transposed: bool) -> Any:
