@@ -26,10 +26,10 @@ from bisimgym.baselines.losses.norms import cap_norm, norm_radius
 NORMS = ("layer", "l2", "cap", "none")
 #: Largest norm under "cap", unless another is given: that of Robust DBC at discount 0.99.
 CAP_RADIUS = norm_radius(0.99)
-ARCHITECTURES = ("auto", "coordconv", "jumping", "minatar", "sac-ae", "strided")
+ARCHITECTURES = ("auto", "compact", "coordconv", "jumping", "minatar", "sac-ae", "strided")
 
 #: Channels of every layer of the architectures that take another number.
-_CHANNELS = {"sac-ae": 32, "strided": 64}
+_CHANNELS = {"compact": 32, "sac-ae": 32, "strided": 64}
 #: Images up to this size are seen whole by the CoordConv net.
 _SMALL = 32
 #: The convolutions of SAC-AE leave nothing of smaller images.
@@ -113,7 +113,8 @@ class ImageExtractor(BaseFeaturesExtractor):
             convolutions give (128 numbers for "coordconv", 256 for "jumping").
         norm: of the embedding, one of :data:`NORMS`.
         cap_radius: largest norm under "cap".
-        architecture: "coordconv" (six layers with coordinates, for images up to 32 x 32; the Nav2D paper's net),
+        architecture: "compact" (two 4 x 4 layers with stride 2, of 32 and 64 channels; for a processor, and images of
+            some 24 x 24), "coordconv" (six layers with coordinates, for images up to 32 x 32; the Nav2D paper's net),
             "jumping" (Agarwal et al. 2021, appendix G), "minatar" (one 3 x 3 layer of 16 channels, for grids of a few
             cells; Young and Tian 2019), "sac-ae" (four 3 x 3 layers of 32 channels; DrQ, DBC and their
             family), "strided" (four layers of 64 channels with stride 2, for wide images; DBC and RAP on CARLA), or
@@ -121,7 +122,8 @@ class ImageExtractor(BaseFeaturesExtractor):
         normalized_image: whether images are scaled already, so that they may be of any type and range. SB3's name;
             policies with ``normalize_images=False`` say so by themselves.
         signed: whether images in [0, 1] are mapped to [-1, 1] first, as the Nav2D paper has them.
-        channels: of every layer of "sac-ae" and "strided", which alone take another number; None: their own.
+        channels: of every layer of "sac-ae" and "strided", and of the first of "compact", whose second has twice as
+            many; these alone take another number; None: their own.
         squash: whether a tanh follows the norm, as in DrQ and PSE.
 
     Raises:
@@ -154,8 +156,8 @@ class ImageExtractor(BaseFeaturesExtractor):
         own = _CHANNELS.get(name, 32)
         if channels is not None and (channels < 1 or (channels != own and name not in _CHANNELS)):
             raise ValueError(
-                f"channels must be at least 1, and {own} but with architecture 'sac-ae' or 'strided', got {channels} "
-                f"with {name!r}"
+                f"channels must be at least 1, and {own} but with architecture 'compact', 'sac-ae' or 'strided', got "
+                f"{channels} with {name!r}"
             )
         try:
             convolutions = _convolutions(name, (planes, height, width), own if channels is None else channels)
@@ -296,6 +298,10 @@ def _convolutions(architecture: str, shape: tuple[int, int, int], width: int) ->
         return JumpingEncoder(shape)
     if architecture == "minatar":
         return nn.Sequential(nn.Conv2d(shape[0], 16, 3), nn.ReLU(), nn.Flatten())
+    if architecture == "compact":
+        first_layer = nn.Conv2d(shape[0], width, 4, stride=2, padding=1)
+        second_layer = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
+        return nn.Sequential(first_layer, nn.ReLU(inplace=True), second_layer, nn.ReLU(inplace=True), nn.Flatten())
     if architecture == "sac-ae" and min(shape[1:]) < _SMALLEST_OF_SAC_AE:
         raise ValueError(f"architecture 'sac-ae' needs images of at least {_SMALLEST_OF_SAC_AE} pixels, got {shape}")
     layers: list[nn.Module] = []

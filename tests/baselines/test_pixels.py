@@ -190,6 +190,6 @@ def test_what_cannot_be_is_refused(settings, message):
 def test_channels_are_of_one_architecture():
     from bisimgym.baselines.core.extractors import ImageExtractor
 
-    with pytest.raises(ValueError, match="32 but with architecture 'sac-ae' or 'strided', got 8 with 'coordconv'"):
+    with pytest.raises(ValueError, match="with architecture 'compact', 'sac-ae' or 'strided', got 8 with 'coordconv'"):
         ImageExtractor(spaces.Box(0, 255, (3, 20, 20), np.uint8), channels=8)
     assert MICoSAC.policy_aliases["PixelPolicy"] is MetricSAC.policy_aliases["PixelPolicy"]

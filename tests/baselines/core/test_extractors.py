@@ -184,3 +184,14 @@ def test_the_strided_net_of_wide_images():
     assert ImageExtractor(wide, architecture="sac-ae").convolutions[0].out_channels == 32
     with pytest.raises(ValueError, match="32 x 96 pixels are too small for architecture 'strided'"):
         ImageExtractor(spaces.Box(0, 255, (9, 32, 96), np.uint8), architecture="strided")
+
+
+def test_the_compact_net_of_small_images():
+    small = spaces.Box(0, 255, (9, 24, 24), np.uint8)
+    net = ImageExtractor(small, architecture="compact")
+    shapes = [layer.weight.shape for layer in net.convolutions if isinstance(layer, th.nn.Conv2d)]
+    assert shapes == [(32, 9, 4, 4), (64, 32, 4, 4)]
+    assert net.linear.in_features == 64 * 6 * 6  # 24 -> 12 -> 6
+    assert ImageExtractor(small, architecture="compact", channels=4).linear.in_features == 8 * 6 * 6
+    with pytest.raises(ValueError, match="2 x 2 pixels are too small for architecture 'compact'"):
+        ImageExtractor(spaces.Box(0, 255, (9, 2, 2), np.uint8), architecture="compact")
