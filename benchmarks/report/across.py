@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,24 +59,17 @@ def normalized(suite: Suite, task: str, scores: Sequence[float]) -> np.ndarray:
 def across_tasks(suite: Suite, rows: Collection[Row]) -> list[Across]:
     """Return the methods of one table that were run on all of its tasks, the highest interquartile mean first.
 
-    Tasks count on which two methods or more have three seeds; there must be two such tasks, else nothing is returned.
-    Of each method, the seeds that it has on all of them count.
+    A method counts with three seeds or more, those that it has on all of the tasks. The tasks are those with which the
+    table is largest, methods times tasks; there must be two of both, else nothing is returned.
     """
     cells = {(row.method, row.outside, row.task): row for row in rows if len(row.runs) >= INTERVAL_SEEDS}
-    tasks = [task for task in suite.tasks if sum(of == task for _, _, of in cells) > 1]
-    if len(tasks) < 2:
-        return []
-    found = []
-    for method, outside in dict.fromkeys(key[:2] for key in cells):
-        own = [cells.get((method, outside, task)) for task in tasks]
-        complete = [row for row in own if row is not None]
-        by_seed = [{run.spec.seed: run.score for run in row.runs} for row in complete]
-        seeds = sorted(set.intersection(*map(set, by_seed))) if len(complete) == len(tasks) else []
-        if len(seeds) >= INTERVAL_SEEDS:
-            columns = [
-                normalized(suite, task, [of[seed] for seed in seeds]) for task, of in zip(tasks, by_seed, strict=True)
-            ]
-            found.append((complete[0], seeds, np.stack(columns, axis=1)))
+    methods = dict.fromkeys(key[:2] for key in cells)
+    shared = dict.fromkeys(
+        tuple(task for task in suite.tasks if all((*method, task) in cells for method in pair))
+        for pair in itertools.combinations(methods, 2)
+    )
+    tables = [(list(tasks), _complete(suite, cells, list(methods), tasks)) for tasks in shared if len(tasks) > 1]
+    tasks, found = max(tables, key=lambda table: len(table[0]) * len(table[1]), default=([], []))
     if len(found) < 2:
         return []
     found.sort(key=lambda one: (-float(aggregates.interquartile_mean(one[2])), one[0].method, one[0].outside))
@@ -84,6 +78,26 @@ def across_tasks(suite: Suite, rows: Collection[Row]) -> list[Across]:
         _across(row, tasks, seeds, scores, [of[number] for of in wins])
         for number, (row, seeds, scores) in enumerate(found)
     ]
+
+
+def _complete(
+    suite: Suite,
+    cells: Mapping[tuple[str, bool, str], Row],
+    methods: Sequence[tuple[str, bool]],
+    tasks: Sequence[str],
+) -> list[tuple[Row, list[int], np.ndarray]]:
+    """Return the methods with enough seeds on all of the tasks: first rows, seeds and ``float[seeds, tasks]``."""
+    found = []
+    for method in methods:
+        own = [cells[*method, task] for task in tasks if (*method, task) in cells]
+        by_seed = [{run.spec.seed: run.score for run in row.runs} for row in own]
+        seeds = sorted(set.intersection(*map(set, by_seed))) if len(own) == len(tasks) else []
+        if len(seeds) >= INTERVAL_SEEDS:
+            columns = [
+                normalized(suite, task, [of[seed] for seed in seeds]) for task, of in zip(tasks, by_seed, strict=True)
+            ]
+            found.append((own[0], seeds, np.stack(columns, axis=1)))
+    return found
 
 
 def _wins(found: Sequence[tuple[Sequence[int], np.ndarray]]) -> list[list[tuple[float, Interval] | None]]:

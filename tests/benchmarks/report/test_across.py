@@ -44,6 +44,27 @@ def test_the_methods_of_all_tasks_are_compared(rows):
     assert across.texts(second)[1] == "3*"
 
 
+def test_tasks_are_those_of_the_largest_table(fake_run, tmp_path):
+    where = {"pse": "wide narrow random", "dropout-l2": "wide narrow random", "randconv": "wide narrow"}
+    where |= {"randconv-pse": "wide narrow", "randconv-bisim": "colors"}
+    runs = [
+        fake_run(tmp_path, method, task=task, seed=seed)
+        for method, tasks in where.items()
+        for task in tasks.split()
+        for seed in (1, 2, 3)
+    ]
+    found = across_tasks(SUITE, summarize(runs))
+    assert {entry.row.method for entry in found} == {
+        "pse",
+        "dropout-l2",
+        "randconv",
+        "randconv-pse",
+    }  # 4 x 2, not 2 x 3
+    assert found[0].tasks == ["wide", "narrow"]
+    fewer = [run for run in runs if run.spec.method != "randconv-pse" and run.spec.method != "randconv"]
+    assert across_tasks(SUITE, summarize(fewer))[0].tasks == ["wide", "narrow", "random"]
+
+
 def test_without_two_such_tasks_or_methods_there_is_nothing(rows):
     assert across_tasks(SUITE, [row for row in rows if row.task == "wide"]) == []
     assert across_tasks(SUITE, [row for row in rows if row.method == "pse"]) == []
