@@ -31,7 +31,7 @@ def learner_from(
 
 def train_in_one_piece(
     model: Any, total: int, reached: Reached, on_step: Callable[[dict[str, Any]], None] | None = None
-):
+) -> None:
     """Train an agent from where it stands to the end, and report before every rollout.
 
     Nothing is cut: exploration follows the share of the whole that is done.

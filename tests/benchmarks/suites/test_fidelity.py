@@ -79,6 +79,11 @@ def test_readouts_are_means_over_the_parts_of_states_and_of_distractors():
     assert not {"distractor_linear", "lit_linear"} & set(row)
 
 
+def test_every_factor_of_a_distractor_is_one_of_some_task():
+    factors = {name for task in SUITE.tasks if "20x20" not in task for name in fidelity_process(task, []).factors}
+    assert set().union(*suite_module.DISTRACTORS.values()) <= factors
+
+
 def test_every_method_trains_and_is_scored(folder_of, rows_of):
     of_geometry = {"effective_rank", "control"}
     of_geometry |= {f"{part}_{kind}" for part in ("value", "state") for kind in ("linear", "nearest")}
