@@ -43,7 +43,6 @@ from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
 from bisimgym.baselines.core.loss_log import LossLog
 from bisimgym.baselines.core.placement import check_place, placed_rows
 from bisimgym.baselines.core.precision import autocast, resolve_precision
-from bisimgym.baselines.core.replacing import replaceable_archive
 from bisimgym.baselines.core.representation import Representation
 from bisimgym.baselines.core.settings import MetricChoice, check_extractor, encoder_settings, make_metric
 from bisimgym.baselines.losses.distances import l2_distance
@@ -57,6 +56,7 @@ from bisimgym.baselines.transitions import (
     rows_of_epoch,
 )
 from bisimgym.envs.checks import integer
+from bisimgym.envs.files import replaceable_archive
 from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline import OfflineData
 

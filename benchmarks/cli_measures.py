@@ -51,9 +51,9 @@ def speed(
 
     Environments count whole episodes: their resets are in the figures.
     """
-    from bisimgym.baselines.core.replacing import replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder, write_json
     from bisimgym.benchmarks.speed import harness
+    from bisimgym.envs.files import replaceable_file
 
     if env and what is not Topic.envs:
         raise UserError(f"--env goes with `speed envs`: `speed {what}` has environments of its own")
@@ -88,7 +88,6 @@ def fidelity(
     torch, or an object with such a method `embed` and, if it has them, `distance` (two float[P, D] to float[P]) and
     `predict_next` (float[B, D] and actions int[B] to float[B, D]).
     """
-    from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.agents import agent_code, import_factory
     from bisimgym.benchmarks.measures.encoder_score import exact_score, random_projections, score_encoder
     from bisimgym.benchmarks.measures.processes import PROCESSES, fidelity_process
@@ -96,6 +95,7 @@ def fidelity(
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.fidelity.pictures import FILES, figures_of
     from bisimgym.benchmarks.suites.figures import write_figures
+    from bisimgym.envs.files import is_our_picture, replaceable_file
 
     if task not in PROCESSES:
         raise unknown("task", task, PROCESSES)
@@ -132,10 +132,10 @@ def landscape(
     seed: Annotated[int, typer.Option(help="Seed of the test signals (default: those of the suite).")] = 1_000_000,
 ) -> None:
     """Draw a trained model of the markov suite: drift, energy, wells and paths between them, segmentation."""
-    from bisimgym.baselines.core.replacing import is_our_picture, replaceable_file
     from bisimgym.benchmarks.running.run_folder import make_folder
     from bisimgym.benchmarks.suites.figures import write_figures
     from bisimgym.benchmarks.suites.markov import pictures as langevin_pictures
+    from bisimgym.envs.files import is_our_picture, replaceable_file
 
     trained = langevin_pictures.load_model(model)
     for name in langevin_pictures.FILES:  # before they are drawn

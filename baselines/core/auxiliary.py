@@ -38,7 +38,7 @@ from bisimgym.baselines.core.precision import (
     unchecked_distributions,
 )
 from bisimgym.baselines.core.random_stream import RandomStream
-from bisimgym.baselines.core.replacing import replaceable_archive
+from bisimgym.envs.files import replaceable_archive
 
 #: Updates between statistics that are expensive to compute.
 STATISTICS_EVERY = 100

@@ -23,7 +23,7 @@ import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from bisimgym.baselines.core.replacing import followed, replaceable_folder
+from bisimgym.envs.files import followed, replaceable_folder
 
 Algorithm = TypeVar("Algorithm", bound=OffPolicyAlgorithm)
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch as th
 
-from bisimgym.baselines.core.replacing import replaceable_file
 from bisimgym.baselines.langevin.dynamics import Underdamped
 from bisimgym.baselines.langevin.energy import Energy
 from bisimgym.baselines.langevin.process import LatentProcess
 from bisimgym.baselines.langevin.settings import DYNAMICS, ModelSettings, TrainingSettings, check_integer
 from bisimgym.baselines.langevin.training import History, save_tensors, train
+from bisimgym.envs.files import replaceable_file
 
 __all__ = ["DYNAMICS", "NeuralLangevinDynamics", "Paths"]
 
@@ -217,7 +217,7 @@ class NeuralLangevinDynamics(LatentProcess):
         """Write settings, as JSON, and weights to a file, which holds no code.
 
         Raises:
-            FileExistsError: if something is there that is no such file, see :mod:`bisimgym.baselines.core.replacing`.
+            FileExistsError: if something is there that is no such file, see :mod:`bisimgym.envs.files`.
         """
         path = replaceable_file(path, "a model", _is_model)
         content = {"settings": json.dumps(self.settings), "own_energy": self.own_energy, "weights": self.state_dict()}

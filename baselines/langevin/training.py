@@ -20,10 +20,9 @@ from torch import nn
 from tqdm import tqdm
 
 from bisimgym.baselines.core.loss_log import DivergedError
-from bisimgym.baselines.core.replacing import replaceable_file
 from bisimgym.baselines.langevin.process import LatentProcess
 from bisimgym.baselines.langevin.settings import TrainingSettings, check_integer
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write, replaceable_file
 
 #: Updates in a row that may be skipped.
 MAX_SKIPPED = 5

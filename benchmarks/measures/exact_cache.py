@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 
 def cache_folder() -> Path:

@@ -33,7 +33,7 @@ from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec
 from bisimgym.benchmarks.suites.replays import BYTES as REPLAY_BYTES
 from bisimgym.benchmarks.suites.replays import REPLAY
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 __all__ = ["RunResult", "committed_runs", "find_runs", "read_run"]
 

@@ -23,7 +23,7 @@ from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_fini
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
 from bisimgym.benchmarks.suites.replays import Replay, write_replay
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 __all__ = ["evaluate_agent", "plan", "run_one"]
 

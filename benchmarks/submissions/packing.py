@@ -16,7 +16,7 @@ from bisimgym.benchmarks.submissions import model
 from bisimgym.benchmarks.submissions.checking import Submission, is_submission, read_submission
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 
 def pack(runs: Sequence[RunResult], out: Path, authors: str, description: str) -> None:

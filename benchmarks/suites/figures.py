@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bisimgym.baselines.core.replacing import MARK
+from bisimgym.envs.files import MARK
 
 INK = "#1b2733"
 _SIZE, _DPI, _PALETTE = (7.2, 5.8), 100, 128

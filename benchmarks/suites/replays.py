@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bisimgym.benchmarks.suites.base import discrete_actions
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 #: The file of a run's folder ``pictures``.
 REPLAY = "replay.json"

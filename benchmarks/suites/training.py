@@ -14,7 +14,7 @@ from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.running import deadline
 from bisimgym.benchmarks.running.reading import check_no_links
 from bisimgym.benchmarks.suites.base import Monitor, Outcome
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 Model = TypeVar("Model", bound=Any)
 #: Reports how much is done; returns True, by which callbacks of SB3 go on.

@@ -16,7 +16,7 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.baselines import metrics
-from bisimgym.baselines.core.replacing import MARK, is_our_picture, replaceable_file
+from bisimgym.envs.files import MARK, is_our_picture, replaceable_file
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.jumping import jumping_mdp
 from bisimgym.envs.toy_mdps import garnet

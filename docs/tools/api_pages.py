@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bisimgym.baselines.core.replacing import followed, replaceable_file
+from bisimgym.envs.files import followed, replaceable_file
 
 #: Title and modules of each page, by the name of its file.
 PAGES: dict[str, tuple[str, tuple[str, ...]]] = {

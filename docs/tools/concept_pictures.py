@@ -14,7 +14,7 @@ import numpy as np
 from metric_pictures import INK
 
 from bisimgym.baselines import metrics
-from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
+from bisimgym.envs.files import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.envs.toy_mdps import MIRRORED_ROOMS, grid_world
 
 #: The marked cell, and its mirror image in the other room: row and column of the layout.

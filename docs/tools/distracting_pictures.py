@@ -22,10 +22,10 @@ import numpy as np
 from metric_pictures import INK
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.benchmarks.report.tables import pipe_table
 from bisimgym.benchmarks.speed.distracting import RENDERERS, TASKS
 from bisimgym.envs.distractions.presets import DISTRACTION_SCALES, PRESETS, preset_table
+from bisimgym.envs.files import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.envs.rendering import probe
 
 if TYPE_CHECKING:

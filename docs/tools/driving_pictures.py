@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
+from bisimgym.envs.files import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.envs.highway_driving.weather import PRESETS
 
 FOLDER = Path(__file__).parents[1] / "driving"

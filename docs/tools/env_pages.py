@@ -23,10 +23,10 @@ import shown_policies
 from distracting_pictures import smooth_actions
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.benchmarks.listing import env_title
 from bisimgym.envs import IDS
 from bisimgym.envs.array_task import BatchedEnv
+from bisimgym.envs.files import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.envs.manipulation import simulator
 
 _FEWEST_FRAMES, _MOST_FRAMES, _WIDEST, _COLORS = 12, 64, 420, 160

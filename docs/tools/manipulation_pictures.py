@@ -17,8 +17,8 @@ import numpy as np
 from distracting_pictures import Grid
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core.replacing import MARK, followed, is_our_picture, replaceable_file
 from bisimgym.benchmarks.suites.manipulation.settings import ENV_IDS
+from bisimgym.envs.files import MARK, followed, is_our_picture, replaceable_file
 
 FOLDER = Path(__file__).parents[1] / "manipulation"
 #: The name of a picture by the task of the suite that it shows.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bisimgym.baselines import metrics
-from bisimgym.baselines.core.replacing import MARK, is_our_picture, replaceable_file
+from bisimgym.envs.files import MARK, is_our_picture, replaceable_file
 from bisimgym.envs.jumping import jumping_mdp
 
 #: Of text and outlines in all pictures.

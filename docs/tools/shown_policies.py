@@ -17,8 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.baselines.core.replacing import replaceable_file
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write, replaceable_file
 
 FOLDER = Path(__file__).parent / "policies"
 #: Agent steps of training by the name of a task: two minutes of a core for 8,000.

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
 PAGES = sorted(FOLDER.glob("[0-9]*.md"))

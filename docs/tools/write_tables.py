@@ -18,13 +18,12 @@ import nav2d_pictures
 from distracting_pictures import preset_markdown
 from pruning_pictures import published_table
 
-from bisimgym.baselines.core.replacing import followed
 from bisimgym.benchmarks.report import across, papers, summary, tables
 from bisimgym.benchmarks.running.run_folder import committed_runs
 from bisimgym.benchmarks.speed import harness
 from bisimgym.benchmarks.submissions.model import schema_text
 from bisimgym.benchmarks.suites import load_suite
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write, followed
 
 ROOT = Path(__file__).parents[2]
 PAGES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,16 +13,33 @@ import torch as th
 from bisimgym.envs.channel_pruning.backbones import BACKBONES
 from bisimgym.envs.channel_pruning.budgets import Backbone
 from bisimgym.envs.channel_pruning.network import GatedNetwork
+from bisimgym.envs.files import atomic_write, replaceable_file
 
 _FOLDER = Path(__file__).parent
 
 
-def save_network(network: GatedNetwork, path: str | Path) -> None:
-    """Write a network's parameters and buffers to a ``.npz`` file."""
-    np.savez_compressed(path, **{name: value.numpy(force=True) for name, value in network.state_dict().items()})
+def save_network(network: GatedNetwork, path: str | os.PathLike[str]) -> None:
+    """Write a network's parameters and buffers to a ``.npz`` file, whole or not at all.
+
+    Args:
+        network: to write.
+        path: of the file; a name without a suffix gets ".npz".
+
+    Raises:
+        FileExistsError: if something is there that is no network.
+    """
+    path = Path(path)
+    file = replaceable_file(path if path.suffix else path.with_suffix(".npz"), "a network", _is_network)
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **{name: value.numpy(force=True) for name, value in network.state_dict().items()})
 
 
-def load_network(path: str | Path, backbone: Backbone) -> GatedNetwork:
+def _is_network(file: Path) -> bool:
+    with np.load(file, allow_pickle=False) as arrays:
+        return {"features_0", "static.0.weight", "classifier.weight"} <= set(arrays.files)
+
+
+def load_network(path: str | os.PathLike[str], backbone: Backbone) -> GatedNetwork:
     """Return the network of a file, in evaluation mode.
 
     Raises:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bisimgym.wrappers.atomic_write import atomic_write
+from bisimgym.envs.files import atomic_write
 
 MANIFEST = "offline.json"
 FORMAT = 1

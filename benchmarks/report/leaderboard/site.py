@@ -15,7 +15,6 @@ from typing import Any
 import jinja2
 
 import bisimgym
-from bisimgym.baselines.core.replacing import files_of, replaceable_folder
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report import across
 from bisimgym.benchmarks.report.changes import changes
@@ -25,6 +24,7 @@ from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row
 from bisimgym.benchmarks.running.run_folder import RunResult, make_folder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import Suite
+from bisimgym.envs.files import files_of, replaceable_folder
 
 #: Lists the files that a site consists of; a folder without it is somebody else's.
 MARKER = ".bisimgym-site"

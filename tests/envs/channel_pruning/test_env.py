@@ -182,6 +182,22 @@ def test_training_improves_a_network_and_its_file_is_read_again(tmp_path, capsys
         load_network(tmp_path / "net.npz", BACKBONES["digits-4"])
 
 
+def test_saving_a_network_replaces_networks_and_nothing_else(tmp_path):
+    network = GatedNetwork(BACKBONES["digits-4"])
+    mine = tmp_path / "mine.npz"
+    np.savez(mine, x=np.zeros(3))
+    before = mine.read_bytes()
+    with pytest.raises(FileExistsError, match=r"mine.npz is there and not a network that bisimgym wrote"):
+        save_network(network, tmp_path / "mine")
+    assert mine.read_bytes() == before
+    (tmp_path / "link.npz").symlink_to("kept.npz")
+    for name in ("kept.npz", "kept", "link"):
+        save_network(network, tmp_path / name)
+        load_network(tmp_path / "kept.npz", BACKBONES["digits-4"])
+    assert (tmp_path / "link.npz").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.npz", "link.npz", "mine.npz"]
+
+
 @pytest.mark.parametrize("missing", ["torch", "sklearn"])
 def test_the_environment_names_its_extra(missing):
     code = f"import sys; sys.modules[{missing!r}] = None; import bisimgym.envs.channel_pruning"

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bisimgym.baselines.core import replacing
 from bisimgym.baselines.core.checkpoint import load_checkpoint, recover_checkpoint, save_checkpoint
 from bisimgym.baselines.core.metric_learning import MetricDQN
 from bisimgym.baselines.langevin.model import NeuralLangevinDynamics
+from bisimgym.envs import files
 
 
 @pytest.fixture(scope="module")
@@ -200,14 +200,31 @@ def test_logs_and_states_of_a_training_replace_their_own_only(tmp_path):
 
 def test_pictures_are_known_by_their_mark(tmp_path):
     image, marked = Image.new("RGB", (4, 4)), PngInfo()
-    marked.add_text("Software", replacing.MARK)
+    marked.add_text("Software", files.MARK)
     image.save(tmp_path / "ours.png", pnginfo=marked)
-    image.save(tmp_path / "ours.jpg", comment=replacing.MARK)
-    image.save(tmp_path / "ours.gif", comment=replacing.MARK)
+    image.save(tmp_path / "ours.jpg", comment=files.MARK)
+    image.save(tmp_path / "ours.gif", comment=files.MARK)
     image.save(tmp_path / "theirs.png")
     (tmp_path / "text.png").write_text("mine")
     for name in ("ours.png", "ours.jpg", "ours.gif"):
-        assert replacing.replaceable_file(tmp_path / name, "a picture", replacing.is_our_picture)
+        assert files.replaceable_file(tmp_path / name, "a picture", files.is_our_picture)
     for name in ("theirs.png", "text.png"):
         with pytest.raises(FileExistsError, match=f"{name} is there and not a picture that bisimgym wrote"):
-            replacing.replaceable_file(tmp_path / name, "a picture", replacing.is_our_picture)
+            files.replaceable_file(tmp_path / name, "a picture", files.is_our_picture)
+
+
+def test_a_file_is_replaced_whole_or_left_alone(tmp_path):
+    path = tmp_path / "model.zip"
+    with files.atomic_write(path) as temporary:
+        temporary.write_text("first")
+        assert temporary.suffix == ".zip"
+        assert temporary.parent == tmp_path
+        assert not path.exists()
+    with pytest.raises(RuntimeError), files.atomic_write(path) as temporary:
+        temporary.write_text("half of the sec")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    with files.atomic_write(str(path)) as temporary:
+        temporary.write_text("second")
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]

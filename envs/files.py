@@ -1,15 +1,17 @@
-"""What may be replaced at a path that a user gives: an empty folder, or what this package made, and nothing else.
+"""Writing at a path that a user gives: what may be replaced there, and files that a kill at any moment leaves whole.
 
-Every function and command that writes at such a path asks here first, before anything is written. Links are followed
-to what they lead to, so that a link stays one. Folders are replaced as a whole, and then hold nothing but what their
-manifest or their form lists; single files are recognized by what they hold.
+Nothing but an empty folder, or what this package made, is replaced. Every function and command that writes at such a
+path asks here first, before anything is written. Links are followed to what they lead to, so that a link stays one.
+Folders are replaced as a whole, and then hold nothing but what their manifest or their form lists; single files are
+recognized by what they hold.
 """
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: What pictures hold as "Software" (PNG) or comment (JPEG, GIF).
@@ -74,6 +76,28 @@ def replaceable_file(path: str | os.PathLike[str], what: str, is_ours: Callable[
     if file.stat().st_size and not _holds(is_ours, file):
         raise FileExistsError(f"{file} is there and not {what} that bisimgym wrote: give another path, or move it away")
     return file
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` to write to; when the block ends, that file replaces ``path`` at once.
+
+    If the block raises, ``path`` stays as it was. The temporary name is hidden and keeps the suffix, by which some
+    libraries choose the format. The folder must exist.
+
+    Example:
+        >>> with atomic_write("notes.txt") as temporary:
+        ...     _ = temporary.write_text("whole or not at all")
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def files_of(folder: Path) -> Iterable[str]:
