@@ -41,7 +41,7 @@ def updates(preset: str, seconds: float, names: Sequence[str], stored: int = _ST
     drq = models["drq"]
     drq.learn(stored)  # before learning starts
     arch = drq.policy.net_arch
-    channels = SUITE.presets[preset].settings["channels"]
+    extractor = {name: SUITE.presets[preset].settings[name] for name in ("architecture", "channels")}
     stock = SAC(
         "CnnPolicy",
         drq.env,
@@ -53,7 +53,7 @@ def updates(preset: str, seconds: float, names: Sequence[str], stored: int = _ST
         policy_kwargs={
             "net_arch": arch,
             "features_extractor_class": ImageExtractor,
-            "features_extractor_kwargs": {"architecture": "sac-ae", "channels": channels},
+            "features_extractor_kwargs": extractor,
         },
         seed=0,
         device="cpu",
