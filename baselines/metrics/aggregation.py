@@ -48,15 +48,37 @@ def aggregated(mdp: Process, distance: ArrayLike, radius: float) -> tuple[Proces
             near[state] = True
             classes[near] = len(centers)
             centers.append(state)
-    members = np.eye(len(centers))[classes]  # [S, C]
+    return merged(mdp, classes), classes
+
+
+def merged(mdp: Process, classes: ArrayLike) -> Process:
+    """Return the process whose states are the classes of another's, without terminal states.
+
+    A class moves and is rewarded as its states are on average; it is named by the first of them.
+
+    Args:
+        mdp: a :class:`~bisimgym.envs.finite_mdp.FiniteMDP`.
+        classes: ``int[S]``, from 0 to the number of classes less one, each with a state.
+
+    Raises:
+        ValueError: for a wrong shape, or a class without states.
+    """
+    classes = np.asarray(classes)
+    states = len(mdp.reward)
+    found, first = np.unique(classes, return_index=True)
+    if classes.shape != (states,) or not np.array_equal(found, np.arange(len(found))):
+        raise ValueError(
+            f"classes must be int[{states}], from 0 on without a gap, got {classes.dtype}{list(classes.shape)} with "
+            f"{found[:5]}..."
+        )
+    members = np.eye(len(found))[classes]  # [S, C]
     share = members / members.sum(axis=0)
     into = members[mdp.transition] if mdp.transition.ndim == 2 else mdp.transition @ members
-    small = dataclasses.replace(
+    return dataclasses.replace(
         mdp,
         transition=np.einsum("sc,sad->cad", share, into),
         reward=share.T @ mdp.reward,
-        terminal=np.zeros(len(centers), dtype=bool),
-        state_names=tuple(mdp.state_names[state] for state in centers),
+        terminal=np.zeros(len(found), dtype=bool),
+        state_names=tuple(mdp.state_names[state] for state in first),
         offsets=(0,),
     )
-    return small, classes

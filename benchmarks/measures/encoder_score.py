@@ -15,6 +15,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from bisimgym.baselines.metrics.aggregation import merged
 from bisimgym.benchmarks.measures.metric_fidelity import (
     Fidelity,
     distance_matrix,
@@ -24,6 +25,7 @@ from bisimgym.benchmarks.measures.metric_fidelity import (
     fidelities,
 )
 from bisimgym.benchmarks.measures.processes import FidelityProcess, fidelity_process
+from bisimgym.envs.finite_mdp import FiniteMDP
 
 #: The metric that everything is compared with: on-policy bisimulation of random actions, those of the data.
 REFERENCE = "bisimulation-random"
@@ -224,9 +226,12 @@ def control(distances: np.ndarray, process: FidelityProcess) -> float | None:
     np.fill_diagonal(square, 0.0)
     tree = linkage(squareform(square, checks=False), "average")
     group = fcluster(tree, max(1, round(_SHARE * count)), "maxclust") - 1
-    uniform = np.full(moves.rewards.shape, 1 / moves.rewards.shape[1])
-    policies = (_greedy(moves, optimal_values(moves, group)[group]), uniform, _greedy(moves, optimal_values(moves)))
-    ours, random, top = (policy_values(moves, policy).mean() for policy in policies)
+    mdp = _process_of(moves)
+    classes = np.append(group, group.max() + 1)
+    merged_values = merged(mdp, classes).optimal_values(DISCOUNT)[classes]
+    uniform = np.full(mdp.reward.shape, 1 / mdp.num_actions)
+    policies = (_greedy(mdp, merged_values), uniform, _greedy(mdp, mdp.optimal_values(DISCOUNT)))
+    ours, random, top = (mdp.policy_values(policy, DISCOUNT)[:count].mean() for policy in policies)
     return float(max(-1.0, (ours - random) / (top - random)))
 
 
@@ -244,36 +249,22 @@ def moves_of(process: FidelityProcess) -> Moves | None:
     return Moves(process.next_rows, process.rewards)
 
 
-def optimal_values(moves: Moves, group: np.ndarray | None = None) -> np.ndarray:
-    """Return the optimal values of the groups ``int64[N]`` of states, ``float64[G]``; None: of the states."""
-    group = np.arange(len(moves.next_rows)) if group is None else group
-    groups = int(group.max()) + 1
-    members = np.bincount(group, minlength=groups)[:, None]
-    after = np.where(moves.next_rows < 0, groups, group[moves.next_rows])
-    rewards = np.stack([np.bincount(group, column, groups) for column in moves.rewards.T], axis=1) / members
-    values, moved = np.zeros(groups + 1), np.inf
-    while moved > 1e-9 * max(1.0, np.abs(values).max()):
-        ahead = np.stack([np.bincount(group, values[column], groups) for column in after.T], axis=1) / members
-        new = (rewards + DISCOUNT * ahead).max(axis=1)
-        moved = np.abs(new - values[:-1]).max()
-        values[:-1] = new
-    return values[:-1]
+def _process_of(moves: Moves) -> FiniteMDP:
+    """Return the process of N states, after which its end comes as the last state."""
+    count, actions = moves.next_rows.shape
+    return FiniteMDP(
+        transition=np.vstack([np.where(moves.next_rows < 0, count, moves.next_rows), np.full(actions, count)]),
+        reward=np.vstack([moves.rewards, np.zeros(actions)]),
+        terminal=np.arange(count + 1) == count,
+        state_names=tuple(map(str, range(count + 1))),
+    )
 
 
-def _greedy(moves: Moves, values: np.ndarray) -> np.ndarray:
-    """Return the policy ``float64[N, A]`` that takes any action of the best reward and next value, alike."""
-    returns = moves.rewards + DISCOUNT * np.append(values, 0.0)[moves.next_rows]
+def _greedy(mdp: FiniteMDP, values: np.ndarray) -> np.ndarray:
+    """Return the policy ``float64[S, A]`` that takes any action of the best reward and next value, alike."""
+    returns = mdp.reward + DISCOUNT * mdp.next_values(values)
     best = returns >= returns.max(axis=1, keepdims=True) - 1e-6 * max(1.0, np.abs(values).max())
     return best / best.sum(axis=1, keepdims=True)
-
-
-def policy_values(moves: Moves, policy: np.ndarray) -> np.ndarray:
-    """Return the discounted values of a policy ``float[N, A]`` in a process, ``float64[N]``."""
-    matrix = np.eye(len(policy))
-    for action, after in enumerate(moves.next_rows.T):
-        rows = np.flatnonzero(after >= 0)
-        np.subtract.at(matrix, (rows, after[rows]), DISCOUNT * policy[rows, action])
-    return np.linalg.solve(matrix, (policy * moves.rewards).sum(axis=1))
 
 
 def imagination(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bisimgym.baselines import metrics
+from bisimgym.baselines.metrics.aggregation import merged
 from bisimgym.envs.finite_mdp import FiniteMDP
 from bisimgym.envs.toy_mdps import garnet
 
@@ -41,3 +42,9 @@ def test_values_differ_by_no_more_than_the_radius_permits(rng, branching, radius
 def test_bad_input_is_named(rng, distance, radius, message):
     with pytest.raises(ValueError, match=message):
         metrics.aggregated(garnet(3, 1, 1, rng), distance, radius)
+
+
+@pytest.mark.parametrize("classes", [[0, 1], [0, 2, 2], [0, -1, 0], [1, 1, 1]])
+def test_classes_without_states_are_named(rng, classes):
+    with pytest.raises(ValueError, match=r"classes must be int\[3\], from 0 on without a gap"):
+        merged(garnet(3, 1, 1, rng), classes)

@@ -4,7 +4,7 @@ import pytest
 from bisimgym.benchmarks.measures import encoder_score, score_encoder
 from bisimgym.benchmarks.measures.exact_cache import cache_folder, digest, solved_once
 from bisimgym.benchmarks.measures.metric_fidelity import euclidean
-from bisimgym.benchmarks.measures.processes import fidelity_envs, fidelity_process
+from bisimgym.benchmarks.measures.processes import fidelity_process
 from bisimgym.benchmarks.suites.fidelity.pictures import FILES, figures_of
 
 TASK = "nav2d-8x8"
@@ -19,14 +19,6 @@ def rows_of(observations):
 
 def exact_distance(x, y):
     return PROCESS.distances["bisimulation-random"][x[:, 0].round().astype(int), y[:, 0].round().astype(int)]
-
-
-def chain(rewards=(0.0, 0.0, 1.0)):
-    """Three states in a row, of which the last action but one leads on; the last state ends."""
-    next_rows = np.array([[0, 1], [1, 2], [-1, -1]])
-    reward = np.zeros((3, 2))
-    reward[2] = rewards[2]
-    return encoder_score.Moves(next_rows, reward)
 
 
 class TestReadouts:
@@ -63,31 +55,31 @@ class TestReadouts:
 
 
 class TestControl:
-    def test_values_are_those_of_the_process(self):
-        (make_env,) = fidelity_envs(TASK)
-        env = make_env()
-        env.reset()
-        mdp = env.unwrapped.mdp()
-        values = np.zeros(mdp.num_states)
-        for _ in range(3000):
-            values = np.where(mdp.terminal, 0, (mdp.reward + 0.99 * values[mdp.transition]).max(axis=1))
-        found = encoder_score.optimal_values(encoder_score.Moves(PROCESS.next_rows, PROCESS.rewards))
-        np.testing.assert_allclose(np.sort(found), np.sort(values[~mdp.terminal]), atol=1e-6)
-        np.testing.assert_allclose(PROCESS.values["optimal value"], found, atol=1e-6)
-        policy = np.full(PROCESS.rewards.shape, 1 / PROCESS.rewards.shape[1])
-        found = encoder_score.policy_values(encoder_score.Moves(PROCESS.next_rows, PROCESS.rewards), policy)
-        np.testing.assert_allclose(PROCESS.values["value of random actions"], found, atol=1e-6)
-
-    def test_values_of_a_policy(self):
-        policy = np.array([[0.5, 0.5], [0.0, 1.0], [1.0, 0.0]])
-        values = encoder_score.policy_values(chain(), policy)
-        last, middle = 1.0, 0.99
-        np.testing.assert_allclose(values, [0.5 * 0.99 * middle / (1 - 0.5 * 0.99), middle, last])
-
-    def test_groups_share_their_members_transitions(self):
-        """Of states 0 and 1 merged, half leads on: v = 0.99 (v + v') / 2."""
-        values = encoder_score.optimal_values(chain(), np.array([0, 0, 1]))
-        np.testing.assert_allclose(values, [0.495 / (1 - 0.495), 1.0], atol=1e-6)
+    def test_by_value_iteration_in_loops(self):
+        """States 0 to 3 in a row, of which the second action leads on; the last ends with a reward of 1."""
+        next_rows, rewards = np.array([[0, 1], [1, 2], [2, 3], [-1, -1]]), np.zeros((4, 2))
+        rewards[3] = 1.0
+        process = PROCESS._replace(next_rows=next_rows, rewards=rewards)
+        apart = np.array([[0, 1, 1, 0.0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]])  # one group: a quarter of four
+        assert encoder_score.control(apart, process) == pytest.approx(0)  # nothing tells the actions apart
+        far = np.abs(np.subtract.outer(np.arange(8), np.arange(8))) // 4 + 1.0 - np.eye(8)
+        twice = PROCESS._replace(
+            next_rows=np.concatenate([next_rows, np.where(next_rows < 0, -1, next_rows + 4)]),
+            rewards=np.concatenate([rewards, rewards]),
+        )  # two groups: each copy of the row is one state, in which all actions are alike
+        assert encoder_score.control(far, twice) == pytest.approx(0)
+        ends = np.array([0, 0, 0, 1, 0, 0, 0, 1])
+        by_ends = np.abs(np.subtract.outer(ends, ends)).astype(float)
+        # Only the third of a row sees where its actions lead to; the others take any.
+        values = [0.0] * 4
+        for _ in range(5000):
+            values = [0.495 * (values[0] + values[1]), 0.495 * (values[1] + values[2]), 0.99 * values[3], 1.0]
+        uniform = [0.0] * 4
+        for _ in range(5000):
+            uniform = [0.495 * (uniform[i] + uniform[i + 1]) for i in range(3)] + [1.0]
+        best = [0.99**3, 0.99**2, 0.99, 1.0]
+        expected = (np.mean(values) - np.mean(uniform)) / (np.mean(best) - np.mean(uniform))
+        assert encoder_score.control(by_ends, twice) == pytest.approx(expected, abs=1e-8)
 
     def test_the_exact_metric_supports_control_and_one_point_does_not(self):
         exact = PROCESS.distances["bisimulation-random"]
