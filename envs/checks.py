@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -53,11 +54,20 @@ def real_array(name: str, value: Any) -> np.ndarray:
     """Return real numbers of any type, or lists of them, as a fresh ``float64`` array."""
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "cSUmM":
+        if array.dtype.kind not in "biufO":
             raise TypeError(f"{array.dtype} is no real type")
+        if array.dtype.kind == "O" and not all(map(_is_real, array.ravel())):
+            raise TypeError("not all are numbers")
+        if np.ma.is_masked(value):
+            raise TypeError("some are masked: give .filled(...)")
         return np.array(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of real numbers, got {type(value).__name__} ({error})") from None
+
+
+def _is_real(entry: Any) -> bool:
+    entry = entry.item() if isinstance(entry, np.ndarray) and entry.ndim == 0 else entry
+    return isinstance(entry, (Real, np.bool_))
 
 
 def probabilities(name: str, value: Any) -> np.ndarray:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bisimgym.envs.array_task import concatenate, select
-from bisimgym.envs.checks import integer, probabilities, real_array
+from bisimgym.envs.checks import fraction, integer, probabilities, real_array
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,7 @@ class FiniteMDP:
             raise ValueError(f"terminal must be bool[{states}], got {self.terminal.dtype}{list(self.terminal.shape)}")
         if len(self.state_names) != states:
             raise ValueError(f"state_names must have {states} entries as reward has, got {len(self.state_names)}")
-        if self.offsets[0] != 0 or (np.diff((*self.offsets, states)) <= 0).any():
+        if not self.offsets or self.offsets[0] != 0 or (np.diff((*self.offsets, states)) <= 0).any():
             raise ValueError(f"offsets must rise from 0 and stay below {states}, got {self.offsets}")
         _check(np.isfinite(self.reward), "reward must be finite", self.reward)
         if is_next_states:
@@ -92,12 +96,20 @@ class FiniteMDP:
         return values[self.transition] if self.deterministic else self.transition @ values
 
     def policy_values(self, policy: np.ndarray, discount: float, tolerance: float | None = None) -> np.ndarray:
-        """Return ``float64[S]``: the values of a policy, ``float[S, A]`` probabilities, by fixed-point iteration.
+        """Return ``float64[S]``: the values of a policy, ``float[S, A]`` probabilities.
 
         They are within ``tolerance`` of the exact ones (default: 1e-10, or what float64 can certify if that is more).
+
+        Args:
+            discount: in [0, 1]; 1 for processes that surely end.
         """
-        policy = self._policy(policy)
-        return self._iterate(lambda q: (policy * q).sum(axis=1), discount, tolerance)
+        policy, discount = self._policy(policy), fraction("discount", discount)
+        start = np.zeros(self.num_states)
+        if discount < 1:
+            from bisimgym.envs import planning
+
+            start = planning.policy_values(self._matrix(), self.reward, discount, policy)
+        return self._iterate(start, lambda q: (policy * q).sum(axis=1), discount, tolerance)
 
     def policy_returns(self, policy: np.ndarray, steps: int) -> np.ndarray:
         """Return ``float64[S]``: the expected undiscounted returns of a policy, ``float[S, A]``, in so many steps."""
@@ -118,6 +130,12 @@ class FiniteMDP:
         policy = self._policy(policy)
         met = self.reachable_states(start, policy)
         met = met[~self.terminal[met]]
+        ends = self.terminal.copy()
+        while (new := self._leads_to(ends, policy) & ~ends).any():
+            ends |= new
+        if not ends[met].all():
+            state = self.state_names[int(met[~ends[met]][0])]
+            raise ValueError(f"the policy never ends from state {state!r}, which it meets: give a limit of steps")
         row = np.full(self.num_states, -1)
         row[met] = np.arange(len(met))
         system = np.eye(len(met))
@@ -127,15 +145,17 @@ class FiniteMDP:
                 system[to >= 0, to[to >= 0]] -= policy[met, action][to >= 0]
             else:
                 system -= policy[met, action, None] * self.transition[met, action][:, met]
-        try:
-            values = np.linalg.solve(system, (policy * self.reward)[met].sum(axis=1))
-        except np.linalg.LinAlgError:
-            raise ValueError(f"the policy may stay among states from {start} that never end: give a limit") from None
+        values = np.linalg.solve(system, (policy * self.reward)[met].sum(axis=1))
         return float(values[row[start]]) if len(met) and row[start] >= 0 else 0.0
 
     def optimal_values(self, discount: float, tolerance: float | None = None) -> np.ndarray:
-        """Return ``float64[S]``: the optimal values, by value iteration, as exact as :meth:`policy_values`."""
-        return self._iterate(lambda q: q.max(axis=1), discount, tolerance)
+        """Return ``float64[S]``: the optimal values, by policy iteration, as exact as :meth:`policy_values`."""
+        discount, start = fraction("discount", discount), np.zeros(self.num_states)
+        if discount < 1:
+            from bisimgym.envs import planning
+
+            start = planning.optimal_values(self._matrix(), self.reward, discount)
+        return self._iterate(start, lambda q: q.max(axis=1), discount, tolerance)
 
     def optimal_policy(self, discount: float, tolerance: float | None = None) -> np.ndarray:
         """Return ``float64[S, A]``: a deterministic optimal policy, the lowest of equally good actions.
@@ -146,7 +166,7 @@ class FiniteMDP:
             discount: in [0, 1]; 1 for processes that surely end.
             tolerance: error of the values that actions are chosen by, as in :meth:`policy_values`.
         """
-        tolerance = self._reachable_tolerance(discount, tolerance)
+        tolerance = self._reachable_tolerance(fraction("discount", discount), tolerance)
         values = self.optimal_values(discount, tolerance)
         quality = self.reward + discount * self.next_values(values)
         slack = 2 * tolerance + 8 * np.finfo(np.float64).eps * np.abs(quality).max()
@@ -164,9 +184,9 @@ class FiniteMDP:
         """
         taken = np.ones(self.reward.shape, dtype=bool) if policy is None else self._policy(policy) > 0
         reached = np.zeros(self.num_states, dtype=bool)
-        frontier = np.atleast_1d(np.array(self.offsets if start is None else start, dtype=np.int64))
-        if ((frontier < 0) | (frontier >= self.num_states)).any():
-            raise ValueError(f"start must be states from 0 to {self.num_states - 1}, got {start}")
+        frontier = np.atleast_1d(np.array(self.offsets if start is None else start))
+        if frontier.dtype.kind not in "iu" or ((frontier < 0) | (frontier >= self.num_states)).any():
+            raise ValueError(f"start must be states from 0 to {self.num_states - 1}, got {start!r}")
         while len(frontier):
             reached[frontier] = True
             if self.deterministic:
@@ -175,6 +195,21 @@ class FiniteMDP:
                 next_states = (self.transition[frontier] * taken[frontier, :, None]).sum(axis=(0, 1)).nonzero()[0]
             frontier = np.unique(next_states[~reached[next_states]])
         return reached.nonzero()[0]
+
+    def _leads_to(self, states: np.ndarray, policy: np.ndarray) -> np.ndarray:
+        """Return ``bool[S]``: from where a policy may get to ``bool[S]`` in one step."""
+        return ((self.next_values(states.astype(np.float64)) > 0) & (policy > 0)).any(axis=1)
+
+    def _matrix(self) -> sparse.csr_array:
+        """Return ``[S * A, S]``, probabilities of next states."""
+        from scipy import sparse
+
+        if not self.deterministic:
+            return sparse.csr_array(self.transition.reshape(-1, self.num_states))
+        size = self.transition.size
+        return sparse.csr_array(
+            (np.ones(size), self.transition.ravel(), np.arange(size + 1)), shape=(size, self.num_states)
+        )
 
     def _policy(self, policy: Any) -> np.ndarray:
         """Return a policy as ``float64[S, A]`` with rows that sum to one."""
@@ -215,30 +250,27 @@ class FiniteMDP:
 
     def _reachable_tolerance(self, discount: float, tolerance: float | None) -> float:
         """Return the tolerance, or the default for None: 1e-10, or the least that rounding lets residuals certify."""
-        if not 0 <= discount <= 1:
-            raise ValueError(f"discount must be in [0, 1], got {discount}")
         least = 0.0
         if discount < 1:
             least = 4 * np.finfo(np.float64).eps * float(np.abs(self.reward).max()) / (1 - discount) ** 2
         if tolerance is None:
             return max(1e-10, least)
-        if not max(least, 0) <= tolerance < np.inf or tolerance == 0:
+        if not isinstance(tolerance, Real) or not max(least, 0) <= float(tolerance) < np.inf or tolerance == 0:
             raise ValueError(
                 f"tolerance must be positive and, with discount={discount:g} and these rewards, at least {least:.1e}, "
-                f"which is what float64 can certify; got {tolerance:g}"
+                f"which is what float64 can certify; got {tolerance!r}"
             )
         return tolerance
 
     def _iterate(
-        self, improve: Callable[[np.ndarray], np.ndarray], discount: float, tolerance: float | None
+        self, values: np.ndarray, improve: Callable[[np.ndarray], np.ndarray], discount: float, tolerance: float | None
     ) -> np.ndarray:
-        """Iterate to a residual of at most ``tolerance * (1 - discount)``: the error is then at most ``tolerance``.
+        """Iterate values to a residual of ``tolerance * (1 - discount)``: the error is then at most ``tolerance``.
 
         With ``discount=1`` (episodes that surely end) iteration runs until nothing changes, which an acyclic process
         reaches after as many sweeps as its longest episode.
         """
         tolerance = self._reachable_tolerance(discount, tolerance)
-        values = np.zeros(self.num_states)
         sweeps = self.num_states + 1 if discount == 1 else 10 + int(np.log(1e-30) / np.log(max(discount, 1e-9)))
         for _ in range(sweeps):
             new = improve(self.reward + discount * self.next_values(values))

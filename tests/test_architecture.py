@@ -13,7 +13,7 @@ LAYERS = ["envs", "wrappers", "baselines", "benchmarks"]
 #: Packages of envs that hold no task and know none.
 TASK_FREE = {"distractions", "rendering"}
 #: Modules of envs that every layer may use: they know no environment.
-SHARED = {"checks", "extras", "files", "seeds"}
+SHARED = {"checks", "extras", "files", "planning", "seeds"}
 SOURCES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 
 

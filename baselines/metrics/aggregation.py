@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics.processes import Process
-from bisimgym.envs.checks import number
+from bisimgym.envs.checks import number, real_array
 
 
 def aggregated(mdp: Process, distance: ArrayLike, radius: float) -> tuple[Process, np.ndarray]:
@@ -34,11 +34,12 @@ def aggregated(mdp: Process, distance: ArrayLike, radius: float) -> tuple[Proces
     Raises:
         ValueError: for a wrong shape, distances that are not numbers, or a negative radius.
     """
-    distance = np.asarray(distance, dtype=np.float64)
+    distance = real_array("distance", distance)
     states = len(mdp.reward)
-    if distance.shape != (states, states) or np.isnan(distance).any():
+    if distance.shape != (states, states) or not (distance >= 0).all():
         raise ValueError(
-            f"distance must be float[{states}, {states}] as the process has states, got shape {distance.shape}"
+            f"distance must be float[{states}, {states}] as the process has states, and at least 0, got shape "
+            f"{distance.shape}"
         )
     radius = number("radius", radius, 0, np.inf)
     classes, centers = np.full(states, -1), list[int]()

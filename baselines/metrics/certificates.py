@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import transport
 from bisimgym.baselines.metrics.operators import EPS, Operator
+from bisimgym.envs.checks import first_bad, real_array
 
 Coupling = list[tuple[int, int, float]]
 Potentials = tuple[dict[int, float], dict[int, float]]
@@ -52,14 +53,20 @@ def certify(operator: Operator, distance: ArrayLike) -> Certificate:
         distance: for example what :func:`~bisimgym.baselines.metrics.solve` returned.
 
     Raises:
-        ValueError: if next states are drawn independently, or the shape of distances is wrong.
+        ValueError: if next states are drawn independently, if actions are matched (lax bisimulation), or for distances
+            of a wrong shape or that are not finite.
     """
     if operator.independent:
         raise ValueError(
             f"{operator.name} draws next states independently and needs no certificate: where operator(distance) is no "
             "larger than distance everywhere, distance is an upper bound, and a lower one where it is no smaller"
         )
-    distance = np.maximum(np.asarray(distance, dtype=np.float64), 0)
+    if operator.matches_actions:
+        raise ValueError(f"{operator.name} matches actions: certificates are of metrics that compare like actions")
+    distance = operator.checked(real_array("distance", distance))
+    if not np.isfinite(distance).all():
+        raise ValueError(f"distance must be finite, got {first_bad(distance, ~np.isfinite(distance))}")
+    distance = np.maximum(distance, 0)
     x, y = operator.distributions
     # Mass that couplings leave out, and what potentials are lowered by, is some units in the last place for each state.
     rounding = 16 * (np.diff(x.first).max() + np.diff(y.first).max()) * EPS * operator.largest_distance()

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from bisimgym.baselines.metrics.distributions import Distributions
-from bisimgym.envs.checks import SUM_TOLERANCE, first_bad, probabilities
+from bisimgym.envs.checks import SUM_TOLERANCE, first_bad, probabilities, real_array
 
 
 def discount_factor(discount: Any) -> float:
@@ -32,6 +32,9 @@ def next_states_or_distributions(transition: Any, name: str = "transition") -> n
     if isinstance(transition, Distributions):
         return transition
     if sparse.issparse(transition) or _is_sparse_sequence(transition):
+        parts = transition if isinstance(transition, (list, tuple)) else [transition]
+        if kinds := [str(part.dtype) for part in parts if part.dtype.kind not in "biuf"]:
+            raise ValueError(f"{name} must be real numbers, got {kinds[0]}")
         distributions = _sparse_distributions(transition, name)
     else:
         transition = np.asarray(transition)
@@ -117,7 +120,7 @@ def action_probabilities(policy: ArrayLike, states: int, actions: int, name: str
 
 def rewards(reward: ArrayLike, states: int, actions: int, name: str = "reward") -> np.ndarray:
     """Return rewards as ``float64[S, A]``."""
-    reward = np.asarray(reward, dtype=np.float64)
+    reward = real_array(name, reward)
     if reward.shape != (states, actions):
         raise ValueError(f"{name} must be float[{states}, {actions}] as transition has, got shape {reward.shape}")
     if not np.isfinite(reward).all():
@@ -127,7 +130,7 @@ def rewards(reward: ArrayLike, states: int, actions: int, name: str = "reward") 
 
 def costs(cost: ArrayLike, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Return non-negative costs of a given shape as float64."""
-    cost = np.asarray(cost, dtype=np.float64)
+    cost = real_array(name, cost)
     if cost.shape != shape:
         raise ValueError(f"{name} must be float{list(shape)}, got shape {cost.shape}")
     bad = ~(np.isfinite(cost) & (cost >= 0))

@@ -78,7 +78,7 @@ def entropic_bisimulation(
     problems = [_problems(moves, action, first, second) for action in actions]
     cost = np.abs(rewards[first] - rewards[second]).T
     values, potentials = cost.max(axis=0), [np.zeros(p.second.shape) for p in problems]
-    accuracy = spread
+    accuracy = max(spread, tolerance)  # where nothing differs, what is left is rounding
     with tqdm(desc=f"entropic bisimulation of {len(moves)} states", disable=not progress, delay=2, leave=False) as bar:
         for _ in range(_MAX_ROUNDS):
             found = [
@@ -90,7 +90,7 @@ def entropic_bisimulation(
             residual = float(np.abs(improved - values).max()) + discount * max(f.gap for f in found)
             bound = residual / (1 - discount) + smallest / 2
             bar.update()
-            bar.set_postfix_str(f"error at most {bound:.1e}")
+            bar.set_postfix_str(f"error at most {bound:.1e}", refresh=False)
             if bound <= tolerance:
                 distance = np.empty((len(moves), len(moves)))
                 distance[first, second] = distance[second, first] = improved

@@ -44,7 +44,11 @@ def equivalence_classes(transition: Any, labels: ArrayLike, *, tolerance: float 
         raise ValueError(f"labels must be [{len(transition)}] or [{len(transition)}, K], got shape {labels.shape}")
     tolerance = number("tolerance", tolerance, 0, 1)
     if tolerance and np.issubdtype(labels.dtype, np.number):
-        labels = np.rint(labels / tolerance)
+        with np.errstate(over="ignore"):
+            multiples = np.rint(labels.astype(np.result_type(labels, np.float64)) / tolerance)
+        if not np.isfinite(multiples).all():
+            raise ValueError(f"tolerance={tolerance:g} is too small for labels of up to {np.abs(labels).max():g}")
+        labels = multiples
     return refine(transition, labels, tolerance)
 
 

@@ -12,6 +12,7 @@ from bisimgym.baselines.metrics.bisimulation import reward_operator
 from bisimgym.baselines.metrics.fixed_point import Solver, solve
 from bisimgym.baselines.metrics.operators import Operator
 from bisimgym.baselines.metrics.processes import parts
+from bisimgym.envs.checks import real_array
 
 
 def rap(
@@ -82,7 +83,7 @@ def expected_next_states(transition: ArrayLike, coordinates: ArrayLike | None, p
     moves = checks.next_states_or_distributions(transition, f"{prefix}transition")
     states = len(moves)
     if coordinates is not None:
-        coordinates = np.asarray(coordinates, dtype=np.float64)
+        coordinates = real_array("coordinates", coordinates)
         if (
             coordinates.ndim != 2
             or len(coordinates) != states
@@ -98,9 +99,11 @@ def expected_next_states(transition: ArrayLike, coordinates: ArrayLike | None, p
             f"states, float[{states}, K], in which expectations are taken"
         )
     means = moves.matrix() @ coordinates
+    summed = moves.matrix() @ np.abs(coordinates).max(axis=1)
     nearest = np.empty(len(means), dtype=np.int64)
     for i, mean in enumerate(means):
-        away = np.square(coordinates - mean).sum(axis=1)
-        # Rounding must not decide between states that are equally near.
-        nearest[i] = (away <= away.min() + 1e-12 * (away.max() + 1)).argmax()
+        away = np.linalg.norm(coordinates - mean, axis=1)
+        # Rounding, of the numbers that are subtracted, must not decide between states that are equally near.
+        slack = 16 * np.finfo(np.float64).eps * (summed[i] + away.min())
+        nearest[i] = (away <= away.min() + slack).argmax()
     return nearest.reshape(moves.shape)

@@ -35,6 +35,7 @@ def cheapest_coupling_distances(operator: Operator, tolerance: float, bar: tqdm,
     """
     pairs = operator.pairs()
     values, note = pairs.drawn_independently(), ""
+    left, swept, patience = 1 - operator.discount, 0, 1
     for _ in range(_MAX_ROUNDS):
         improved, slack = pairs.improve(values, workers, bar, note)
         residual = float(np.abs(improved - values).max()) + operator.discount * slack
@@ -42,7 +43,13 @@ def cheapest_coupling_distances(operator: Operator, tolerance: float, bar: tqdm,
         note = f"error at most {bound:.1e}"
         if bound <= tolerance:
             return pairs.square(improved)
-        values = pairs.solve(improved, max(residual / 100, tolerance * (1 - operator.discount) / 4))
+        # Rounds may cycle if values are further off those of the couplings than a round gains. Where rounding alone
+        # puts them off so far, plain applications settle what couplings differ by, more and more of them.
+        if residual <= operator.bound_of(0.0) and swept < patience:
+            values, swept = improved, swept + 1
+        else:
+            values = pairs.solve(improved, left / 4 * max(left * residual, tolerance))
+            swept, patience = 0, patience * (2 if swept else 1)
     raise ArithmeticError(f"{operator.name}: no convergence in {_MAX_ROUNDS} rounds, error at most {bound:.1e}")
 
 

@@ -11,6 +11,8 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bisimgym.envs.checks import real_array
+
 
 def trajectory_similarity(cost: ArrayLike, discount: float) -> np.ndarray:
     """Return the distances between the states of two trajectories, ``float64[..., n, m]``.
@@ -28,7 +30,7 @@ def trajectory_similarity(cost: ArrayLike, discount: float) -> np.ndarray:
     Raises:
         ValueError: if a shape or value is out of range.
     """
-    cost = np.asarray(cost, dtype=np.float64)
+    cost = real_array("cost", cost)
     if cost.ndim < 2 or 0 in cost.shape[-2:]:
         raise ValueError(f"cost must be [..., n, m] with n, m >= 1, got shape {cost.shape}")
     if not (np.isfinite(cost).all() and (cost >= 0).all()):
@@ -63,6 +65,13 @@ def policy_cost(actions_x: ArrayLike, actions_y: ArrayLike) -> np.ndarray:
 
 
 def reward_cost(rewards_x: ArrayLike, rewards_y: ArrayLike) -> np.ndarray:
-    """Return ``float64[..., n, m]``: the absolute differences of rewards ``[..., n]`` and ``[..., m]``."""
-    rewards_x, rewards_y = np.asarray(rewards_x, np.float64), np.asarray(rewards_y, np.float64)
+    """Return ``float64[..., n, m]``: the absolute differences of rewards ``[..., n]`` and ``[..., m]``.
+
+    Raises:
+        ValueError: for single numbers, and for what is not finite.
+    """
+    rewards_x, rewards_y = real_array("rewards_x", rewards_x), real_array("rewards_y", rewards_y)
+    for name, rewards in (("rewards_x", rewards_x), ("rewards_y", rewards_y)):
+        if rewards.ndim < 1 or not np.isfinite(rewards).all():
+            raise ValueError(f"{name} must be finite float[..., n], got shape {rewards.shape}")
     return np.abs(rewards_x[..., :, None] - rewards_y[..., None, :])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bisimgym.baselines.metrics import checks
+from bisimgym.envs.checks import real_array
 
 
 def transferred_policy(distance: ArrayLike, policy: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
@@ -26,7 +27,7 @@ def transferred_policy(distance: ArrayLike, policy: ArrayLike, tolerance: float 
     Raises:
         ValueError: for wrong shapes, distances that are not finite, or a negative tolerance.
     """
-    distance = np.asarray(distance, dtype=np.float64)
+    distance = real_array("distance", distance)
     if distance.ndim != 2 or 0 in distance.shape or not np.isfinite(distance).all():
         raise ValueError(f"distance must be finite float[Sx, Sy], got shape {distance.shape}")
     if np.ndim(policy) != 2:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.sparse import linalg
 
 from bisimgym.baselines.metrics import checks
-from bisimgym.baselines.metrics.distributions import Distributions
-from bisimgym.baselines.metrics.processes import as_distributions, under_policy
-
-#: Rounds of policy iteration; each improves a value, and few are needed.
-_MAX_ROUNDS = 1000
+from bisimgym.baselines.metrics.processes import as_distributions
+from bisimgym.envs.planning import optimal_values, policy_values
 
 
 def value_difference(
@@ -34,12 +29,18 @@ def value_difference(
         policies: ``float[K, S, A]`` or ``float[S, A]`` action probabilities.
 
     Raises:
-        ValueError: for bad shapes, probabilities, rewards or discount.
+        ValueError: for bad shapes, probabilities, rewards or discount, and values that overflow.
     """
     moves = as_distributions(checks.next_states_or_distributions(transition))
     rewards, discount = checks.rewards(reward, *moves.shape), checks.discount_factor(discount)
+    with np.errstate(over="ignore"):
+        spread = np.ptp(rewards)
+        if not np.isfinite(spread / (1 - discount)):
+            raise ValueError(f"rewards from {rewards.min():g} to {rewards.max():g} are too large: values overflow")
+    rewards = rewards - (rewards.min() + spread / 2)  # changes no difference, and loses no digits to a constant
+    matrix = moves.matrix()
     if policies is None:
-        values = [optimal_values(moves, rewards, discount)]
+        values = [optimal_values(matrix, rewards, discount)]
     else:
         given = np.asarray(policies)
         given = given[None] if given.ndim == 2 else given
@@ -47,30 +48,8 @@ def value_difference(
             raise ValueError(f"policies must be float[K, {len(moves)}, {moves.num_actions}], got shape {given.shape}")
         named = enumerate(given)
         checked = [checks.action_probabilities(p, *moves.shape, name=f"policies[{k}]") for k, p in named]
-        values = [policy_values(moves, rewards, discount, policy) for policy in checked]
+        values = [policy_values(matrix, rewards, discount, policy) for policy in checked]
     result = np.zeros((len(moves), len(moves)))
     for value in values:
         np.maximum(result, np.abs(value[:, None] - value), out=result)
     return result
-
-
-def policy_values(moves: Distributions, reward: np.ndarray, discount: float, policy: np.ndarray) -> np.ndarray:
-    """Return ``float64[S]``, by a sparse linear system."""
-    chain = as_distributions(under_policy(moves, policy)).matrix()
-    system = sparse.eye_array(len(moves), format="csc") - discount * chain.tocsc()
-    return linalg.spsolve(system, (policy * reward).sum(axis=1))
-
-
-def optimal_values(moves: Distributions, reward: np.ndarray, discount: float) -> np.ndarray:
-    """Return ``float64[S]``, by policy iteration (Howard 1960)."""
-    best = reward.argmax(axis=1)
-    for _ in range(_MAX_ROUNDS):
-        values = policy_values(moves, reward, discount, np.eye(moves.num_actions)[best])
-        quality = reward + discount * (moves.matrix() @ values).reshape(moves.shape)
-        gain = quality.max(axis=1) - quality[np.arange(len(best)), best]
-        # Rounding must not change actions for ever: what it may make of equal values counts as none.
-        better = gain > 1e-13 * max(float(np.abs(values).max()), float(np.abs(reward).max()))
-        if not better.any():
-            return values
-        best = np.where(better, quality.argmax(axis=1), best)
-    raise ArithmeticError(f"policy iteration did not end in {_MAX_ROUNDS} rounds")

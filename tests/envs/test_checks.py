@@ -13,6 +13,7 @@ from bisimgym.envs.checks import (
     integer,
     number,
     probabilities,
+    real_array,
     reset_options,
     taken_action,
 )
@@ -133,3 +134,26 @@ def test_no_actions_of_a_finite_space(action):
 def test_no_actions_of_a_box(action):
     with pytest.raises(ValueError, match="is not in Box"):
         taken_action(action, BOX)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1j],
+        ["1"],
+        np.array(["1"], dtype=object),
+        np.zeros(2, "m8[s]"),
+        np.ma.masked_array([1.0, 2.0], [True, False]),
+        [None],
+    ],
+)
+def test_what_is_no_real_number_is_refused(value):
+    with pytest.raises(ValueError, match="reward must be an array of real numbers"):
+        real_array("reward", value)
+
+
+@pytest.mark.parametrize(
+    "value", [[1], [True], np.array([1, 2.5], dtype=object), np.float16([1]), np.array([1.0], ">f8")]
+)
+def test_real_numbers_of_any_type_are_taken(value):
+    assert real_array("reward", value).dtype == np.float64

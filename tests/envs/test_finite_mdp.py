@@ -1,3 +1,6 @@
+import dataclasses
+import time
+
 import numpy as np
 import pytest
 
@@ -64,7 +67,7 @@ def test_bad_arrays_are_named(change, message):
 
 def test_bad_numbers_are_named():
     mdp = two_state(np.array([[0, 1], [1, 1]]))
-    with pytest.raises(ValueError, match="discount must be in"):
+    with pytest.raises(ValueError, match="discount must be a number in"):
         mdp.optimal_values(1.5)
     with pytest.raises(ValueError, match="tolerance must be positive .* got 0"):
         mdp.optimal_values(0.5, tolerance=0)
@@ -232,3 +235,39 @@ def test_returns_without_a_limit(dense):
     assert [mdp.unlimited_return(coin, state) for state in range(3)] == pytest.approx([-6, -4, 0])
     with pytest.raises(ValueError, match="never end"):
         mdp.unlimited_return(np.array([[1, 0]] * 3), 0)
+
+
+@pytest.mark.parametrize("probability", [(0.1, 0.9), (0.3, 0.7), (0.9, 0.1)])
+def test_a_policy_that_never_ends_is_named(probability):
+    transition = np.zeros((3, 1, 3))
+    transition[0, 0, :2], transition[1, 0, :2], transition[2, 0, 2] = probability, probability[::-1], 1
+    mdp = FiniteMDP(transition, np.array([[1.0], [1.0], [0.0]]), np.array([False, False, True]), ("a", "b", "end"))
+    with pytest.raises(ValueError, match="the policy never ends from state 'a'"):
+        mdp.unlimited_return(np.ones((3, 1)), 0)
+
+
+@pytest.mark.parametrize("discount", [0.9999, 0.999999, 1 - 1e-9])
+def test_values_near_discount_one_take_no_time(discount):
+    mdp = FiniteMDP(np.array([[1], [0], [2]]), np.array([[1.0], [0.0], [0.5]]), np.zeros(3, dtype=bool), tuple("abc"))
+    start = time.process_time()
+    values = mdp.optimal_values(discount)
+    np.testing.assert_allclose(values, mdp.policy_values(np.ones((3, 1)), discount))
+    assert time.process_time() - start < 1  # sweeps would take minutes
+    np.testing.assert_allclose(values[:2], np.array([1, discount]) / (1 - discount**2), rtol=1e-7)
+    assert values[2] == pytest.approx(0.5 / (1 - discount), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda mdp: mdp.optimal_values("0.9"), "discount must be a number"),
+        (lambda mdp: mdp.policy_values(np.full((2, 2), 0.5), None), "discount must be a number"),
+        (lambda mdp: mdp.optimal_values(0.9, tolerance="x"), "tolerance must be positive"),
+        (lambda mdp: mdp.reachable_states(1.7), "start must be states from 0 to 1, got 1.7"),
+        (lambda mdp: mdp.reachable_states("0"), "start must be states from 0 to 1, got '0'"),
+        (lambda mdp: dataclasses.replace(mdp, offsets=()), "offsets must rise from 0"),
+    ],
+)
+def test_numbers_of_other_types_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(two_state(np.array([[0, 1], [1, 1]])))

@@ -48,3 +48,8 @@ def test_bad_input_is_named(rng, distance, radius, message):
 def test_classes_without_states_are_named(rng, classes):
     with pytest.raises(ValueError, match=r"classes must be int\[3\], from 0 on without a gap"):
         merged(garnet(3, 1, 1, rng), classes)
+
+
+def test_distances_are_at_least_zero(rng):
+    with pytest.raises(ValueError, match="and at least 0"):
+        metrics.aggregated(garnet(3, 1, 1, rng), -np.ones((3, 3)), 1)

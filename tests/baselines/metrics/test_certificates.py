@@ -103,3 +103,11 @@ def test_independent_draws_need_none():
     operator = metrics.mico_operator(GAMBLE, GAMBLE_REWARD, np.ones((4, 1)), G)
     with pytest.raises(ValueError, match="MICo draws next states independently and needs no certificate"):
         metrics.certify(operator, np.zeros((4, 4)))
+
+
+def test_metrics_that_match_actions_and_distances_that_are_no_numbers_are_refused(rng):
+    mdp = garnet(4, 2, 2, rng)
+    with pytest.raises(ValueError, match="lax bisimulation matches actions"):
+        metrics.certify(metrics.lax_bisimulation_operator(mdp.transition, mdp.reward, 0.9), np.zeros((4, 4)))
+    with pytest.raises(ValueError, match=r"distance must be finite, got nan at \[0, 0\]"):
+        metrics.certify(metrics.bisimulation_operator(mdp.transition, mdp.reward, 0.9), np.full((4, 4), np.nan))

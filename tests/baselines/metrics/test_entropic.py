@@ -88,3 +88,11 @@ def test_a_temperature_too_low_is_an_error(rng):
     mdp = garnet(6, 1, 3, rng)
     with pytest.raises(ArithmeticError, match="raise it, or take bisimulation"):
         metrics.entropic_bisimulation(mdp.transition, 1e9 * mdp.reward, 0.9, 1e-6, tolerance=1.0)
+
+
+@pytest.mark.parametrize("reward", [np.ones((4, 2)), np.array([[0.0, 5.0]] * 4)])
+@pytest.mark.parametrize("discount", [0.0, 0.9])
+def test_states_with_equal_rewards_are_at_distance_zero(rng, reward, discount, capsys):
+    transition = rng.dirichlet(np.ones(4), size=(4, 2))
+    np.testing.assert_allclose(metrics.entropic_bisimulation(transition, reward, discount, 1.0), 0, atol=1e-12)
+    assert capsys.readouterr().err == ""

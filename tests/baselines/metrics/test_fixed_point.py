@@ -222,3 +222,14 @@ def test_probabilities_of_other_float_types(dtype):
     cost = rng.random((3, 3))
     exact = metrics.wasserstein(third, third, cost)
     assert metrics.wasserstein(third.astype(dtype), third, cost) == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_rap_is_the_same_in_any_unit_of_coordinates(unit):
+    transition = np.zeros((5, 1, 5))
+    transition[0, 0, [1, 3]] = 0.5
+    transition[[1, 2, 3, 4], 0, [1, 2, 3, 4]] = 1
+    coordinates = np.array([[0.0], [1], [2], [3], [2e6]])  # the last is nowhere near the others
+    reward = np.array([[0.0], [1], [5], [9], [0]])
+    found = metrics.rap(transition, reward, np.ones((5, 1)), 0.9, unit * coordinates)
+    np.testing.assert_allclose(found[0, :4], [0, 37, 5, 45], atol=1e-5)

@@ -84,3 +84,35 @@ def test_mirrored_rooms_are_alike():
     d = metrics.lax_bisimulation(rooms.transition, rooms.reward, 0.9)
     np.testing.assert_allclose(d[np.arange(31), mirrored], 0, atol=1e-6)
     assert metrics.bisimulation(rooms.transition, rooms.reward, 0.9)[np.arange(31), mirrored].max() > 0.1
+
+
+@pytest.mark.parametrize("tolerance", [1.6e-6, 1.0, 100.0])
+def test_rounds_do_not_cycle_near_discount_one(tolerance):
+    transition = np.array([[1, 3], [0, 2], [2, 4], [4, 1], [2, 3]])
+    reward = np.array([[2, 1], [0, 0], [2, 0], [2, 2], [1, 0]], float)
+    found = metrics.lax_bisimulation(transition, reward, 0.999, tolerance=tolerance)
+    assert found.max() == pytest.approx(503.2481250625378, abs=tolerance)  # of 23,012 plain sweeps
+
+
+def test_what_rounding_leaves_is_iterated_away():
+    reward = np.array(
+        [[0, 1], [0, 0], [1, 1], [2, 2], [1, 1], [1, 1], [0, 0], [1, 0], [2, 2], [0, 0], [2, 2], [2, 2], [1, 0.0]]
+    )
+    states = np.arange(13)
+    transition = np.stack([states, np.minimum(states + 1, 12)], axis=1)
+    assert metrics.lax_bisimulation(transition, reward, 0.999999, tolerance=0.0151).max() == pytest.approx(
+        1000002, abs=0.1
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_small_processes_with_ties_are_solved_at_any_discount(seed):
+    rng = np.random.default_rng(seed)
+    states, actions = rng.integers(3, 9), rng.integers(1, 4)
+    transition = rng.integers(states, size=(states, actions))
+    reward = rng.integers(0, 3, (states, actions)).astype(float)
+    for discount in (0.99, 0.9999, 0.999999):
+        operator = metrics.lax_bisimulation_operator(transition, reward, discount)
+        tolerance = max(1e-6, 9 * operator.bound_of(0.0))
+        found = metrics.solve(operator, tolerance=tolerance)
+        assert operator.bound_of(np.abs(operator(found) - found).max()) <= 2 * tolerance

@@ -97,3 +97,12 @@ def test_a_single_state_and_a_process_without_copies(rng):
     np.testing.assert_array_equal(small.transition, mdp.transition)
     one = FiniteMDP(np.ones((1, 1, 1)), np.ones((1, 1)), np.array([False]), ("only",))
     assert metrics.quotient(one)[0].num_states == 1
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int8])
+def test_labels_of_any_type_are_compared_in_float64(kind):
+    stay = np.arange(3)[:, None]
+    classes, _ = metrics.equivalence_classes(stay, np.array([1, 2, 3], kind), tolerance=1e-5)
+    np.testing.assert_array_equal(classes, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"tolerance=1e-12 is too small for labels of up to 1e\+300"):
+        metrics.equivalence_classes(stay, np.array([1.0, 2.0, 1e300]), tolerance=1e-12)

@@ -50,3 +50,26 @@ def test_bad_input_is_named(change, message):
     given = {"transition": np.array([[0], [1]]), "reward": np.zeros((2, 1, 2)), "policy": np.ones((2, 1))}
     with pytest.raises(ValueError, match=message):
         metrics.shifted_mico(**{**given, "discount": 0.9, **change})
+
+
+def test_what_float64_can_certify_is_reached_near_discount_one():
+    e = 1e-4
+    transition = np.array([[[e, 0, 1 - e]], [[1 - e, e, 0]], [[1 - e, e, 0]]])
+    reward, policy = np.array([[0.0], [0], [1]]), np.ones((3, 1))
+    operator = metrics.mico_operator(transition, reward, policy, 0.9999)
+    found = metrics.solve(operator)  # to 1e-6
+    metrics.shifted_mico(transition, reward, policy, 0.9999)
+    assert operator.bound_of(np.abs(operator(found) - found).max()) <= 2e-6
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_processes_are_solved_near_discount_one(seed):
+    rng = np.random.default_rng(seed)
+    states = rng.integers(2, 16)
+    transition = rng.dirichlet(np.full(states, rng.choice([0.05, 0.3, 1])), size=(states, 1))
+    reward = rng.normal(size=(states, 1)) * 10.0 ** rng.integers(-2, 4)
+    for discount in (0.9999, 0.999999):
+        operator = metrics.mico_operator(transition, reward, np.ones((states, 1)), discount)
+        tolerance = max(1e-6, 9 * operator.bound_of(0.0))
+        found = metrics.solve(operator, tolerance=tolerance)
+        assert operator.bound_of(np.abs(operator(found) - found).max()) <= 2 * tolerance

@@ -103,3 +103,12 @@ def test_costs_accept_batches():
 def test_bad_input_is_named(cost, discount, message):
     with pytest.raises(ValueError, match=message):
         trajectory_similarity(cost, discount)
+
+
+def test_numbers_that_are_not_real_are_refused():
+    with pytest.raises(ValueError, match="cost must be an array of real numbers"):
+        trajectory_similarity(np.ones((2, 2)) * 1j, 0.9)
+    with pytest.raises(ValueError, match=r"rewards_x must be finite float\[..., n\], got shape \(\)"):
+        reward_cost(1.0, [1.0])
+    with pytest.raises(ValueError, match="rewards_y must be finite"):
+        reward_cost([1.0], [np.nan])
