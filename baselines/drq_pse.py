@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from bisimgym.baselines import needs_torch  # noqa: F401
+from bisimgym.baselines import core  # noqa: F401
 
 # isort: split
 import gymnasium as gym

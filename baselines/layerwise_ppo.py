@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from bisimgym.baselines import core  # noqa: F401
+
+# isort: split
 import gymnasium as gym
 import numpy as np
 import torch as th
@@ -25,8 +28,6 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import nn
 from torch.distributions import Normal
 from torch.nn import functional as F
-
-from bisimgym.baselines import needs_torch  # noqa: F401
 
 
 class LayerEncoder(BaseFeaturesExtractor):

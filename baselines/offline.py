@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from bisimgym.baselines import needs_torch  # noqa: F401
+from bisimgym.baselines import core  # noqa: F401
 
 # isort: split
 import numpy as np

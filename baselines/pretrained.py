@@ -6,7 +6,7 @@ import copy
 import os
 from typing import Any, Literal
 
-from bisimgym.baselines import needs_torch  # noqa: F401
+from bisimgym.baselines import core  # noqa: F401
 
 # isort: split
 import gymnasium as gym

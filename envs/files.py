@@ -9,6 +9,7 @@ recognized by what they hold.
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from pathlib import Path
 
 #: What pictures hold as "Software" (PNG) or comment (JPEG, GIF).
 MARK = "bisimgym"
+# Windows has neither: there links and special files are told by lstat alone.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def followed(path: str | os.PathLike[str]) -> Path:
@@ -98,6 +101,33 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class IrregularFileError(ValueError):
+    """A link, a folder or a special file, where a file must be."""
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Return a descriptor of a regular file. Opening neither waits nor follows a link.
+
+    Raises:
+        IrregularFileError: for anything that is no regular file.
+        FileNotFoundError: if there is nothing.
+        OSError: if the file cannot be opened.
+    """
+    with_create = bool(flags & os.O_CREAT)
+    if os.path.lexists(path):
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a special file"
+            raise IrregularFileError(f"{path} is {kind}, and must be a file: move it away")
+    elif not with_create:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+    descriptor = os.open(path, flags | _FLAGS, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was replaced meanwhile
+        os.close(descriptor)
+        raise IrregularFileError(f"{path} is not a file: move it away")
+    return descriptor
 
 
 def files_of(folder: Path) -> Iterable[str]:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.vec_env import VecTransposeImage
+
+from bisimgym.envs.extras import missing
+
+try:
+    from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+    from stable_baselines3.common.vec_env import VecTransposeImage
+except ModuleNotFoundError as error:
+    raise missing("adapters for Stable-Baselines3", "baselines", error.name) from None
 
 
 def has_channels_last(space: spaces.Space) -> TypeGuard[spaces.Box]:

@@ -226,10 +226,10 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """As SB3's; losses of the last updates are recorded at the end."""
         learned = super().learn(*args, **kwargs)
-        self._flush()
+        self.record_losses()
         return learned
 
-    def _flush(self, cause: Exception | None = None) -> None:
+    def record_losses(self, cause: Exception | None = None) -> None:
         """Record losses; one that is not finite is blamed on the training only if the replay is sound."""
         try:
             self._losses.flush(self.logger, cause)
@@ -303,13 +303,13 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
                     losses = self.update(data, number)
             except ValueError as error:
                 # PyTorch's distributions refuse parameters that are not finite: say which loss was the first.
-                self._flush(error)
+                self.record_losses(error)
                 raise
             if self.record_statistics:
                 losses |= self.statistics()
             self._losses.add(number, losses)
             if self._losses.is_due():
-                self._flush()
+                self.record_losses()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
@@ -319,7 +319,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         return {"encoder_gradient_norm": th.nn.utils.get_total_norm(gradients)} if gradients else {}
 
     def dump_logs(self) -> None:
-        self._flush()
+        self.record_losses()
         super().dump_logs()
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -327,7 +327,7 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         try:
             return super().collect_rollouts(*args, **kwargs)
         except ValueError as error:
-            self._flush(error)
+            self.record_losses(error)
             raise
 
     def encoded(self, data: ReplayBufferSamples) -> LatentBatch:

@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from bisimgym.baselines import core  # noqa: F401
+
+# isort: split
 import numpy as np
 import torch as th
 from gymnasium import spaces

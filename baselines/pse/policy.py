@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any, Protocol
 
+from bisimgym.baselines import core  # noqa: F401
+
+# isort: split
 import numpy as np
 import torch as th
 from gymnasium import spaces

@@ -10,21 +10,19 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.names import shortened
+from bisimgym.envs import files
 
 #: Most bytes of a file of JSON, and of a picture. Committed results are below 20 kB.
 JSON_BYTES, PICTURE_BYTES = 4 * 2**20, 16 * 2**20
 #: Most levels of JSON, and of folders below the one that is given.
 JSON_DEPTH, FOLDER_DEPTH = 8, 12
 _FIX = "restore it, or move the folder away"
-# Windows has neither: there links and special files are told by lstat alone.
-_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def damaged(path: Path, why: object, fix: str = _FIX) -> UserError:
@@ -33,26 +31,11 @@ def damaged(path: Path, why: object, fix: str = _FIX) -> UserError:
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Return a descriptor of a regular file. Opening neither waits nor follows a link.
-
-    Raises:
-        UserError: for anything that is no regular file.
-        FileNotFoundError: if there is nothing.
-        OSError: if the file cannot be opened.
-    """
-    with_create = bool(flags & os.O_CREAT)
-    if os.path.lexists(path):
-        mode = os.lstat(path).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a special file"
-            raise UserError(f"{path} is {kind}, and must be a file: move it away")
-    elif not with_create:
-        raise FileNotFoundError(2, "No such file or directory", str(path))
-    descriptor = os.open(path, flags | _FLAGS, 0o644)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was replaced meanwhile
-        os.close(descriptor)
-        raise UserError(f"{path} is not a file: move it away")
-    return descriptor
+    """Return :func:`~bisimgym.envs.files.open_regular`; what is no regular file is a ``UserError`` here."""
+    try:
+        return files.open_regular(path, flags)
+    except files.IrregularFileError as error:
+        raise UserError(str(error)) from None
 
 
 def read_bytes(path: Path, limit: int = JSON_BYTES) -> bytes:

@@ -222,6 +222,7 @@ def _play_parts(
             before = done
             part = play(envs, policy, form, seeds, steps, lambda more: report(min(before + more, total), total))  # noqa: B023
             part = part if done + len(part) < total else part.first_steps(total - done)
+            part.check_numbers(f"environment {info['env_id']}", envs.single_action_space)
             done, number = done + len(part), number + 1
             yield part
     finally:

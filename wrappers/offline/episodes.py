@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import gymnasium as gym
 import numpy as np
 
 #: Columns that data sets of any form have for each step.
@@ -83,6 +84,18 @@ class Episodes:
             per_episode={name: column[first:last] for name, column in self.per_episode.items()},
             **{name: getattr(self, name)[begin:end] for name in STEP_COLUMNS},
         )
+
+    def check_numbers(self, source: str, action_space: gym.Space) -> None:
+        """Raise ``ValueError`` for rewards and observations that are not finite, and actions out of their space."""
+        for name, column in self.columns():
+            if column.dtype.kind == "f" and not (sound := np.isfinite(column)).all():
+                where = [int(i) for i in np.argwhere(~sound)[0]]
+                raise ValueError(f"{source} gave {name} that are not finite, {column[tuple(where)]} at {where}")
+        if isinstance(action_space, gym.spaces.Discrete) and len(self):
+            least, most = action_space.start, action_space.start + action_space.n - 1
+            if not (self.actions.min() >= least and self.actions.max() <= most):
+                found = f"{self.actions.min()} to {self.actions.max()}"
+                raise ValueError(f"{source} gave actions from {found}, and {action_space} has {least} to {most}")
 
     def first_steps(self, num_steps: int) -> Episodes:
         """Return the first episodes that have ``num_steps`` steps together: less than one episode more than that."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from bisimgym.envs.files import IrregularFileError, open_regular
 from bisimgym.wrappers.offline.episodes import Episodes, columns_to_episodes
 from bisimgym.wrappers.offline.manifest import Building, DamagedDataError, disk_errors_explained, read_manifest, sync
 
@@ -36,7 +38,7 @@ class FolderWriter:
                 path = folder / f"column-{i:02d}.bin"
                 array = np.ascontiguousarray(column)
                 data: Any = array.reshape(-1).view(np.uint8)
-                with path.open("r+b" if path.exists() else "w+b") as file:
+                with os.fdopen(open_regular(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
                     file.truncate(before)  # what a killed attempt left beyond the parts that count
                     file.seek(before)
                     file.write(data)
@@ -73,24 +75,41 @@ def read_folder(folder: Path, in_memory: bool, verify: bool) -> tuple[Episodes, 
     """
     manifest = read_manifest(folder)
     parts = manifest["parts"]
-    columns: dict[str, np.ndarray] = {}
-    for i, described in enumerate(parts[0]["columns"]):
-        path = folder / f"column-{i:02d}.bin"
-        size = sum(part["columns"][i]["bytes"] for part in parts)
-        found = path.stat().st_size if path.is_file() else 0
+    try:
+        described = parts[0]["columns"]
+        columns = {
+            column["name"]: _read_column(folder / f"column-{i:02d}.bin", i, parts, in_memory, verify)
+            for i, column in enumerate(described)
+        }
+        return columns_to_episodes(columns), manifest
+    except DamagedDataError:
+        raise
+    except (ValueError, KeyError, IndexError) as error:
+        raise DamagedDataError(f"{folder} is damaged ({error}): restore the data set or collect it again") from None
+
+
+def _read_column(path: Path, i: int, parts: list[dict[str, Any]], in_memory: bool, verify: bool) -> np.ndarray:
+    pieces = [part["columns"][i] for part in parts]
+    name, dtype, shape = pieces[0]["name"], np.dtype(pieces[0]["dtype"]), tuple(pieces[0]["shape"])
+    rows, size = _rows(name, parts), sum(piece["bytes"] for piece in pieces)
+    if size != rows * dtype.itemsize * int(np.prod(shape, dtype=object)):
+        raise DamagedDataError(f"{path}: {rows:,} rows of {dtype}{list(shape)} are not {size:,} bytes")
+    try:
+        descriptor = open_regular(path)
+    except (FileNotFoundError, IrregularFileError) as error:
+        raise DamagedDataError(f"{path} cannot be read ({error}): restore the data set or collect it again") from None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor).st_size
         if found != size:
             raise DamagedDataError(f"{path} has {found:,} bytes of {size:,}: restore the data set or collect it again")
         if verify:
-            _verify(path, [part["columns"][i] for part in parts])
-        dtype, shape = np.dtype(described["dtype"]), tuple(described["shape"])
-        count = size // max(dtype.itemsize * int(np.prod(shape, dtype=int)), 1)
+            _verify(path, file, pieces)
+            file.seek(0)
         if size == 0:
-            columns[described["name"]] = np.empty((_rows(described["name"], parts), *shape), dtype)
-        elif in_memory:
-            columns[described["name"]] = np.fromfile(path, dtype).reshape(count, *shape)
-        else:
-            columns[described["name"]] = np.asarray(np.memmap(path, dtype, "r", shape=(count, *shape)))
-    return columns_to_episodes(columns), manifest
+            return np.empty((rows, *shape), dtype)
+        if in_memory:
+            return np.fromfile(file, dtype).reshape(rows, *shape)
+        return np.asarray(np.memmap(file, dtype, "r", shape=(rows, *shape)))
 
 
 def _rows(name: str, parts: list[dict[str, Any]]) -> int:
@@ -98,17 +117,16 @@ def _rows(name: str, parts: list[dict[str, Any]]) -> int:
     return {"observations": steps + episodes, "episodes": episodes}.get(name.partition(".")[0], steps)
 
 
-def _verify(path: Path, pieces: list[dict[str, Any]]) -> None:
-    with path.open("rb") as file:
-        for piece in pieces:
-            digest, left = hashlib.sha256(), piece["bytes"]
-            while left:
-                chunk = file.read(min(left, _CHUNK))
-                if not chunk:
-                    break
-                digest.update(chunk)
-                left -= len(chunk)
-            if digest.hexdigest() != piece["sha256"]:
-                raise DamagedDataError(
-                    f"{path} is damaged (its checksum does not match): restore the data set or collect it again"
-                )
+def _verify(path: Path, file: BinaryIO, pieces: list[dict[str, Any]]) -> None:
+    for piece in pieces:
+        digest, left = hashlib.sha256(), piece["bytes"]
+        while left:
+            chunk = file.read(min(left, _CHUNK))
+            if not chunk:
+                break
+            digest.update(chunk)
+            left -= len(chunk)
+        if digest.hexdigest() != piece["sha256"]:
+            raise DamagedDataError(
+                f"{path} is damaged (its checksum does not match): restore the data set or collect it again"
+            )

@@ -16,11 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bisimgym.envs.files import atomic_write
+import numpy as np
+
+from bisimgym.envs.checks import integer
+from bisimgym.envs.files import IrregularFileError, atomic_write, open_regular
 
 MANIFEST = "offline.json"
 FORMAT = 1
 _LOCK = ".lock"
+_MOST_BYTES = 2**28
 #: What an attempt leaves that was killed before its first part: the lock, columns, Minari's folder, a manifest to be.
 _OURS = re.compile(r"\.lock|column-\d+\.bin|data|\.\d+-offline\.json")
 
@@ -33,15 +37,54 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a folder, checked against its own checksum."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_file(path, _MOST_BYTES).decode("utf-8"))
         content, digest = manifest["content"], manifest["sha256"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        changed = digest != sha256_of_json(content)
+        if not changed:
+            _check_content(content)
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DamagedDataError(f"{path} is damaged ({error}): restore the data set or collect it again") from None
-    if digest != sha256_of_json(content):
+    if changed:
         raise DamagedDataError(f"{path} was changed after it was written: restore the data set or collect it again")
     if content["format"] != FORMAT:
         raise ValueError(f"{path} has format {content['format']}, and this version reads {FORMAT}")
     return content
+
+
+def read_file(path: Path, most: int | None = None) -> bytes:
+    """Return what a regular file holds, or raise ``DamagedDataError`` for links, special files and more bytes."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            content = file.read(-1 if most is None else most + 1)
+    except (IrregularFileError, FileNotFoundError) as error:
+        raise DamagedDataError(f"{path} cannot be read ({error}): restore the data set or collect it again") from None
+    if most is not None and len(content) > most:
+        raise DamagedDataError(f"{path} has more than {most:,} bytes: restore the data set or collect it again")
+    return content
+
+
+def _check_content(content: Any) -> None:
+    """Raise ``ValueError``, ``KeyError`` or ``TypeError`` unless a manifest has what readers look at."""
+    if not isinstance(content["form"], str) or not isinstance(content["info"], dict):
+        raise ValueError("form must be a name and info a dictionary")
+    if not isinstance(content["info"].get("env_kwargs", {}), dict):
+        raise ValueError("env_kwargs must be a dictionary")
+    parts = content["parts"]
+    if not isinstance(parts, list):
+        raise ValueError("parts must be a list")
+    described = [[(c["name"], c["dtype"], c["shape"]) for c in part.get("columns", ())] for part in parts]
+    if any(columns != described[0] for columns in described):
+        raise ValueError("parts must have the same columns")
+    for name, dtype, shape in described[0] if described else ():
+        if not isinstance(name, str) or not isinstance(shape, list) or np.dtype(dtype).kind not in "biuf":
+            raise ValueError(f"a column has a name, a dtype of numbers and a shape, got {name!r}, {dtype!r}, {shape!r}")
+        for length in shape:
+            integer("a length of a shape", length, 0)
+    for part in parts:
+        for counted in (part, *part.get("columns", ())):
+            for key in {"steps", "episodes", "bytes"} & set(counted):
+                integer(key, counted[key], 0, 2**62)
+        integer("steps", part["steps"], 1), integer("episodes", part["episodes"], 1)
 
 
 def sha256_of_json(value: Any) -> str:
@@ -74,14 +117,18 @@ class Building:
         self.parts: list[dict[str, Any]] = []
         _refuse_foreign(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / _LOCK).open("w")
+        self._lock = os.fdopen(open_regular(self.folder / _LOCK, os.O_RDWR | os.O_CREAT), "r+b")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
             raise ValueError(f"another process is writing {target}: wait for it, or take another name") from None
         if (self.folder / MANIFEST).exists():
-            begun = read_manifest(self.folder)
+            try:
+                begun = read_manifest(self.folder)
+            except ValueError:
+                self._lock.close()
+                raise
             self.parts = begun.pop("parts")
             if begun != self._content:
                 self._lock.close()

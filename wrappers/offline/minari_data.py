@@ -18,7 +18,13 @@ import gymnasium as gym
 import numpy as np
 
 from bisimgym.wrappers.offline.episodes import Episodes
-from bisimgym.wrappers.offline.manifest import Building, DamagedDataError, disk_errors_explained, read_manifest
+from bisimgym.wrappers.offline.manifest import (
+    Building,
+    DamagedDataError,
+    disk_errors_explained,
+    read_file,
+    read_manifest,
+)
 from bisimgym.wrappers.offline.spaces import batch_of
 
 #: Minari keeps what is beside observations in ``infos``; ours carry this prefix.
@@ -202,9 +208,7 @@ def verify_minari(folder: Path) -> None:
         for _ in range(part["episodes"]):
             for name in _EPISODE_FILES:
                 path = folder / "data" / str(number) / name
-                if not path.is_file():
-                    raise DamagedDataError(f"{path} is missing: restore the data set or collect it again")
-                digest.update(path.read_bytes())
+                digest.update(read_file(path))
             number += 1
         if digest.hexdigest() != part["sha256"]:
             raise DamagedDataError(
@@ -268,13 +272,21 @@ def _joined(storage: Any, episodes: list[Mapping[str, Any]]) -> tuple[Episodes, 
     of_episodes = {k.removeprefix(_OF_EPISODE): v[first] for k, v in infos.items() if k.startswith(_OF_EPISODE)}
     part = Episodes(
         observations if isinstance(observations, dict) else {"": observations},
-        _concatenated(storage.action_space, [raw["actions"] for raw in episodes]),
+        _concatenated(storage.action_space, [_exact(storage.action_space, raw["actions"]) for raw in episodes]),
         rewards.astype(np.float64),
         terminated,
         truncated,
         {"length": length, **of_episodes},
     )
     return part, infos
+
+
+def _exact(space: gym.Space, actions: Any) -> Any:
+    """Return actions, or raise ``ValueError`` where those of a finite space are no integers."""
+    array = np.asarray(actions)
+    if isinstance(space, gym.spaces.Discrete) and array.dtype.kind not in "biu" and not (array == np.rint(array)).all():
+        raise ValueError(f"actions of {space} must be integers, got {array.ravel()[:3]}")
+    return actions
 
 
 def _concatenated(space: gym.Space, values: list[Any]) -> Any:
@@ -295,7 +307,7 @@ def _read_arrow(folder: Path, storage: Any, number: int) -> Mapping[str, Any]:
     import pyarrow as pa
 
     (path,) = (folder / "data" / str(number)).glob("*.arrow")
-    with pa.ipc.open_file(path.read_bytes()) as file:
+    with pa.ipc.open_file(read_file(path)) as file:
         (batch,) = (file.get_batch(i) for i in range(file.num_record_batches))
     steps = batch.num_rows - 1
     infos: dict[str, np.ndarray] = {}

@@ -57,10 +57,13 @@ def load(
         _refuse_arguments(env_kwargs, _STORED)
         opened = _open_minari(folder, verify)
         columns = _join((part for part, _ in opened.raw), opened.num_steps)
+        columns.check_numbers(f"data set {folder}", opened.action_space)
         form: Form = ArraysForm(opened.observation_space)
         return OfflineData(columns, form, opened.observation_space, opened.action_space, opened.info, folder, reopen)
     columns, manifest = read_folder(folder, in_memory, verify)
     form, observation_space, action_space = _shown(manifest, env_kwargs or {})
+    if verify:
+        columns.check_numbers(f"data set {folder}", action_space)
     info = manifest["info"]
     if env_kwargs:
         info = {**info, "env_kwargs": {**info["env_kwargs"], **env_kwargs}}
@@ -156,10 +159,18 @@ def _shown(manifest: Mapping[str, Any], env_kwargs: Mapping[str, Any]) -> tuple[
     """Return the form and the spaces of a data set, shown with some arguments of the environment changed."""
     if manifest["form"] == ARRAYS:
         _refuse_arguments(env_kwargs, _STORED)
-        observation_space, action_space = (space_from_json(manifest[f"{k}_space"]) for k in ("observation", "action"))
+        try:
+            observation_space, action_space = (
+                space_from_json(manifest[f"{kind}_space"]) for kind in ("observation", "action")
+            )
+        except Exception as error:  # whatever a damaged description makes Gymnasium's constructors raise
+            raise DamagedDataError(f"the spaces in {MANIFEST} are damaged ({error}): restore the data set") from None
         return ArraysForm(observation_space), observation_space, action_space
     info = manifest["info"]
-    env = gym.make(info["env_id"], disable_env_checker=True, **{**info["env_kwargs"], **env_kwargs})
+    env_id = str(info["env_id"]).rpartition(":")[2]  # nothing is imported because a file says so
+    if env_id not in gym.registry:
+        raise ValueError(f"no environment {env_id} is registered: import the module that registers it first")
+    env = gym.make(env_id, disable_env_checker=True, **{**info["env_kwargs"], **env_kwargs})
     form = form_named(manifest["form"], env)
     fixed = sorted(set(env_kwargs) - form.display_arguments)
     if fixed:

@@ -6,16 +6,21 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.logger import configure
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import VecTransposeImage
-from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from bisimgym.envs.checks import integer
+from bisimgym.envs.extras import missing
 from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline.data import OfflineData
 from bisimgym.wrappers.offline.spaces import require_same
+
+try:
+    from stable_baselines3.common.logger import configure
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+    from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
+    from stable_baselines3.common.vec_env import VecTransposeImage
+    from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+except ModuleNotFoundError as error:
+    raise missing("replays of offline data", "baselines", error.name) from None
 
 #: Transitions that are drawn at once.
 _CHUNK = 4096
@@ -90,7 +95,8 @@ def train_offline(model: OffPolicyAlgorithm, num_steps: int) -> None:
     ``target_update_interval``); ``learn`` can go on afterwards.
 
     Raises:
-        ValueError: if the replay is empty or training goes by episodes, which there are none of.
+        ValueError: if the replay is empty, training goes by episodes, which there are none of, or, with learners of
+            this package, if a loss is not finite because the replay holds what is not.
     """
     integer("num_steps", num_steps, 1)
     if model.replay_buffer is None or model.replay_buffer.size() == 0:
@@ -108,6 +114,8 @@ def train_offline(model: OffPolicyAlgorithm, num_steps: int) -> None:
         updates = model.gradient_steps if model.gradient_steps >= 0 else each
         if updates > 0:
             model.train(gradient_steps=updates, batch_size=model.batch_size)
+    if (record := getattr(model, "record_losses", None)) is not None:
+        record()  # learners of this package look at the last losses, too
 
 
 def _check_observations(wanted: Any, found: Any) -> bool:

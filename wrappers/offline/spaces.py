@@ -42,6 +42,8 @@ def space_from_json(written: dict[str, Any]) -> spaces.Space:
         shape, dtype = tuple(arguments["shape"]), arguments["dtype"]
         low, high = (np.broadcast_to(np.asarray(arguments[k], dtype), shape) for k in ("low", "high"))
         return spaces.Box(low, high, shape, dtype)
+    if kind not in ("Discrete", "MultiDiscrete", "MultiBinary"):
+        raise ValueError(f"unknown kind of space {kind!r}")
     return getattr(spaces, kind)(**arguments)
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch as th
 
+from bisimgym.envs.extras import missing
 from bisimgym.wrappers.offline.data import Batch
+
+try:
+    import torch as th
+except ModuleNotFoundError as error:
+    raise missing("batches of tensors", "baselines", error.name) from None
 
 
 def to_torch(batch: Batch, device: th.device | str = "cpu") -> Batch:
