@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from bisimgym.baselines import core  # noqa: F401
 
@@ -40,7 +40,7 @@ from bisimgym.baselines.core.encoder_pair import EncoderPair, extractor_for
 from bisimgym.baselines.core.env_checks import check_action_space, check_observation_space
 from bisimgym.baselines.core.frame_replay import sample_as_on_host
 from bisimgym.baselines.core.latents import LatentBatch, embeddings_of
-from bisimgym.baselines.core.loss_log import LossLog
+from bisimgym.baselines.core.loss_log import DivergedError, LossLog
 from bisimgym.baselines.core.placement import check_place, placed_rows
 from bisimgym.baselines.core.precision import autocast, resolve_precision
 from bisimgym.baselines.core.representation import Representation
@@ -49,13 +49,14 @@ from bisimgym.baselines.losses.distances import l2_distance
 from bisimgym.baselines.transitions import (
     Transitions,
     check_data,
+    check_numbers,
     count_of,
     global_stream_of,
     moved,
     read_rows,
     rows_of_epoch,
 )
-from bisimgym.envs.checks import integer
+from bisimgym.envs.checks import integer, number
 from bisimgym.envs.files import replaceable_archive
 from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline import OfflineData
@@ -169,13 +170,10 @@ class OfflineRepresentation:
             "tandem": tandem,
             "seed": seed,
         }
-        if not 0 <= discount < 1:
-            raise ValueError(f"discount must be in [0, 1), got {discount!r}")
-        if not 0 < encoder_tau <= 1:
-            raise ValueError(f"encoder_tau must be in (0, 1], got {encoder_tau!r}")
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
-        self.seed = integer("seed", seed, 0)
+        number("discount", discount, 0, 1 - 1e-9)
+        number("encoder_tau", encoder_tau, 1e-9, 1)
+        number("learning_rate", learning_rate, 1e-12, 1e3)
+        self.seed = integer("seed", seed, 0, 2**63 - 1)
         self.device = get_device(device)
         check_place("replay_device", replay_device)
         self.replay_device = replay_device
@@ -205,7 +203,6 @@ class OfflineRepresentation:
             )
         self.encoders.to(self.device)
         self.representation.to(self.device)
-        #: Untrained: there is no critic here.
         self.critic_input = nn.Identity() if made is None else made.critic_input().to(self.device)
         self.tandem = tandem
         self.optimizer = th.optim.Adam(self._groups(learning_rate, model_weight_decay), lr=learning_rate, fused=True)
@@ -257,9 +254,8 @@ class OfflineRepresentation:
             DivergedError: if a loss is not finite. Losses are looked at every 100 updates and at the end.
         """
         updates, batch_size = integer("updates", updates, 1), integer("batch_size", batch_size, 2)
-        representation = self.representation
-        shaped = representation.metric is not None and representation.metric_weight > 0
-        if not shaped and representation.self_prediction == representation.reward_prediction == 0:
+        of = self.representation
+        if of.shaping is None and of.self_prediction == of.reward_prediction == 0:
             raise ValueError(
                 "nothing trains this encoder: give a metric with metric_weight above 0, self_prediction or "
                 "reward_prediction"
@@ -268,14 +264,18 @@ class OfflineRepresentation:
         # Without formats the log is here for its look at divergence.
         log, logger = LossLog(), logger or Logger(folder=None, output_formats=[])
         self.encoders.set_training_mode(True)
-        for _ in tqdm(range(updates), desc="updates", leave=False, disable=not progress_bar):
-            losses = self._update(sample())
-            log.add(self.num_updates, losses)
-            self.num_updates += 1
-            if log.is_due():
-                log.flush(logger)
-                logger.dump(self.num_updates)
-        log.flush(logger)
+        try:
+            for _ in tqdm(range(updates), desc="updates", leave=False, disable=not progress_bar):
+                losses = self._update(sample())
+                log.add(self.num_updates, losses)
+                self.num_updates += 1
+                if log.is_due():
+                    log.flush(logger)
+                    logger.dump(self.num_updates)
+            log.flush(logger)
+        except DivergedError:
+            check_numbers(data)  # which are to blame if they are not sound
+            raise
         logger.dump(self.num_updates)
         return {name: loss.item() for name, loss in losses.items()}
 
@@ -327,15 +327,15 @@ class OfflineRepresentation:
             path: of the file.
             device: to put the networks on.
         """
-        contents: Any = load_from_zip_file(os.fspath(path), device=device)
-        settings, parts, variables = contents
+        settings, parts, variables = cast(Any, load_from_zip_file(os.fspath(path), device=device))
+        if not isinstance(settings, dict) or "extractor_class" not in settings or "policy_class" in settings:
+            raise ValueError(f"{os.fspath(path)} was not saved by {cls.__name__}: load it with the class that saved it")
         loaded = cls(**settings, device=device)
         for name in cls._PARTS:
             getattr(loaded, name).load_state_dict(parts[name])
         loaded.num_updates = variables["num_updates"]
-        key = variables["key"].cpu().numpy().astype(np.uint32)
-        state: Any = {"bit_generator": "MT19937", "state": {"key": key, "pos": variables["position"]}}
-        loaded.rng.bit_generator.state = state
+        twister = {"key": variables["key"].cpu().numpy().astype(np.uint32), "pos": variables["position"]}
+        loaded.rng.bit_generator.state = {"bit_generator": "MT19937", "state": twister}
         return loaded
 
     def _update(self, batch: LatentBatch) -> dict[str, th.Tensor]:

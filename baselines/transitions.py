@@ -17,7 +17,7 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from bisimgym.baselines.core.actions import action_dim
-from bisimgym.baselines.core.env_checks import check_finite
+from bisimgym.baselines.core.env_checks import check_finite, check_replay
 from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline import OfflineData
 
@@ -87,9 +87,16 @@ def check_data(
     """Raise ``ValueError`` for data that a learner of these spaces, images channels first, cannot take."""
     if isinstance(data, Transitions):
         count_of(data)
+        for what, part in zip(data._fields, data, strict=True):
+            for array in part.values() if isinstance(part, dict) else [part]:
+                given = np.asarray(array).dtype
+                if given.kind not in "biuf" or not given.isnative:
+                    raise ValueError(f"{what} must be numbers in this machine's order of bytes, got {given.str}")
         check_actions(data.actions, action_space)
-        for what in ("observations", "next_observations", "rewards"):
+        for what in ("observations", "next_observations", "rewards", "dones"):
             check_finite(what, getattr(data, what), "in the transitions")
+        if not np.isin(data.dones, (0, 1)).all():
+            raise ValueError("dones must be bool[N], or 0 and 1")
         return
     if not isinstance(data, OfflineData | ReplayBuffer):
         raise ValueError(
@@ -108,6 +115,14 @@ def check_data(
             f"the {kind} holds {given} and {data.action_space}, but this encoder is for {observation_space} and "
             f"{action_space}: make it with the spaces of the environment that the data are of"
         )
+
+
+def check_numbers(data: OfflineData | ReplayBuffer | Transitions) -> None:
+    """Raise ``ValueError`` if data sets or replays hold what is not finite: looked at where a training has diverged."""
+    if isinstance(data, OfflineData):
+        data.columns.check_numbers("the data set", data.action_space)
+    if isinstance(data, ReplayBuffer):
+        check_replay(data)
 
 
 @functools.lru_cache(maxsize=2)

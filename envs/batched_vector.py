@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from bisimgym.envs.array_task import ArrayTask, BatchedEnv, draw_seeds, observation_of, put, select, time_limit
-from bisimgym.envs.checks import integer, reset_options, taken_action
+from bisimgym.envs.checks import integer, reset_options, taken_action, vector_seeds
 
 
 class BatchedVectorEnv(VectorEnv):
@@ -192,14 +192,7 @@ class BatchedVectorEnv(VectorEnv):
         return select(self._next, rows)
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: np.ndarray) -> None:
-        if seed is None:
-            seeds: Sequence[int | None] = [None] * self.num_envs
-        elif isinstance(seed, (int, np.integer)):
-            seeds = [int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed must be an int or have one entry per sub-environment ({self.num_envs}), got {seed}")
+        seeds = vector_seeds(seed, self.num_envs)
         self._make_missing_generators(seeds)
         for i in np.flatnonzero(mask).tolist():
             if seeds[i] is not None:

@@ -119,6 +119,22 @@ def reset_options(options: Any) -> dict[str, Any]:
     return dict(options)
 
 
+def vector_seeds(seed: Any, num_envs: int) -> list[int | None]:
+    """Return the seeds of sub-environments: ``seed + i`` of one integer, or one entry for each.
+
+    Raises:
+        ValueError: for anything else, another number of them, and negative ones.
+    """
+    if seed is None or isinstance(seed, (int, np.integer)):
+        first = None if seed is None else integer("seed", seed, 0)
+        return [None if first is None else first + i for i in range(num_envs)]
+    if not isinstance(seed, (list, tuple, np.ndarray)) or len(seed) != num_envs:
+        raise ValueError(
+            f"seed must be an integer of at least 0 or have one for each sub-environment ({num_envs}), got {seed!r}"
+        )
+    return [None if entry is None else integer("an entry of seed", entry, 0) for entry in seed]
+
+
 def taken_action(action: Any, space: gym.Space) -> np.ndarray:
     """Return an action of a ``Discrete``, ``MultiDiscrete`` or ``Box`` space as an array of the space's shape.
 

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState
 
 from bisimgym.envs.array_task import time_limit
-from bisimgym.envs.checks import choice, integer, reset_options, taken_action
+from bisimgym.envs.checks import choice, integer, reset_options, taken_action, vector_seeds
 
 
 class ProcessVectorEnv(AsyncVectorEnv):
@@ -73,7 +72,7 @@ class ProcessVectorEnv(AsyncVectorEnv):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
         options = reset_options(options)  # before a process sees them, and some are reset
-        seed = int(seed) if isinstance(seed, np.integer) else seed
+        seed = None if seed is None else vector_seeds(seed, self.num_envs)
         with self._deaths_raised():
             return super().reset(seed=seed, options=options)
 

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from bisimgym.envs.checks import integer
 from bisimgym.envs.extras import missing
 
 try:
@@ -56,6 +57,11 @@ class SB3VecEnv(VecEnv):
         self.envs = envs
         self._actions: np.ndarray | None = None
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        if seed is not None:
+            integer("seed", seed, 0)  # here, or every reset to come would fail
+        return super().seed(seed)
 
     def reset(self) -> VecEnvObs:
         # Unseeded entries must not fall back to fresh entropy once the environments run: None keeps their streams.

@@ -38,6 +38,7 @@ from bisimgym.baselines.core.precision import (
     unchecked_distributions,
 )
 from bisimgym.baselines.core.random_stream import RandomStream
+from bisimgym.envs.checks import integer, number
 from bisimgym.envs.files import replaceable_archive
 
 #: Updates between statistics that are expensive to compute.
@@ -134,6 +135,8 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
             raise ValueError(
                 f"the file was saved by {self._saved_by}: load it with that class, not {type(self).__name__}"
             )
+        integer("batch_size", self.batch_size, 1)
+        number("gamma", self.gamma, 0, 1)
         # Here, so that a model that is loaded on another device takes what is fast there.
         self.precision = resolve_precision(self._asked_precision, self.device)
         if self.augmentation is not None and not callable(self.augmentation):
@@ -294,20 +297,20 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         self.policy.set_training_mode(True)
         own = [] if self.own_encoder_optimizer is None else [self.own_encoder_optimizer]
         self._update_learning_rate([*self.main_optimizers(), *self.auxiliary_optimizers(), *own])
-        for number in range(self._n_updates, self._n_updates + gradient_steps):
+        for update_number in range(self._n_updates, self._n_updates + gradient_steps):
             assert self.replay_buffer is not None
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            self.record_statistics = number % STATISTICS_EVERY == 0
+            self.record_statistics = update_number % STATISTICS_EVERY == 0
             try:
                 with unchecked_distributions(self.device):
-                    losses = self.update(data, number)
+                    losses = self.update(data, update_number)
             except ValueError as error:
                 # PyTorch's distributions refuse parameters that are not finite: say which loss was the first.
                 self.record_losses(error)
                 raise
             if self.record_statistics:
                 losses |= self.statistics()
-            self._losses.add(number, losses)
+            self._losses.add(update_number, losses)
             if self._losses.is_due():
                 self.record_losses()
         self._n_updates += gradient_steps

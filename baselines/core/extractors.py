@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from bisimgym.baselines.core.coordconv import CoordConvNet
 from bisimgym.baselines.core.encoder import JumpingEncoder
 from bisimgym.baselines.losses.norms import cap_norm, norm_radius
+from bisimgym.envs.checks import integer
 
 NORMS = ("layer", "l2", "cap", "none")
 #: Largest norm under "cap", unless another is given: that of Robust DBC at discount 0.99.
@@ -92,7 +93,7 @@ class MLPExtractor(BaseFeaturesExtractor):
         norm: str = "layer",
         cap_radius: float = CAP_RADIUS,
     ):
-        super().__init__(observation_space, features_dim)
+        super().__init__(observation_space, integer("features_dim", features_dim, 1))
         widths = [get_flattened_obs_dim(observation_space), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for width, next_width in itertools.pairwise(widths):
@@ -217,7 +218,7 @@ class DictExtractor(BaseFeaturesExtractor):
                 f"DictExtractor needs a dictionary of spaces, got {observation_space}: use ImageExtractor (policy "
                 "'CnnPolicy') for images and MLPExtractor ('MlpPolicy') for vectors"
             )
-        super().__init__(observation_space, features_dim)
+        super().__init__(observation_space, integer("features_dim", features_dim, 1))
         parts: dict[str, nn.Module] = {}
         count = 0
         for key, space in observation_space.spaces.items():

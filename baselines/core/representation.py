@@ -7,7 +7,9 @@ is a grid of switches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, cast
 
 import torch as th
@@ -19,8 +21,9 @@ from bisimgym.baselines.core.latents import LatentBatch, modeled
 from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.baselines.losses.distances import PairLoss
-from bisimgym.baselines.losses.models import RewardModel, TransitionModel
+from bisimgym.baselines.losses.models import MODEL_KINDS, RewardModel, TransitionModel
 from bisimgym.baselines.losses.predictions import reward_prediction_loss
+from bisimgym.envs.checks import choice
 
 
 class Representation(nn.Module):
@@ -65,8 +68,10 @@ class Representation(nn.Module):
             ("self_prediction", self_prediction),
             ("reward_prediction", reward_prediction),
         ):
-            if not weight >= 0:
-                raise ValueError(f"{name} must be a weight of at least 0, got {weight!r}")
+            if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+                raise ValueError(f"{name} must be a finite weight of at least 0, got {weight!r}")
+        if model_kind is not None:
+            choice("model_kind", model_kind, MODEL_KINDS)
         if reward_from not in ("next", "embedding"):
             raise ValueError(f"reward_from must be 'next' or 'embedding', got {reward_from!r}")
         self.metric = metric

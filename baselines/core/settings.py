@@ -18,6 +18,7 @@ from bisimgym.baselines.core.auxiliary import Augmentation
 from bisimgym.baselines.core.metric_loss import MetricLoss
 from bisimgym.baselines.learners import AUXILIARY_TASKS, METRIC_LOSSES, loss_class
 from bisimgym.baselines.losses.norms import norm_radius
+from bisimgym.envs.checks import integer
 
 #: What ``metric`` may be: a name of :data:`~bisimgym.baselines.learners.METRIC_LOSSES` or ``AUXILIARY_TASKS``, a class,
 #: an object of it.
@@ -52,6 +53,8 @@ def make_metric(metric: MetricChoice, settings: Mapping[str, Any] | None = None)
 
 def encoder_settings(norm: str, features_dim: int | None, discount: float, metric: MetricLoss | None) -> dict[str, Any]:
     """Return arguments of an encoder; "cap" is the bound of Robust DBC's metric, for other metrics at rewards of 1."""
+    if features_dim is not None:
+        integer("features_dim", features_dim, 1)
     settings: dict[str, Any] = {"norm": norm, "features_dim": features_dim}
     if norm == "cap":
         settings["cap_radius"] = norm_radius(discount, getattr(metric, "max_reward", 1.0))

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from bisimgym.baselines.losses.distances import check_option, check_shape
 from bisimgym.baselines.losses.predictions import gaussian_nll
 
+MODEL_KINDS = ("gaussian", "deterministic", "ensemble")
+
 
 class Gaussian(NamedTuple):
     """A diagonal Gaussian per row; point masses have ``std`` 0.
@@ -94,7 +96,7 @@ class TransitionModel(nn.Module):
         trains_encoder: bool = False,
     ):
         super().__init__()
-        check_option("kind", kind, ("gaussian", "deterministic", "ensemble"))
+        check_option("kind", kind, MODEL_KINDS)
         check_sizes(latent_dim=latent_dim, action_dim=action_dim, hidden=hidden, members=members)
         self.latent_dim, self.action_dim, self.kind = latent_dim, action_dim, kind
         self.trains_encoder = trains_encoder

@@ -117,8 +117,8 @@ def decode(video: Video, size: tuple[int, int], max_frames: int = MAX_FRAMES) ->
     Frames of other modes are converted to RGB. Those whose range is not stated (32-bit integers that are not from PNG,
     and floats) and those that are not opaque everywhere, and so have no color of their own, are refused.
 
-    Frames are resized with Pillow's bilinear filter, which averages over the pixels that fall together, and without
-    keeping the aspect ratio, as the Distracting Control Suite does.
+    Frames are turned as their EXIF orientation says, and resized with Pillow's bilinear filter, which averages over the
+    pixels that fall together, without keeping the aspect ratio, as the Distracting Control Suite does.
 
     Args:
         video: one of :func:`find_videos`.
@@ -211,11 +211,13 @@ def _require(module: str, title: str, extra: str) -> None:
 
 
 def _read_frame(file: Path) -> Image:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
-            return _as_rgb(image)
+            turned = ImageOps.exif_transpose(image)  # telephones store pictures sideways and say so
+            turned.format = image.format
+            return _as_rgb(turned)
     # Pillow reports broken PNG chunks as SyntaxError.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot decode frame {file}: {error}") from error
@@ -241,6 +243,10 @@ def _as_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
+#: Formats of frames with transparency, as FFmpeg names them.
+_WITH_ALPHA = ("rgba", "bgra", "argb", "abgr", "pal8", "ya8", "yuva420p", "yuva422p", "yuva444p", "gbrap")
+
+
 def _read_video(file: Path) -> Iterator[Image]:
     import av
 
@@ -249,6 +255,8 @@ def _read_video(file: Path) -> Iterator[Image]:
             if not container.streams.video:
                 raise ValueError(f"{file} holds no video stream")
             for frame in container.decode(container.streams.video[0]):
+                if frame.format.name in _WITH_ALPHA and frame.to_ndarray(format="rgba")[..., 3].min() < 255:
+                    raise ValueError(f"{file} is not opaque everywhere, and no color behind it is known: flatten it")
                 yield frame.to_image()
     except av.FFmpegError as error:
         raise ValueError(f"cannot decode video {file}: {error}") from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bisimgym.envs.checks import choice, integer
+from bisimgym.envs.checks import choice, integer, real_array
 
 STATE_DIM = 20
 DYNAMICS_SCALE = 0.8  # A = 0.8 x orthogonal
@@ -35,7 +35,7 @@ class LQRSystem:
     positive semidefinite), ``R[m, m]`` (symmetric, positive definite), ``Wc[n, n]`` and ``Wd[n_d, n]``.
 
     Raises:
-        ValueError: for matrices whose shapes do not fit.
+        ValueError: for matrices whose shapes do not fit, or that are not finite real numbers.
     """
 
     A: np.ndarray
@@ -46,6 +46,11 @@ class LQRSystem:
     Wd: np.ndarray
 
     def __post_init__(self):
+        for name in ("A", "B", "Q", "R", "Wc", "Wd"):
+            matrix = real_array(name, getattr(self, name))
+            if matrix.ndim != 2 or not np.isfinite(matrix).all():
+                raise ValueError(f"{name} must be a matrix of finite numbers, got shape {matrix.shape}")
+            object.__setattr__(self, name, matrix)
         n, m, distractors = self.A.shape[0], self.B.shape[-1], self.Wd.shape[0]
         shapes = {"A": (n, n), "B": (n, m), "Q": (n, n), "R": (m, m), "Wc": (n, n), "Wd": (distractors, n)}
         for name, shape in shapes.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bisimgym.envs.checks import first_bad, real_array
 from bisimgym.envs.markov_signal.hmm import SignalLaw, triangular_map
 
 
@@ -35,6 +36,9 @@ def filter_posteriors(law: SignalLaw, signals: np.ndarray) -> np.ndarray:
 
     Args:
         signals: ``float[B, T, D]``.
+
+    Raises:
+        ValueError: for another shape, no frames, and what is not finite; so do the functions below.
     """
     return np.ascontiguousarray(_forward(law, signals)[0].transpose(2, 0, 1))
 
@@ -65,7 +69,7 @@ def smooth_states(law: SignalLaw, signals: np.ndarray) -> np.ndarray:
 
 def frame_states(law: SignalLaw, signals: np.ndarray) -> np.ndarray:
     """Return ``int64[..., T]``: the most probable state of every frame by itself, with the stationary prior."""
-    signals = np.asarray(signals)
+    signals = _checked(law, signals)
     scores = log_densities(law, signals.reshape(-1, law.dimension)) + np.log(law.stationary)[:, None]
     return scores.argmax(axis=0).reshape(signals.shape[:-1])
 
@@ -131,8 +135,8 @@ def _frames(law: SignalLaw, observation: np.ndarray) -> np.ndarray:
 
 def _forward(law: SignalLaw, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ``float64[T, n, B]`` probabilities of the states: given the frames up to now, and up to the one before."""
-    signals = np.asarray(signals)
-    if signals.ndim != 3 or signals.shape[2] != law.dimension:
+    signals = _checked(law, signals)
+    if signals.ndim != 3:
         raise ValueError(f"signals must be [B, T, {law.dimension}], got {signals.shape}")
     batch, length = signals.shape[:2]
     densities = log_densities(law, signals.swapaxes(0, 1).reshape(-1, law.dimension))
@@ -144,6 +148,16 @@ def _forward(law: SignalLaw, signals: np.ndarray) -> tuple[np.ndarray, np.ndarra
         filtered[t] = _updated(next_belief, densities[t])
         next_belief = _product(law.transition_matrix, filtered[t])
     return filtered, predicted
+
+
+def _checked(law: SignalLaw, signals: np.ndarray) -> np.ndarray:
+    """Return signals as ``float64[..., T, D]``, or raise ``ValueError``."""
+    signals = real_array("signals", signals)
+    if signals.ndim < 2 or signals.shape[-1] != law.dimension or 0 in signals.shape:
+        raise ValueError(f"signals must be [..., T, {law.dimension}] of at least one frame, got {signals.shape}")
+    if not np.isfinite(signals).all():
+        raise ValueError(f"signals must be finite, got {first_bad(signals, ~np.isfinite(signals))}")
+    return signals
 
 
 def _product(matrix: np.ndarray, belief: np.ndarray) -> np.ndarray:

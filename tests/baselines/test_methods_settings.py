@@ -115,7 +115,7 @@ def test_a_metric_loss_that_is_no_number_is_named():
     ("arguments", "message"),
     [
         ({"metric": "euclid"}, "metric must be None, one of .*'mico'"),
-        ({"metric_weight": -1.0, "metric": "mico"}, "metric_weight must be a weight of at least 0, got -1.0"),
+        ({"metric_weight": -1.0, "metric": "mico"}, "metric_weight must be a finite weight of at least 0, got -1.0"),
         ({"reward_from": "state"}, "reward_from must be 'next' or 'embedding'"),
         ({"norm": "batch"}, "norm must be one of"),
         ({"metric": dict}, "metric must be None, one of .* or a MetricLoss, got <class 'dict'>"),
@@ -123,6 +123,14 @@ def test_a_metric_loss_that_is_no_number_is_named():
         ({"metric": "dbc", "metric_settings": {"form": "orig"}}, r"form must be one of .*'study'.*got 'orig'"),
         ({"metric": "rap", "metric_settings": {"outer": "abs"}}, r"outer must be one of .*got 'abs'"),
         ({"metric": "mico", "metric_settings": {"second": "other"}}, r"second must be one of .*got 'other'"),
+        ({"metric_weight": float("inf"), "metric": "mico"}, "metric_weight must be a finite weight"),
+        ({"metric_weight": "1", "metric": "mico"}, "metric_weight must be a finite weight of at least 0, got '1'"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"gamma": float("nan")}, r"gamma must be a number in \[0, 1\], got nan"),
+        ({"gamma": 1.5}, r"gamma must be a number in \[0, 1\], got 1.5"),
+        ({"features_dim": 0}, "features_dim must be an integer of at least 1, got 0"),
+        ({"features_dim": None}, "features_dim must be an integer of at least 1, got None"),
+        ({"metric": "mico", "model_kind": "zz"}, "model_kind must be one of .*, got 'zz'"),
         ({"augmentation": "random_shift"}, "augmentation must be a function"),
         ({"metric": "ambs", "features_dim": 7}, "features_dim must be even, got 7"),
         (

@@ -16,6 +16,7 @@ from bisimgym.envs.checks import (
     real_array,
     reset_options,
     taken_action,
+    vector_seeds,
 )
 
 
@@ -157,3 +158,15 @@ def test_what_is_no_real_number_is_refused(value):
 )
 def test_real_numbers_of_any_type_are_taken(value):
     assert real_array("reward", value).dtype == np.float64
+
+
+def test_seeds_of_a_vector():
+    assert vector_seeds(None, 2) == [None, None]
+    assert vector_seeds(np.int64(3), 2) == [3, 4]
+    assert vector_seeds((1, None), 2) == [1, None]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "12", [1], [1, 2.5], [1, -2], {1: 2, 3: 4}])
+def test_other_seeds_of_a_vector_are_named(seed):
+    with pytest.raises(ValueError, match=r"seed must be an integer of at least 0|an entry of seed must be an integer"):
+        vector_seeds(seed, 2)

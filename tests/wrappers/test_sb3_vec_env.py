@@ -190,3 +190,12 @@ def test_hindsight_replay_gets_a_reward_for_every_goal_it_asks_about():
     achieved, desired = (batch.next_observations[key] for key in ("achieved_goal", "desired_goal"))
     assert (batch.rewards[:, 0] == -1.0 + (achieved == desired).all(dim=1).float()).all()
     assert (batch.rewards == 0).any()
+
+
+def test_a_bad_seed_is_refused_at_once_and_changes_nothing():
+    envs = SB3VecEnv(gym.make_vec("bisimgym/JumpingTask-v0", num_envs=2))
+    first = (envs.seed(1), envs.reset())[1]
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0, got -1"):
+        envs.seed(-1)
+    envs.seed(1)
+    np.testing.assert_array_equal(envs.reset(), first)

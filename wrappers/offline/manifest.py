@@ -40,14 +40,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(read_file(path, _MOST_BYTES).decode("utf-8"))
         content, digest = manifest["content"], manifest["sha256"]
         changed = digest != sha256_of_json(content)
-        if not changed:
+        version = None if changed else content["format"]
+        if version == FORMAT:
             _check_content(content)
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DamagedDataError(f"{path} is damaged ({error}): restore the data set or collect it again") from None
     if changed:
         raise DamagedDataError(f"{path} was changed after it was written: restore the data set or collect it again")
-    if content["format"] != FORMAT:
-        raise ValueError(f"{path} has format {content['format']}, and this version reads {FORMAT}")
+    if version != FORMAT:
+        raise ValueError(f"{path} has format {version}, and this version reads {FORMAT}")
     return content
 
 

@@ -347,3 +347,30 @@ def test_a_transparent_color_is_refused_where_it_is_used(tmp_path, mode):
     color = {"RGB": (0, 0, 0)}.get(mode, 0)
     with pytest.raises(ValueError, match="0.png: its mode .* is not opaque"):
         shown(tmp_path, image, transparency=color)
+
+
+def test_frames_are_turned_as_their_orientation_says(tmp_path):
+    upright = np.zeros((40, 20, 3), np.uint8)
+    upright[:20] = (255, 0, 0)
+    sideways = Image.fromarray(upright).rotate(90, expand=True)
+    exif = sideways.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        for frame in ("0.png", "1.png"):
+            sideways.save(tmp_path / name / frame, exif=exif)
+    video = find_videos(tmp_path, "train")[0]
+    np.testing.assert_array_equal(decode(video, (40, 20))[0], upright)
+
+
+def test_a_transparent_video_is_refused(tmp_path):
+    pytest.importorskip("av")
+    clear = Image.fromarray(np.full((8, 8, 4), (200, 10, 10, 0), np.uint8))
+    opaque = Image.fromarray(np.full((8, 8, 3), (200, 10, 10), np.uint8))
+    for name, image in (("clear", clear), ("opaque", opaque)):
+        (tmp_path / name).mkdir()
+        for file in ("first.gif", "second.gif"):
+            image.save(tmp_path / name / file, save_all=True, append_images=[image.rotate(90)], disposal=2, loop=0)
+    with pytest.raises(ValueError, match=r"\.gif is not opaque everywhere"):
+        decode(find_videos(tmp_path / "clear", "train")[0], (8, 8))
+    assert decode(find_videos(tmp_path / "opaque", "train")[0], (8, 8)).shape == (2, 8, 8, 3)

@@ -2,18 +2,20 @@
 
 import fcntl
 import json
+import os
 import resource
 import subprocess
 import sys
 import textwrap
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from episodes import assert_same
 
 import bisimgym  # noqa: F401
 from bisimgym.wrappers.offline import DamagedDataError, collect, convert, load
-from bisimgym.wrappers.offline.manifest import MANIFEST
+from bisimgym.wrappers.offline.manifest import MANIFEST, sha256_of_json
 
 NAV2D = "bisimgym/Nav2D-v0"
 
@@ -201,3 +203,119 @@ def test_a_process_that_is_killed_leaves_what_can_be_gone_on_with(tmp_path, form
     assert 2_000 < first[0] < 4_000
     with pytest.raises(FileNotFoundError, match="is not finished"):
         load(name)
+
+
+def edit(folder, change):
+    """Change a manifest and seal it again, as a stranger can."""
+    content = json.loads((folder / MANIFEST).read_text())["content"]
+    content = change(content) or content
+    (folder / MANIFEST).write_text(json.dumps({"content": content, "sha256": sha256_of_json(content)}))
+
+
+def of_columns(key, value):
+    def change(content):
+        for part in content["parts"]:
+            for column in part["columns"]:
+                column[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(of_columns("dtype", value) for value in ("|O", "<M8[s]", "V8", "zzz", 5, None)),
+        *(of_columns("shape", value) for value in ([-1], [1.5], [2**70], "", None)),
+        *(of_columns("name", value) for value in (5, "rewards")),
+        of_columns("bytes", -8),
+        lambda content: content.update(parts=[]),
+        lambda content: content.update(parts={}),
+        lambda content: content.pop("parts") and None,
+        lambda content: content.pop("info") and None,
+        lambda content: content.pop("form") and None,
+        lambda content: content.pop("format") and None,
+        lambda content: [content],
+        lambda content: content["parts"][0].update(steps=10**30),
+        lambda content: content["parts"][0].update(columns=[]),
+    ],
+)
+def test_a_strangers_manifest_is_refused(folder, change):
+    edit(folder, change)
+    with pytest.raises(DamagedDataError):
+        load(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"content": ' + "9" * 5000 + ', "sha256": ""}', "[]", "null"])
+def test_a_manifest_of_other_json_is_refused(folder, text):
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(DamagedDataError, match=r"offline.json is damaged"):
+        load(folder)
+
+
+def test_spaces_of_other_kinds_are_refused(tmp_path):
+    collect("CartPole-v1", "random", 40, num_envs=2, dataset=tmp_path / "d", form="arrays")
+    for kind in ("Graph", "__dict__", "Text"):
+        edit(tmp_path / "d", lambda content, kind=kind: content["action_space"].update(type=kind))
+        with pytest.raises(DamagedDataError, match=r"the spaces in offline.json are damaged"):
+            load(tmp_path / "d")
+
+
+def test_no_module_is_imported_because_a_file_says_so(folder, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit(folder, lambda content: content["info"].update(env_id="evil:Nav-v7"))
+    with pytest.raises(ValueError, match="no environment Nav-v7 is registered: import the module that registers it"):
+        load(folder)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("name", ["column-00.bin", MANIFEST])
+def test_links_and_pipes_are_not_read(folder, name, kind):
+    (folder / name).rename(folder.parent / "elsewhere")
+    os.symlink(folder.parent / "elsewhere", folder / name) if kind == "link" else os.mkfifo(folder / name)
+    with pytest.raises((DamagedDataError, FileNotFoundError)):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", [".lock", "column-00.bin"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_nothing_is_written_through_links(tmp_path, name, kind):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / ".d.partial").mkdir()
+    path = tmp_path / ".d.partial" / name
+    path.symlink_to(victim) if kind == "link" else os.mkfifo(path)
+    with pytest.raises((OSError, ValueError), match="move it away|no such device"):
+        collect("CartPole-v1", "random", 30, num_envs=2, dataset=tmp_path / "d", form="arrays")
+    assert victim.read_text() == "mine"
+
+
+class Broken(gym.Env):
+    """Gives what is not finite at its fifth step."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, what="reward"):
+        self.what, self.steps = what, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        bad = np.nan if self.steps == 5 else 0.0
+        observation = np.full(2, bad if self.what == "observation" else 0, np.float32)
+        return observation, bad if self.what == "reward" else 0.0, self.steps == 10, False, {}
+
+
+@pytest.mark.parametrize("what", ["reward", "observation"])
+def test_numbers_that_are_not_finite_are_not_kept(tmp_path, what):
+    gym.register("Broken-v0", Broken)
+    try:
+        with pytest.raises(ValueError, match=rf"environment Broken-v0 gave {what}s.* that are not finite, nan at"):
+            collect("Broken-v0", "random", 30, num_envs=2, dataset=tmp_path / "d", env_kwargs={"what": what})
+    finally:
+        del gym.registry["Broken-v0"]
