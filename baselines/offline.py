@@ -172,7 +172,7 @@ class OfflineRepresentation:
         }
         number("discount", discount, 0, 1 - 1e-9)
         number("encoder_tau", encoder_tau, 1e-9, 1)
-        number("learning_rate", learning_rate, 1e-12, 1e3)
+        number("learning_rate", learning_rate, 1e-12, 1e300)
         self.seed = integer("seed", seed, 0, 2**63 - 1)
         self.device = get_device(device)
         check_place("replay_device", replay_device)

@@ -368,9 +368,10 @@ def test_a_transparent_video_is_refused(tmp_path):
     clear = Image.fromarray(np.full((8, 8, 4), (200, 10, 10, 0), np.uint8))
     opaque = Image.fromarray(np.full((8, 8, 3), (200, 10, 10), np.uint8))
     for name, image in (("clear", clear), ("opaque", opaque)):
+        second = Image.fromarray(np.asarray(image) // 2)
         (tmp_path / name).mkdir()
         for file in ("first.gif", "second.gif"):
-            image.save(tmp_path / name / file, save_all=True, append_images=[image.rotate(90)], disposal=2, loop=0)
+            image.save(tmp_path / name / file, save_all=True, append_images=[second], disposal=2, loop=0)
     with pytest.raises(ValueError, match=r"\.gif is not opaque everywhere"):
         decode(find_videos(tmp_path / "clear", "train")[0], (8, 8))
     assert decode(find_videos(tmp_path / "opaque", "train")[0], (8, 8)).shape == (2, 8, 8, 3)
