@@ -57,7 +57,7 @@ from bisimgym.baselines.transitions import (
     rows_of_epoch,
 )
 from bisimgym.envs.checks import integer, number
-from bisimgym.envs.files import replaceable_archive
+from bisimgym.envs.files import atomic_write, replaceable_archive
 from bisimgym.wrappers.image_channels import channels_first
 from bisimgym.wrappers.offline import OfflineData
 
@@ -308,16 +308,14 @@ class OfflineRepresentation:
             FileExistsError: if something is there that is no model.
         """
         twister = self.rng.bit_generator.state["state"]
-        save_to_zip_file(
-            os.fspath(replaceable_archive(path)),
-            data=self.settings,
-            params={name: getattr(self, name).state_dict() for name in self._PARTS},
-            pytorch_variables={
-                "num_updates": self.num_updates,
-                "key": th.from_numpy(twister["key"].astype(np.int64)),
-                "position": int(twister["pos"]),
-            },
-        )
+        key, position = th.from_numpy(twister["key"].astype(np.int64)), int(twister["pos"])
+        with atomic_write(replaceable_archive(path)) as temporary:
+            save_to_zip_file(
+                os.fspath(temporary),
+                data=self.settings,
+                params={name: getattr(self, name).state_dict() for name in self._PARTS},
+                pytorch_variables={"num_updates": self.num_updates, "key": key, "position": position},
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: th.device | str = "auto") -> OfflineRepresentation:

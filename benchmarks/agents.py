@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -68,7 +69,11 @@ def agent_code(what: str) -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # sys.exit is no Exception, and agents may make more of these
-        shown = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        try:
+            text = str(error)
+        except BaseException:  # an exception of the agent's own need have no text
+            text = ""
+        shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
         raise UserError(f"{what}: {shown} ({_where(error)})") from error
 
 
@@ -110,22 +115,32 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
 
 @contextmanager
 def closing_agent(agent: Any) -> Iterator[Any]:
-    """Hold an agent, and close it in the end if it has a ``close``."""
+    """Hold an agent, and close it in the end if it has a ``close``. What failed before is told first."""
+
+    def close() -> None:
+        if callable(end := getattr(agent, "close", None)):
+            end()
+
     try:
         yield agent
-    finally:
-        if callable(close := getattr(agent, "close", None)):
+    except BaseException:
+        with contextlib.suppress(UserError), agent_code("close() failed"):
             close()
+        raise
+    with agent_code("what is done is stored, but the agent's close() failed"):
+        close()
 
 
 def check_agent(agent: Any, needs_learn: bool = False) -> None:
     """Raise ``UserError`` if an object does not follow the agent protocol."""
-    if not callable(getattr(agent, "predict", None)):
+    with agent_code(f"agent {type(agent).__name__}: its methods cannot be looked at"):
+        has = {name: callable(getattr(agent, name, None)) for name in ("predict", "learn")}
+    if not has["predict"]:
         raise UserError(
             f"agent {type(agent).__name__} has no method "
             "predict(observation, state=None, episode_start=None, deterministic=True)"
         )
-    if needs_learn and not callable(getattr(agent, "learn", None)):
+    if needs_learn and not has["learn"]:
         raise UserError(f"agent {type(agent).__name__} has no learn(envs, budget, seed), which --budget needs")
     if needs_learn and any(base.__module__.startswith("stable_baselines3.") for base in type(agent).__mro__):
         raise UserError(

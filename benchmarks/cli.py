@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from bisimgym.benchmarks.output import printable, show_in_any_encoding
 from bisimgym.benchmarks.running import estimate
 from bisimgym.benchmarks.suites import SUITES, load_suite
 from bisimgym.benchmarks.suites.base import Spec
+from bisimgym.envs.files import followed
 
 app = typer.Typer(
     name="bisimgym",
@@ -129,14 +129,14 @@ def run(
     from bisimgym.benchmarks.running.bars import run_with_bars
     from bisimgym.benchmarks.running.run_folder import make_folder
 
-    specs = planned(suite, task, method, _seeds(seeds, seed), preset, set_, paper, table)
+    specs = cli_plan.planned(suite, task, method, cli_plan.chosen_seeds(seeds, seed), preset, set_, paper, table)
     suite, chosen = specs[0].suite, load_suite(specs[0].suite)
     device = machine.chosen_device(device)
     if minutes is not None and executor is Executor.ray:
         raise UserError("--minutes stops worker processes of this machine: leave it out with --executor ray")
     for option, value in (("--jobs", jobs), ("--threads", threads)):
-        if value is not None and value < 1:
-            raise UserError(f"{option} must be at least 1, got {value}")
+        if value is not None and not 1 <= value <= machine.MOST_THREADS:
+            raise UserError(f"{option} must be from 1 to {machine.MOST_THREADS}, got {value}")
     # One run per core, since one thread per run wastes least; one run on a GPU.
     jobs = min(jobs or (1 if device == "cuda" else machine.cores()), len(specs))
     threads = threads or max(machine.cores() // jobs, 1)
@@ -169,65 +169,11 @@ def run(
         raise typer.Exit(2 if all(isinstance(f, UserError) for f in failures) else 1)
 
 
-def planned(
-    suite: str,
-    task: list[str] | None,
-    method: list[str] | None,
-    seeds: Sequence[int],
-    preset: str | None,
-    set_: list[str] | None,
-    paper: str | None,
-    table: str | None,
-    **_: Any,
-) -> Sequence[Spec]:
-    """Return the specs that the options of ``run`` mean; those that say how to run are not looked at."""
-    from bisimgym.benchmarks.running import runner
-
-    if bool(suite) == bool(paper) or bool(paper) != bool(table):
-        raise UserError("give a SUITE, or --paper and --table (see `bisimgym papers`)")
-    if paper and table:
-        suite, task, method = _of_table(paper, table, task, method)
-    preset = preset or ("paper" if paper else "short")
-    return runner.plan(load_suite(suite), task or [], method or [], seeds, preset, _settings(set_ or []))
-
-
 def planned_by(arguments: Sequence[str], seeds: Sequence[int]) -> Sequence[Spec]:
     """Return the specs of the arguments of ``bisimgym run`` with other seeds."""
     command: Any = typer.main.get_command(app)
     context = command.commands["run"].make_context("run", list(arguments))
-    return planned(**{**context.params, "seeds": seeds})
-
-
-def _of_table(
-    paper: str, table: str, task: list[str] | None, method: list[str] | None
-) -> tuple[str, list[str], list[str]]:
-    """Return suite, tasks and methods of a paper's table; those that are named narrow it."""
-    from bisimgym.benchmarks.report import papers
-
-    item = papers.find_item(paper, table)
-    found = papers.cells(paper, item)
-    return item.suite, task or [of for of, _, _ in found], method or [of for _, of, _ in found]
-
-
-def _seeds(count: int | None, chosen: list[int] | None) -> Sequence[int]:
-    if count is not None and chosen:
-        raise UserError("--seeds N takes seeds 1 to N and --seed one of your choice: give one of the two")
-    if count is not None and count < 1:
-        raise UserError(f"--seeds must be at least 1, got {count}")
-    return chosen or range(1, (count or 5) + 1)  # seeds count from 1, as those of the papers do
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UserError(f"--set takes KEY=VALUE, got {pair!r}")
-        try:
-            settings[key] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[key] = value
-    return settings
+    return cli_plan.planned(**{**context.params, "seeds": seeds})
 
 
 @app.command()
@@ -263,11 +209,15 @@ def evaluate(
     if not 0 <= timeout <= threading.TIMEOUT_MAX:
         raise UserError(f"--timeout must be from 0 to {threading.TIMEOUT_MAX:g} seconds, got {timeout:g}")
     shown = name or agent.rpartition("/")[2].removesuffix(".zip").rpartition(":")[2]
-    out = out.resolve()  # the agent may change the folder
+    out = followed(out)  # the agent may change the folder
     make_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     for one in tasks:  # before an agent learns on the first task for hours
-        runner.check_free(chosen, one, shown, seed, budget, out)
+        try:
+            runner.check_free(chosen, one, shown, seed, budget, out)
+        except UserError as error:
+            others = [f"--task {other}" for other in tasks if other != one]
+            raise UserError(f"{error}; or leave this task out: {' '.join(others)}" if others else str(error)) from None
     for one in tasks:
         command = runner.machine.command_text(sys.argv[1:])
         bar = single_bar(f"{suite} {one} {shown} learns")

@@ -100,6 +100,7 @@ def fidelity(
     if task not in PROCESSES:
         raise unknown("task", task, PROCESSES)
     if out is not None:
+        out = out.absolute()  # the encoder's module may change the folder
         for name in FILES:  # before anything is computed
             replaceable_file(out / f"{name}.png", "a picture", is_our_picture)
     sampled = fidelity_process(task, []).next_rows is None
@@ -120,8 +121,10 @@ def fidelity(
             f"predict_next is not measured: the states of {task} are a sample, among which none is a predicted one."
         )
     if out is not None:
+        with agent_code(f"encoder {encoder!r} failed when pictures were drawn"):
+            figures = figures_of(made, task)
         make_folder(out)
-        for path in write_figures(figures_of(made, task), out):
+        for path in write_figures(figures, out):
             console.print(str(path), markup=False, soft_wrap=True)
 
 

@@ -54,7 +54,11 @@ def pack(
     from bisimgym.benchmarks.submissions import packing
 
     packing.pack(find_runs(runs), out, authors, description)
-    check(out)
+    try:
+        check(out)
+    except typer.Exit:
+        packing.remove(out)  # or the corrected command would find it in its way
+        raise
 
 
 @app.command()
@@ -106,7 +110,7 @@ def repro(
 
     if not 0 <= tolerance < math.inf:
         raise UserError(f"--tolerance must not be negative, got {tolerance:g}")
-    before = read_run(run)
+    before = read_run(run.absolute())  # the agent's module may change the folder
     made = None if agent is None else resolve_agent(agent)
     with closing_agent(made) as resolved, single_bar(str(before.spec.folder)) as show:
         found = reproducing.reproduce(before, chosen_device(device), resolved, show, tolerance)

@@ -12,6 +12,7 @@ import gymnasium as gym
 
 from bisimgym.benchmarks.agents import agent_code, resolve_agent
 from bisimgym.benchmarks.errors import UserError
+from bisimgym.benchmarks.names import shortened
 from bisimgym.benchmarks.running.bars import single_bar
 from bisimgym.wrappers.offline import OfflineData, collect
 from bisimgym.wrappers.offline.policies import NAMES
@@ -36,6 +37,8 @@ def collect_with_bar(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _arguments(env_kwargs)
+    if form != "minari" or ("/" in dataset and Path(dataset).expanduser().is_absolute()):
+        dataset = str(Path(dataset).expanduser().absolute())  # the agent's module may change the folder
     agent, name = _policy(policy)
     with single_bar(f"{env_id} {policy}") as show:
         try:
@@ -52,8 +55,9 @@ def collect_with_bar(
                 policy_name=name,
                 progress=show,
             )
-        except (ValueError, ImportError, gym.error.Error) as error:
-            raise UserError(str(error)) from error
+        except (ValueError, ImportError, OverflowError, KeyError, TypeError, gym.error.Error) as error:
+            told = f"{type(error).__name__}: {error}" if isinstance(error, (KeyError, TypeError)) else str(error)
+            raise UserError(told) from error
 
 
 def size_on_disk(data: OfflineData) -> int:
@@ -65,9 +69,9 @@ def size_on_disk(data: OfflineData) -> int:
 def _arguments(text: str) -> dict[str, Any]:
     try:
         arguments = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
-            f"--env-kwargs takes JSON such as '{{\"goal_visible\": false}}', got {text!r} ({error})"
+            f"--env-kwargs takes JSON such as '{{\"goal_visible\": false}}', got {shortened(text)} ({error})"
         ) from None
     if not isinstance(arguments, dict):
         raise UserError(f"--env-kwargs takes a JSON object, got {text!r}")

@@ -37,6 +37,13 @@ def check_text(what: str, text: object) -> str:
     return text
 
 
+def storable(text: str) -> str:
+    """Return a text as :func:`check_text` takes it: escaped where it cannot be printed, cut where it is long."""
+    parts = [c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text]
+    plain = "".join(parts)
+    return plain if len(plain) <= TEXT_LENGTH else f"{plain[: TEXT_LENGTH - 4]} ..."
+
+
 def shortened(value: object, length: int = 60) -> str:
     """Return a value as one line of plain characters, cut where it is long: for messages."""
     if isinstance(value, int) and abs(value) >= 2**63:  # long integers refuse to become text

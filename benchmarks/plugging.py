@@ -15,7 +15,8 @@ import numpy as np
 from bisimgym.benchmarks.agents import agent_code, check_agent, closing_agent, resolve_agent
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites import SUITES, load_suite
-from bisimgym.benchmarks.suites.base import Suite, discrete_actions
+from bisimgym.benchmarks.suites.base import Suite
+from bisimgym.benchmarks.suites.checks import discrete_actions
 
 #: Steps that an agent acts for on each task, and seconds after which no further task is tried.
 STEPS, SECONDS = 5, 50.0

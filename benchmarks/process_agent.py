@@ -113,7 +113,7 @@ class ProcessAgent:
         self._end = weakref.finalize(self, _end, self._process, self._errors, end_seconds)
         _running.add(self)
         can = self._ask({"protocol": PROTOCOL}, "can")
-        if not isinstance(can, list) or "predict" not in can or not set(can) <= {"predict", "embed"}:
+        if not isinstance(can, list) or "predict" not in can or any(name not in ("predict", "embed") for name in can):
             self.close()
             raise UserError(f"agent exec:{command} must first answer {{'can': ['predict']}}, got {shortened(can)}")
         self._can = can

@@ -27,7 +27,7 @@ def followed(path: str | os.PathLike[str]) -> Path:
     Raises:
         FileExistsError: for links that lead in a circle.
     """
-    resolved = Path(os.path.realpath(path))
+    resolved = Path(os.path.realpath(Path(path).expanduser()))
     if resolved.is_symlink():
         raise FileExistsError(f"{os.fspath(path)} is a link that leads in a circle: remove it, or give another path")
     return resolved

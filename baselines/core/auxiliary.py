@@ -39,7 +39,7 @@ from bisimgym.baselines.core.precision import (
 )
 from bisimgym.baselines.core.random_stream import RandomStream
 from bisimgym.envs.checks import integer, number
-from bisimgym.envs.files import replaceable_archive
+from bisimgym.envs.files import atomic_write, replaceable_archive
 
 #: Updates between statistics that are expensive to compute.
 STATISTICS_EVERY = 100
@@ -377,7 +377,12 @@ class AuxiliaryLosses(OffPolicyAlgorithm):
         Raises:
             FileExistsError: for anything else that is there.
         """
-        super().save(replaceable_archive(path) if isinstance(path, str | os.PathLike) else path, *args, **kwargs)
+        if not isinstance(path, str | os.PathLike):
+            return super().save(path, *args, **kwargs)
+        target = replaceable_archive(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(target) as temporary:
+            super().save(temporary, *args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_losses", "_compiled", "own_encoder_optimizer"]

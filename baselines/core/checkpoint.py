@@ -11,9 +11,11 @@ import gzip
 import inspect
 import io
 import os
+import pickle
 import random
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,14 +141,19 @@ def load_checkpoint(
         env: new environments, for a checkpoint without.
 
     Raises:
-        ValueError: if there are no environments in the checkpoint and none are given.
+        ValueError: if the checkpoint is damaged, or has no environments and none are given.
         FileNotFoundError: if there is no checkpoint.
     """
     folder = Path(folder)
     if not (folder / _MODEL).exists() or not (folder / _REST).exists():
         raise FileNotFoundError(f"no checkpoint in {folder}: {_MODEL} and {_REST} are expected there")
-    with gzip.open(folder / _REST, "rb") as file:
-        rest = cloudpickle.load(file)
+    try:
+        with gzip.open(folder / _REST, "rb") as file:
+            rest = cloudpickle.load(file)
+            while file.read(2**20):  # to the end, where the checksum is compared
+                pass
+    except (OSError, EOFError, zlib.error, pickle.UnpicklingError) as error:
+        raise ValueError(f"the checkpoint in {folder} is damaged ({error}): remove it, or restore it") from error
     if rest["env"] is None and env is None:
         raise ValueError(f"the checkpoint in {folder} has no environments: give some with env=")
     model = algorithm.load(

@@ -85,6 +85,8 @@ def train(
         log_path = replaceable_file(log_path, "a log of a training", _is_log)
     if checkpoint_path is not None:
         checkpoint_path = replaceable_file(checkpoint_path, "the state of a training", _is_state)
+    if None is not log_path == checkpoint_path:
+        raise ValueError(f"log_path and checkpoint_path must be two files, got {log_path} for both")
     training = _Training(model, signals, settings)
     if checkpoint_path is not None and Path(checkpoint_path).exists() and Path(checkpoint_path).stat().st_size:
         training.restore(checkpoint_path)

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.running.reading import read_json, run_folders
-from bisimgym.benchmarks.running.run_folder import COMMITTED, find_runs, is_finished
+from bisimgym.benchmarks.running.reading import run_folders
+from bisimgym.benchmarks.running.run_folder import COMMITTED, RunFolder, find_runs, is_finished, read_record, read_run
 from bisimgym.benchmarks.suites.base import Spec
 
 #: A plan of more runs, or one that is estimated to take longer, in seconds, is started with ``--yes`` only.
@@ -39,19 +39,18 @@ def times_here(out: Path, suite: str) -> Times:
     """Return the seconds of a suite's runs in a folder; those of unfinished ones are judged by their checkpoints."""
     times = defaultdict(list)
     for path in run_folders(out / suite) if (out / suite).is_dir() else []:
-        spec = read_json(path / "run.json")["spec"]
-        seconds = read_json(path / "result.json").get("train_seconds") if is_finished(path) else _judged(path)
+        spec = read_record(path / "run.json")[1]
+        seconds = read_run(path).result.get("train_seconds") if is_finished(path) else _judged(path, spec)
         if seconds:
-            for task, method in _kinds(spec["task"], spec["method"]):
-                times[task, method, spec["preset"]].append(seconds)
+            for task, method in _kinds(spec.task, spec.method):
+                times[task, method, spec.preset].append(seconds)
     return times
 
 
-def _judged(path: Path) -> float | None:
+def _judged(path: Path, spec: Spec) -> float | None:
     """Return the seconds that all of an unfinished run takes if it goes on as it did up to its last checkpoint."""
-    file = path / "marks.json"
-    marks = read_json(file)["marks"] if file.exists() else []
-    last = marks[-1] if marks else {}
+    marks = RunFolder(path.parents[len(spec.folder.parts) - 1], spec).marks()
+    last = marks[max(marks)] if marks else {}
     if not last.get("x") or not last.get("seconds") or not last.get("total"):
         return None
     return last["seconds"] / last["x"] * last["total"]

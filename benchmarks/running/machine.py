@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.names import storable
 
 PACKAGES = ("bisimgym", "gymnasium", "numpy", "scipy", "pot", "torch", "stable-baselines3")
 #: Of physics, which are not always installed.
@@ -42,13 +43,17 @@ def commit(root: Path) -> str:
         return ""
 
 
+#: Torch threads of a run: far more than there are cores ends the process.
+MOST_THREADS = 1024
+
+
 def command_text(arguments: Sequence[str]) -> str:
     """Return a command as others can run it: paths below the present folder are relative, of others the name is left.
 
     Args:
         arguments: of ``bisimgym``.
     """
-    return shlex.join(["bisimgym", *(_without_folders(argument) for argument in arguments)])
+    return storable(shlex.join(["bisimgym", *(_without_folders(argument) for argument in arguments)]))
 
 
 def _without_folders(argument: str) -> str:

@@ -22,6 +22,8 @@ from bisimgym.envs import files
 JSON_BYTES, PICTURE_BYTES = 4 * 2**20, 16 * 2**20
 #: Most levels of JSON, and of folders below the one that is given.
 JSON_DEPTH, FOLDER_DEPTH = 8, 12
+#: In the folder of a site; it lists the site's files.
+SITE_MARKER = ".bisimgym-site"
 _FIX = "restore it, or move the folder away"
 
 
@@ -158,6 +160,8 @@ def check_no_links(root: Path, path: Path) -> None:
 def run_folders(folder: Path) -> Iterator[Path]:
     """Yield the folders below one, itself included, that hold a ``run.json`` or ``result.json``, in order of paths.
 
+    Sites, which hold copies of runs, are left out.
+
     Raises:
         UserError: for links to folders, for folders nested too deeply, and for those that cannot be read.
     """
@@ -169,6 +173,8 @@ def run_folders(folder: Path) -> Iterator[Path]:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror or error}): leave it out") from None
+        if SITE_MARKER in {entry.name for entry in found}:  # a site, which holds copies
+            continue
         if {"run.json", "result.json"} & {entry.name for entry in found}:
             yield path
             continue

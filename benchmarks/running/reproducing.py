@@ -73,7 +73,7 @@ def reproduce(
         raise UserError(f"{run.path} is of the method {spec.method}: --agent is for runs of outside agents")
     with tempfile.TemporaryDirectory() as scratch:
         if outside:
-            suite, budget = load_suite(spec.suite), spec.settings["budget"]
+            suite, budget = load_suite(spec.suite), spec.settings.get("budget", 0)
             runner.evaluate_agent(agent, suite, spec.task, spec.method, Path(scratch), spec.seed, budget)
             again = read_run(Path(scratch, spec.folder))
         else:

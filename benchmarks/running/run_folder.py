@@ -123,13 +123,21 @@ class RunFolder:
         Args:
             environment: versions, machine and the like, for a fresh run.
         """
+        if (run := self.begun()) is not None:
+            return run
+        run = {"format": schema.FORMAT, "spec": asdict(self.spec), "spec_digest": self.run_digest, **environment}
+        write_json(self.path / "run.json", run)
+        return run
+
+    def begun(self) -> Mapping[str, Any] | None:
+        """Return the ``run.json`` that is there, of this very spec, or None of an empty folder; all else is refused."""
         path = self.path / "run.json"
         if os.path.lexists(path):
-            run, _ = _read_record(path)
+            run, _ = read_record(path)
             if run["spec_digest"] != self.run_digest:
+                other = schema.difference(run["spec"], asdict(self.spec))
                 raise UserError(
-                    f"{self.path} holds a run with other settings ({_difference(run['spec'], asdict(self.spec))}): "
-                    "use another --out, or move that folder away"
+                    f"{self.path} holds a run with other settings ({other}): use another --out, or move it away"
                 )
             return run
         unexpected = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
@@ -137,9 +145,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path} is damaged: run.json is missing (there is {', '.join(unexpected)}); move that folder away"
             )
-        run = {"format": schema.FORMAT, "spec": asdict(self.spec), "spec_digest": self.run_digest, **environment}
-        write_json(path, run)
-        return run
+        return None
 
     def resume(self, run: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
         """Note versions and machine in ``run.json`` where they are not those that the run was last worked on under."""
@@ -164,7 +170,7 @@ class RunFolder:
         path = self.path / "curve.jsonl"
         rows: list[dict[str, Any]] = []
         if done > 0:
-            mark = self._marks().get(done)
+            mark = self.marks().get(done)
             if mark is None:
                 raise reading.damaged(self.path / "marks.json", f"it does not know the checkpoint at {x_name} {done}")
             rows = self.rows()[: mark["rows"]]
@@ -180,15 +186,15 @@ class RunFolder:
         return list(rows)
 
     def seconds_before(self, done: int) -> float:
-        return self._marks().get(done, {}).get("seconds", self._rows[-1]["seconds"] if self._rows else 0.0)
+        return self.marks().get(done, {}).get("seconds", self._rows[-1]["seconds"] if self._rows else 0.0)
 
     def mark(self, done: int, seconds: float, total: int) -> None:
         now = {"x": done, "total": total, "seconds": seconds, "rows": len(self._rows), "digest": digest(self._rows)}
-        marks = {**self._marks(), done: now}
+        marks = {**self.marks(), done: now}
         latest = [marks[x] for x in sorted(x for x in marks if x <= done)[-2:]]
         write_json(self.path / "marks.json", {"format": schema.FORMAT, "run": self.run_digest, "marks": latest})
 
-    def _marks(self) -> dict[int, dict[str, Any]]:
+    def marks(self) -> dict[int, dict[str, Any]]:
         """Return what the curve was at the last two checkpoints, by their x."""
         path = self.path / "marks.json"
         if not os.path.lexists(path):
@@ -223,7 +229,7 @@ class RunFolder:
 
 def sealed(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     """Return a result with the digests of all other files of its folder that pages show, and of itself."""
-    run, _ = _read_record(path / "run.json")
+    run, _ = read_record(path / "run.json")
     digests = {
         "spec_digest": run["spec_digest"],
         "record_digest": schema.record_digest(run),
@@ -256,7 +262,7 @@ def read_run(path: Path) -> RunResult:
         UserError: if a file is missing, damaged, was edited or does not belong there, or holds what cannot be; it names
             the file.
     """
-    run, spec = _read_record(path / "run.json")
+    run, spec = read_record(path / "run.json")
     suite = _checked(path / "run.json", schema.check_spec, spec)
     _checked(path / "run.json", schema.check_environments, run, suite, spec.task)
     _check_place(path, spec)
@@ -334,7 +340,7 @@ def _checked(path: Path, check: Callable[..., Checked], *values: Any) -> Checked
     """Return what a check of ``schema`` returns; its error names the file."""
     try:
         return check(*values)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise reading.damaged(path, error) from None
 
 
@@ -345,7 +351,7 @@ def _changed(path: Path) -> UserError:
     )
 
 
-def _read_record(path: Path) -> tuple[dict[str, Any], Spec]:
+def read_record(path: Path) -> tuple[dict[str, Any], Spec]:
     """Return ``run.json`` and its spec."""
     run = reading.read_json(path)
     spec = _checked(path, schema.check_run, run)
@@ -391,10 +397,3 @@ def _check_place(path: Path, spec: Spec) -> None:
     parts = path.resolve().parts
     if parts[-1].startswith("seed-") and parts[-len(spec.folder.parts) :] != spec.folder.parts:
         raise UserError(f"{path} is in the place of another run: it is {spec.folder}, move it there")
-
-
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    if (changed := [key for key in new if old.get(key) != new[key]]) == ["settings"]:
-        old, new = old["settings"], new["settings"]
-        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return "; ".join(f"{key} {old.get(key)!r} there, {new.get(key)!r} here" for key in changed)

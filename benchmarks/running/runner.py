@@ -18,11 +18,13 @@ import gymnasium as gym
 
 from bisimgym.benchmarks.agents import agent_code, check_agent
 from bisimgym.benchmarks.errors import UserError, unknown
+from bisimgym.benchmarks.names import storable
 from bisimgym.benchmarks.running import deadline, machine, schema
 from bisimgym.benchmarks.running.run_folder import RunFolder, RunResult, is_finished, read_run
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
 from bisimgym.benchmarks.suites.replays import Replay, write_replay
+from bisimgym.envs.checks import integer
 from bisimgym.envs.files import atomic_write
 
 __all__ = ["evaluate_agent", "plan", "run_one"]
@@ -186,8 +188,7 @@ def _check_same_machine(folder: RunFolder, run: Mapping[str, Any], here: Mapping
                     f"{folder.path} was begun with {key} {began[key]}, and here it would go on with {here[key]}: use "
                     "the same --device, or another --out"
                 )
-        if type(began["threads"]) is not int or began["threads"] < 1:
-            raise ValueError(f"threads {began['threads']!r}")
+        integer("threads", began["threads"], 1, machine.MOST_THREADS)
         return began["threads"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder.path / 'run.json'} is damaged ({error}): move the folder away") from None
@@ -225,7 +226,8 @@ def evaluate_agent(
         on_progress: called with the environment steps that the agent has learned from so far, and its budget.
 
     Raises:
-        UserError: for unknown tasks, bad names, agents that break the protocol, and results that are already there.
+        UserError: for unknown tasks, bad names, agents that break the protocol, results that are already there and
+            whatever else is in their place, before the agent learns.
     """
     if task not in suite.tasks:
         raise unknown("task", task, suite.tasks)
@@ -235,29 +237,42 @@ def evaluate_agent(
         raise UserError(f"{error}: give another one with --name") from None
     if not 0 <= seed < 2**32:
         raise UserError(f"the seed must be from 0 to 2**32 - 1, got {seed}")
+    if not 0 <= budget <= schema.MOST_BUDGET:
+        raise UserError(f"the budget must be from 0 to {schema.MOST_BUDGET:,} steps of environments, got {budget}")
     check_agent(agent, needs_learn=budget > 0)
     spec = _external_spec(suite, task, name, seed, budget)
     out = None if out is None else out.resolve()  # the agent may change the folder
     folder = None if out is None else RunFolder(out, spec)
-    if out is not None:
-        check_free(suite, task, name, seed, budget, out)
-    with agent_code(f"the agent failed on {suite.name}/{task}"):
-        if budget:
-            envs = suite.training_envs(task, seed)
-            agent.learn(_CountedSteps(envs, budget, on_progress) if on_progress else envs, budget, seed)
-        outcome = suite.evaluate(agent, task, seed)
-    if folder is not None:
-        replay = _replay(suite, agent, task, seed)
-        with folder.lock():
+    with contextlib.ExitStack() as stack:
+        if folder is not None and out is not None:  # all that can be in the way is, before the agent learns for hours
+            check_free(suite, task, name, seed, budget, out)
+            stack.callback(_remove_empty, folder.path, out)
+            stack.enter_context(folder.lock())
+            folder.begun()
+        with agent_code(f"the agent failed on {suite.name}/{task}"):
+            if budget:
+                envs = suite.training_envs(task, seed)
+                agent.learn(_CountedSteps(envs, budget, on_progress) if on_progress else envs, budget, seed)
+            outcome = suite.evaluate(agent, task, seed)
+        if folder is not None:
+            replay = _replay(suite, agent, task, seed)
             here: dict[str, Any] = {"versions": machine.versions(), "machine": machine.host()}
             here["environments"] = schema.environments(suite, task)
-            folder.start({**here, "command": command, "description": description})
+            folder.start({**here, "command": storable(command), "description": storable(description)})
             if replay is not None:
                 write_replay(replay, folder.pictures)
             folder.finish(outcome, suite.lower_is_better, {})
-            if budget and callable(getattr(agent, "save", None)):
+            if budget:
                 _save(agent, folder.checkpoint)
     return outcome
+
+
+def _remove_empty(folder: Path, out: Path) -> None:
+    """Remove the folders of a run that nothing was written into."""
+    with contextlib.suppress(OSError):  # not empty
+        while folder != out:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _replay(suite: Suite, agent: Any, task: str, seed: int) -> Replay | None:
@@ -285,9 +300,10 @@ class _CountedSteps(gym.vector.VectorWrapper):
 
 
 def _save(agent: Any, checkpoint: Path) -> None:
-    checkpoint.mkdir(exist_ok=True)
     with agent_code("the score is stored, but the agent is not: its save(path) failed"):
-        agent.save(checkpoint / "agent")
+        if callable(save := getattr(agent, "save", None)):
+            checkpoint.mkdir(exist_ok=True)
+            save(checkpoint / "agent")
 
 
 def check_free(suite: Suite, task: str, name: str, seed: int, budget: int, out: Path) -> None:

@@ -14,10 +14,21 @@ from typing import Any
 
 from bisimgym.benchmarks.names import check_name, check_text, shortened
 from bisimgym.benchmarks.suites import SUITES, load_suite, replays
-from bisimgym.benchmarks.suites.base import EXTERNAL, Bounds, Spec, Suite, flat_keys, lookup
+from bisimgym.benchmarks.suites.base import (
+    EXTERNAL,
+    Bounds,
+    Spec,
+    Suite,
+    flat_keys,
+    lookup,
+    standard_settings,
+    with_variant,
+)
 from bisimgym.envs.digests import DIGESTS
 
 FORMAT = 2
+#: Steps of environments that an outside agent may learn from.
+MOST_BUDGET = 10**12
 #: Most entries of an object or a list of facts, most rows of a curve, most characters of a variant's name (a folder).
 FACTS, ROWS, VARIANT_LENGTH = 200, 20_000, 200
 #: A century of training, in seconds.
@@ -93,8 +104,11 @@ def check_spec(spec: Spec) -> Suite:
             f"it is of version {spec.version} of suite {spec.suite!r}; this bisimgym has version {suite.version}, and "
             "the two are not comparable: run again, or leave the folder out"
         )
-    if spec.preset == EXTERNAL and spec.variant:
-        raise ValueError("an outside agent has no variant")
+    if spec.preset == EXTERNAL:
+        if spec.variant or not set(spec.settings) <= {"budget"}:
+            raise ValueError("an outside agent has no variant, and no setting but its budget")
+        check_integer("budget", spec.settings.get("budget", 0), 0, MOST_BUDGET)
+        return suite
     keys = flat_keys(spec.settings)
     for key, value in spec.variant.items():
         check_name("a setting of the variant", key)
@@ -102,6 +116,12 @@ def check_spec(spec: Spec) -> Suite:
             raise ValueError(f"the variant's {key} is {shortened(value)}, which is not what the settings hold")
     if len(spec.method_folder) > VARIANT_LENGTH:
         raise ValueError(f"the name of the variant has more than {VARIANT_LENGTH} characters")
+    expected = with_variant(standard_settings(suite, spec.task, spec.method, spec.preset), spec.variant)
+    if digest(expected) != digest(spec.settings):
+        raise ValueError(
+            f"its settings are not those of preset {spec.preset!r} here, and the two are not comparable "
+            f"({shortened(difference(spec.settings, expected), 200)}): run again, or leave it out"
+        )
     return suite
 
 
@@ -343,3 +363,10 @@ def check_entry(name: str, value: Any, kind: type | range | Bounds) -> None:
         raise ValueError(f"{name} must be of type {kind.__name__}, got {shortened(value)}")
     elif isinstance(value, str):
         check_name(name, value)
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return what differs between two specs, or two of their settings, for a message."""
+    if (changed := [key for key in {**old, **new} if old.get(key) != new.get(key)]) == ["settings"]:
+        return difference(old["settings"], new["settings"])
+    return "; ".join(f"{key} {old.get(key)!r} there, {new.get(key)!r} here" for key in changed)

@@ -158,13 +158,14 @@ def _runs_of(text: str, suite: Suite, problems: list[str]) -> dict[tuple[str, in
         if not line.strip():
             continue
         where = f"line {number} of {model.EPISODES}"
+        named = len(wrong) < NAMED_LINES  # of others it is counted that they are wrong
         try:
             row = reading.parse_json(line)
         except ValueError as error:
-            wrong[number] = [f"{where}: {error}"]
+            wrong[number] = [f"{where}: {error}"] if named else []
             continue
-        if found := list(kind.problems(where, row)):
-            wrong[number] = found
+        if found := list(itertools.islice(kind.problems(where, row), NAMED_LINES)):
+            wrong[number] = found if named else []
             continue
         task, seed, episode = (row.pop(key) for key in _KEYS)
         rows = runs[task, seed].rows

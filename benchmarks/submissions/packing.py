@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,6 +64,12 @@ def pack(runs: Sequence[RunResult], out: Path, authors: str, description: str) -
     write_json(out / model.DESCRIPTION, claim)
 
 
+def remove(out: Path) -> None:
+    """Remove what :func:`pack` wrote."""
+    for name in (model.EPISODES, model.DESCRIPTION):
+        (out / name).unlink(missing_ok=True)
+
+
 def _claim(run: RunResult) -> dict[str, Any]:
     """Return what a run claims: of its further scores those that follow from its episodes."""
     follows = load_suite(run.spec.suite).rescore(run.spec.task, run.spec.seed, run.outcomes)
@@ -101,12 +108,13 @@ def take_in(submission: Submission, out: Path) -> list[RunResult]:
         UserError: if ``out`` cannot be written, or holds such a run.
     """
     stated, results = submission.description, []
+    for task, seed in submission.outcomes:  # before any is written
+        if os.path.lexists(path := out / submission.spec(task, seed).folder / "run.json"):
+            raise UserError(f"{path.parent} holds a run already: choose another --out, or move that folder away")
     for (task, seed), outcomes in submission.outcomes.items():
         folder = RunFolder(out, submission.spec(task, seed))
         scores = submission.scores[task, seed]
         with folder.lock():
-            if (folder.path / "run.json").exists():
-                raise UserError(f"{folder.path} holds a run already: choose another --out, or move that folder away")
             folder.start(
                 {
                     "versions": stated.get("versions", {}),

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from bisimgym.benchmarks.errors import UserError, unknown
 from bisimgym.benchmarks.suites.further_settings import Further
 
@@ -268,9 +266,7 @@ def make_spec(
         raise unknown("preset", preset, suite.presets)
     if not 0 <= seed < 2**32:
         raise UserError(f"seeds must be from 0 to 2**32 - 1, got {seed}")
-    chosen = suite.methods[method]
-    shared = suite.presets[preset].settings if chosen.trains else {}
-    settings = _merge(_merge(shared, chosen.settings), chosen.task_settings.get(task, {}))
+    settings = standard_settings(suite, task, method, preset)
     variant = dict(variant or {})
     stored = flat_keys(settings)
     further = {} if all(key in stored for key in variant) else suite.further_settings(settings)
@@ -299,6 +295,20 @@ def make_spec(
     except (TypeError, ValueError) as error:
         raise UserError(f"{method} cannot be trained with these settings: {error}") from None
     return spec
+
+
+def standard_settings(suite: Suite, task: str, method: str, preset: str) -> dict[str, Any]:
+    """Return the settings of a run that no ``--set`` has changed."""
+    chosen = suite.methods[method]
+    shared = suite.presets[preset].settings if chosen.trains else {}
+    return _merge(_merge(shared, chosen.settings), chosen.task_settings.get(task, {}))
+
+
+def with_variant(settings: Mapping[str, Any], variant: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings with those of a variant, by dotted key, in place of theirs."""
+    for key, value in variant.items():
+        settings = _store(settings, key, value)
+    return settings
 
 
 def _merge(settings: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -352,48 +362,3 @@ def precision_of(suite: Suite, spec: Spec) -> str:
 def _plain(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
     return "".join(c if (c.isascii() and c.isalnum()) or c in "._-+" else "_" for c in text)
-
-
-def discrete_actions(returned: Any, rows: int, count: int) -> np.ndarray:
-    """Return what an agent's ``predict`` returned as ``int64[rows]``.
-
-    Raises:
-        ValueError: for another shape, for what is no integer, or for an action out of range.
-    """
-    action = np.asarray(returned)
-    expected = f"predict() must return one action per row, integers from 0 to {count - 1} of shape {(rows,)}"
-    if action.shape != (rows,):
-        raise ValueError(f"{expected}, got shape {action.shape}")
-    if not np.issubdtype(action.dtype, np.integer):
-        raise ValueError(f"{expected}, got {action.dtype}")
-    wrong = action[(action < 0) | (action >= count)]
-    if len(wrong):
-        raise ValueError(f"{expected}, got {wrong[0]}")
-    return action.astype(np.int64)
-
-
-def continuous_actions(returned: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return what an agent's ``predict`` returned as ``float32`` of a shape.
-
-    Raises:
-        ValueError: for another shape, or for what is not finite.
-    """
-    action = np.asarray(returned, dtype=np.float32)
-    if action.shape != shape:
-        raise ValueError(f"predict() must return finite actions of shape {shape}, got shape {action.shape}")
-    if not np.isfinite(action).all():
-        raise ValueError(f"predict() must return finite actions of shape {shape}, got NaN or infinity")
-    return action
-
-
-def check_least(settings: Mapping[str, Any], **least: int) -> None:
-    """Raise ``ValueError`` for a setting, where there is one of that name, below its least value."""
-    for name, value in least.items():
-        if settings.get(name, value) < value:
-            raise ValueError(f"{name} must be at least {value}, got {settings[name]}")
-
-
-def check_columns(task: str, outcomes: Mapping[str, list], columns: Collection[str], rows: int) -> None:
-    """Raise ``ValueError`` unless outcomes are just these columns, each with so many rows."""
-    if set(outcomes) != set(columns) or any(len(column) != rows for column in outcomes.values()):
-        raise ValueError(f"outcomes of {task} are {rows} entries of each of {sorted(columns)}")

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from bisimgym.benchmarks.suites.base import discrete_actions
+from bisimgym.benchmarks.suites.checks import discrete_actions
 
 #: How many.
 LAYOUTS = 200

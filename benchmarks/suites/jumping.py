@@ -13,7 +13,8 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.base import Measure, Monitor, Outcome, Spec, Suite, check_least, discrete_actions
+from bisimgym.benchmarks.suites.base import Measure, Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_least, discrete_actions
 from bisimgym.benchmarks.suites.further_settings import Further
 from bisimgym.benchmarks.suites.jumping_published import PUBLISHED, TRANSFER
 from bisimgym.benchmarks.suites.jumping_settings import (

@@ -27,9 +27,8 @@ from bisimgym.benchmarks.suites.base import (
     Spec,
     Suite,
     Task,
-    check_columns,
-    check_least,
 )
+from bisimgym.benchmarks.suites.checks import check_columns, check_least
 from bisimgym.benchmarks.suites.further_settings import Further
 from bisimgym.benchmarks.suites.lqr_systems import (
     PROTOCOL,

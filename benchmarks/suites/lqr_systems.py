@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.base import continuous_actions
+from bisimgym.benchmarks.suites.checks import continuous_actions
 from bisimgym.envs.lqr import LQRSystem, lqr_system
 from bisimgym.envs.lqr.env import LQRState, LQRTask
 from bisimgym.envs.lqr.system import DYNAMICS_SCALE, STATE_DIM

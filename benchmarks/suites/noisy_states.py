@@ -18,19 +18,8 @@ import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_episodes
-from bisimgym.benchmarks.suites.base import (
-    Measure,
-    Method,
-    Monitor,
-    Outcome,
-    Preset,
-    Spec,
-    Suite,
-    Task,
-    check_columns,
-    check_least,
-    continuous_actions,
-)
+from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task
+from bisimgym.benchmarks.suites.checks import check_columns, check_least, continuous_actions
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.training import train_with_evaluations
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from bisimgym.benchmarks.errors import UserError
-from bisimgym.benchmarks.suites.base import continuous_actions
+from bisimgym.benchmarks.suites.checks import continuous_actions
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bisimgym.benchmarks.suites.base import discrete_actions
+from bisimgym.benchmarks.suites.checks import discrete_actions
 from bisimgym.envs.files import atomic_write
 
 #: The file of a run's folder ``pictures``.

@@ -20,18 +20,8 @@ from gymnasium.wrappers.vector import TransformReward
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.suites import jumping
 from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_one_piece
-from bisimgym.benchmarks.suites.base import (
-    Measure,
-    Method,
-    Monitor,
-    Outcome,
-    Preset,
-    Spec,
-    Suite,
-    Task,
-    check_columns,
-    check_least,
-)
+from bisimgym.benchmarks.suites.base import Measure, Method, Monitor, Outcome, Preset, Spec, Suite, Task
+from bisimgym.benchmarks.suites.checks import check_columns, check_least
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.held_out_layouts import LAYOUTS, held_out_seeds, solved_layouts
 from bisimgym.benchmarks.suites.replays import Replay, nav2d_replay, write_replay

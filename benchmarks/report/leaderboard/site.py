@@ -21,13 +21,14 @@ from bisimgym.benchmarks.report.changes import changes
 from bisimgym.benchmarks.report.leaderboard import budgets, charts, export, grids, views
 from bisimgym.benchmarks.report.leaderboard.slugs import slugs
 from bisimgym.benchmarks.report.summary import ENOUGH_SEEDS, INTERVAL_SEEDS, Row, number, published_text, summarize
+from bisimgym.benchmarks.running import reading
 from bisimgym.benchmarks.running.run_folder import RunResult, make_folder
 from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import Suite
 from bisimgym.envs.files import files_of, replaceable_folder
 
 #: Lists the files that a site consists of; a folder without it is somebody else's.
-MARKER = ".bisimgym-site"
+MARKER = reading.SITE_MARKER
 
 
 def build_site(
@@ -77,7 +78,7 @@ def build_site(
 def _site_files(folder: Path) -> set[str] | None:
     """Return the files of an earlier site, or None if a folder is none."""
     marker = folder / MARKER
-    return {MARKER, *marker.read_text(encoding="utf-8").splitlines()} if marker.is_file() else None
+    return {MARKER, *marker.read_text(encoding="utf-8", errors="replace").splitlines()} if marker.is_file() else None
 
 
 def _replace(out: Path, new: Path) -> None:

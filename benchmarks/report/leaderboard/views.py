@@ -239,8 +239,12 @@ def reproduce(rows: Sequence[Row]) -> list[str]:
         spec = row.runs[0].spec
         if row.preset == EXTERNAL:
             continue
-        seeds = max(run.spec.seed for run in row.runs)
-        command = ["bisimgym", "run", spec.suite, "--task", spec.task, "--method", spec.method, "--seeds", str(seeds)]
+        seeds = sorted(run.spec.seed for run in row.runs)
+        command = ["bisimgym", "run", spec.suite, "--task", spec.task, "--method", spec.method]
+        if seeds == list(range(1, len(seeds) + 1)):
+            command += ["--seeds", str(len(seeds))]
+        else:
+            command += [word for seed in seeds for word in ("--seed", str(seed))]
         command += ["--preset", spec.preset]
         for key, value in sorted(spec.variant.items()):
             command += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]

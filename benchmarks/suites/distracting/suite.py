@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_columns, check_least
 from bisimgym.benchmarks.suites.distracting.envs import (
     PROTOCOL,
     Protocol,

@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.base import Spec, continuous_actions
+from bisimgym.benchmarks.suites.base import Spec
+from bisimgym.benchmarks.suites.checks import continuous_actions
 from bisimgym.benchmarks.suites.driving.settings import DISTRIBUTIONS
 from bisimgym.envs.highway_driving.driver import drive
 from bisimgym.envs.highway_driving.task import final_info, world_of

@@ -14,7 +14,8 @@ import gymnasium as gym
 import numpy as np
 
 from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_one_piece
-from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_columns, check_least
 from bisimgym.benchmarks.suites.driving.envs import (
     ENV_ID,
     PROTOCOL,

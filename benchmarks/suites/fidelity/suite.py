@@ -35,7 +35,8 @@ from bisimgym.benchmarks.measures import processes
 from bisimgym.benchmarks.measures.encoder_score import DISCOUNT, REFERENCE, EncoderScore, score_encoder
 from bisimgym.benchmarks.measures.finite_processes import OPTIMAL_VALUE, RANDOM_VALUE
 from bisimgym.benchmarks.measures.processes import fidelity_envs
-from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_least
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_least
 from bisimgym.benchmarks.suites.fidelity.settings import (
     CLAIMS,
     DISTRACTORS,

@@ -17,7 +17,8 @@ import numpy as np
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_episodes
-from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_columns, check_least
 from bisimgym.benchmarks.suites.manipulation.settings import (
     ENV_IDS,
     HORIZON,

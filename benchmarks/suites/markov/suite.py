@@ -18,7 +18,8 @@ import gymnasium as gym
 import numpy as np
 
 import bisimgym  # noqa: F401  (registers the ids)
-from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite, check_columns, check_least, discrete_actions
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_columns, check_least, discrete_actions
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.markov import settings
 from bisimgym.benchmarks.suites.markov.settings import NUM_STATES, PROTOCOL, Detail, Protocol

@@ -20,14 +20,8 @@ import numpy as np
 import bisimgym  # noqa: F401  (registers the ids)
 from bisimgym.benchmarks.running import deadline
 from bisimgym.benchmarks.suites.agent_training import learner_from, train_in_one_piece
-from bisimgym.benchmarks.suites.base import (
-    Monitor,
-    Outcome,
-    Spec,
-    Suite,
-    check_columns,
-    check_least,
-)
+from bisimgym.benchmarks.suites.base import Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_columns, check_least
 from bisimgym.benchmarks.suites.further_settings import Further, further_settings
 from bisimgym.benchmarks.suites.held_out_layouts import held_out_seeds, solved_layouts
 from bisimgym.benchmarks.suites.nav2d.settings import EPSILONS, MEASURES, METHODS, POINTS, PRESETS, RECENT, TASKS

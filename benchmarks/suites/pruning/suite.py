@@ -12,16 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bisimgym.benchmarks.suites.base import (
-    Bounds,
-    Monitor,
-    Outcome,
-    Spec,
-    Suite,
-    check_columns,
-    check_least,
-    continuous_actions,
-)
+from bisimgym.benchmarks.suites.base import Bounds, Monitor, Outcome, Spec, Suite
+from bisimgym.benchmarks.suites.checks import check_columns, check_least, continuous_actions
 from bisimgym.benchmarks.suites.pruning.learning import ENV_ID, PruningRun
 from bisimgym.benchmarks.suites.pruning.problems import Loaded, loaded
 from bisimgym.benchmarks.suites.pruning.published import PUBLISHED

@@ -102,7 +102,7 @@ class TestRuns:
         run.write_text(run.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
         assert "was begun with device NVIDIA H100" in error_of(*arguments)
         run.write_text(run.read_text().replace("NVIDIA H100", "cpu").replace('"threads": 1', '"threads": 0'))
-        assert "run.json is damaged (threads 0)" in error_of(*arguments)
+        assert "run.json is damaged (threads must be an integer from 1 to 1024, got 0)" in error_of(*arguments)
 
     def test_a_damaged_checkpoint_or_curve_is_one_line(self, trained, error_of):
         out, arguments = trained
