@@ -34,20 +34,21 @@ def plan(
     suite: Suite,
     tasks: Sequence[str],
     methods: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[int] | int,
     preset: str,
     variant: Mapping[str, Any],
 ) -> list[Spec]:
     """Return the specs of every (seed, task, method), seed by seed, so that a cut-off plan leaves a balanced table.
 
-    Empty ``tasks`` or ``methods`` mean all of them, or all ``open_tasks``; what is named twice is run once.
+    Empty ``tasks`` or ``methods`` mean all of them, or all ``open_tasks``; a number of ``seeds`` means those from 1 to
+    it. What is named twice is run once.
 
     Raises:
         UserError: for unknown names or settings.
     """
     return [
         make_spec(suite, task, method, preset, seed, variant)
-        for seed in dict.fromkeys(seeds)
+        for seed in dict.fromkeys(range(1, seeds + 1) if isinstance(seeds, int) else seeds)
         for task in dict.fromkeys(tasks or suite.open_tasks)
         for method in dict.fromkeys(methods or suite.methods)
     ]

@@ -9,7 +9,7 @@ from comparing import comparable
 from bisimgym.benchmarks.cli import main, planned_by
 from bisimgym.benchmarks.errors import UserError
 from bisimgym.benchmarks.report.papers_index import GPU, PAPERS
-from bisimgym.benchmarks.running import deadline, estimate, paper_plan
+from bisimgym.benchmarks.running import deadline, estimate, paper_plan, schema
 from bisimgym.benchmarks.running.paper_plan import STEPS, Step
 
 
@@ -75,13 +75,20 @@ def test_times_are_judged_by_what_was_run_here(tmp_path, fake_run):
     fake_run(tmp_path, method="pse", preset="paper", seed=1)
     unfinished = fake_run(tmp_path, method="pse", preset="paper", seed=2).path
     (unfinished / "result.json").unlink()
-    (unfinished / "marks.json").write_text(json.dumps({"marks": [{"x": 10, "total": 40, "seconds": 5.0}]}))
+    mark = {"x": 10, "total": 40, "seconds": 5.0, "rows": 0, "digest": schema.digest([])}
+    of_run = schema.digest(json.loads((unfinished / "run.json").read_text())["spec"])
+    marks = {"format": schema.FORMAT, "run": of_run, "marks": [mark]}
+    (unfinished / "marks.json").write_text(json.dumps(marks))
     times = estimate.times_here(tmp_path, "jumping")
     assert times["wide", "pse", "paper"] == [1.0, 20.0]
     assert estimate.times_here(tmp_path, "lqr") == {}
     (left,) = paper_plan.look(planned_by, tmp_path, 1, [step])
     assert left.specs[0] == spec
     assert len(left.expected.to_do) == len(left.specs)
+    for damaged in ({}, {**marks, "marks": {"a": 1}}, {**marks, "marks": [{**mark, "seconds": "long"}]}):
+        (unfinished / "marks.json").write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match=r"marks.json is damaged"):
+            estimate.times_here(tmp_path, "jumping")
 
 
 def test_the_command_goes_through_the_plan_until_time_is_up(tmp_path, monkeypatch, capsys):

@@ -179,7 +179,7 @@ class TestSpecs:
         assert "are one training under two seeds" in refusal(tmp_path)
         # An agent that was trained elsewhere may solve the same tasks whatever the seed.
         for seed in (1, 2):
-            reseal(tmp_path / str(seed), {"preset": "external", "method": "theirs"})
+            reseal(tmp_path / str(seed), {"preset": "external", "method": "theirs", "settings": {"budget": 0}})
         assert len(find_runs([tmp_path])) == 2
 
 
