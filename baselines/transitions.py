@@ -89,9 +89,9 @@ def check_data(
         count_of(data)
         for what, part in zip(data._fields, data, strict=True):
             for array in part.values() if isinstance(part, dict) else [part]:
-                given = np.asarray(array).dtype
-                if given.kind not in "biuf" or not given.isnative:
-                    raise ValueError(f"{what} must be numbers in this machine's order of bytes, got {given.str}")
+                dtype = np.asarray(array).dtype
+                if dtype.kind not in "biuf" or not dtype.isnative:
+                    raise ValueError(f"{what} must be numbers in this machine's order of bytes, got {dtype.str}")
         check_actions(data.actions, action_space)
         for what in ("observations", "next_observations", "rewards", "dones"):
             check_finite(what, getattr(data, what), "in the transitions")

@@ -198,7 +198,7 @@ class FiniteMDP:
 
     def _leads_to(self, states: np.ndarray, policy: np.ndarray) -> np.ndarray:
         """Return ``bool[S]``: from where a policy may get to ``bool[S]`` in one step."""
-        return ((self.next_values(states.astype(np.float64)) > 0) & (policy > 0)).any(axis=1)
+        return np.any((self.next_values(states.astype(np.float64)) > 0) & (policy > 0), axis=1)
 
     def _matrix(self) -> sparse.csr_array:
         """Return ``[S * A, S]``, probabilities of next states."""

@@ -11,11 +11,9 @@ import gzip
 import inspect
 import io
 import os
-import pickle
 import random
 import shutil
 import tempfile
-import zlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,7 +150,9 @@ def load_checkpoint(
             rest = cloudpickle.load(file)
             while file.read(2**20):  # to the end, where the checksum is compared
                 pass
-    except (OSError, EOFError, zlib.error, pickle.UnpicklingError) as error:
+    except (ImportError, AttributeError):  # of the environments' own modules, which are not there
+        raise
+    except Exception as error:  # whatever damage makes gzip and pickle raise
         raise ValueError(f"the checkpoint in {folder} is damaged ({error}): remove it, or restore it") from error
     if rest["env"] is None and env is None:
         raise ValueError(f"the checkpoint in {folder} has no environments: give some with env=")

@@ -117,13 +117,15 @@ def check_step(
 
 
 def check_replay(buffer: ReplayBuffer) -> None:
-    """Check what a replay samples, 256 transitions: rewards that hindsight computed, and what others put there.
+    """Check all rewards of a replay and 256 transitions that it samples, with rewards that hindsight computed.
 
     Raises:
         ValueError: see :func:`check_finite`.
     """
     if buffer.size() == 0:
         return
+    if isinstance(rewards := getattr(buffer, "rewards", None), np.ndarray):
+        check_finite("reward", rewards[: buffer.size()], "as the replay holds it")
     sample = buffer.sample(256)
     for what, values in (
         ("reward", sample.rewards),

@@ -63,15 +63,15 @@ def certify(operator: Operator, distance: ArrayLike) -> Certificate:
         )
     if operator.matches_actions:
         raise ValueError(f"{operator.name} matches actions: certificates are of metrics that compare like actions")
-    distance = operator.checked(real_array("distance", distance))
-    if not np.isfinite(distance).all():
-        raise ValueError(f"distance must be finite, got {first_bad(distance, ~np.isfinite(distance))}")
-    distance = np.maximum(distance, 0)
+    given = operator.checked(real_array("distance", distance))
+    if not np.isfinite(given).all():
+        raise ValueError(f"distance must be finite, got {first_bad(given, ~np.isfinite(given))}")
+    distances = np.maximum(given, 0)
     x, y = operator.distributions
     # Mass that couplings leave out, and what potentials are lowered by, is some units in the last place for each state.
     rounding = 16 * (np.diff(x.first).max() + np.diff(y.first).max()) * EPS * operator.largest_distance()
-    margin = 2 * operator.bound_of(float(np.abs(operator(distance) - distance).max()) + rounding)
-    upper, lower = distance + margin, np.maximum(distance - margin, 0)
+    margin = 2 * operator.bound_of(float(np.abs(operator(distances) - distances).max()) + rounding)
+    upper, lower = distances + margin, np.maximum(distances - margin, 0)
     couplings: dict[tuple[int, int, int], Coupling] = {}
     potentials: dict[tuple[int, int, int], Potentials] = {}
     rows = np.arange(len(x))
@@ -82,7 +82,7 @@ def certify(operator: Operator, distance: ArrayLike) -> Certificate:
             for action in range(operator.num_actions):
                 (to_x, mass_x), (to_y, mass_y) = x.row(i, action), y.row(j, action)
                 between = lower[to_x[:, None], to_y]
-                plan, price_x, _ = transport.solved(mass_x, mass_y, distance[to_x[:, None], to_y])
+                plan, price_x, _ = transport.solved(mass_x, mass_y, distances[to_x[:, None], to_y])
                 couplings[action, i, j] = _submarginal(plan, mass_x, mass_y, to_x, to_y)
                 # The largest potentials of y that those of x permit, and a little less for rounding.
                 price_y = (between - price_x[:, None]).min(axis=0)

@@ -48,8 +48,8 @@ def solved_once(key: str, solve: Callable[[], np.ndarray]) -> np.ndarray:
     metric = solve()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, metric=metric)
+        with atomic_write(file) as temporary, open(temporary, "wb") as target:
+            np.savez_compressed(target, metric=metric)
     except OSError as error:
         warnings.warn(f"exact metrics are not kept ({error}): set BISIMGYM_CACHE to a folder", RuntimeWarning, 2)
     return metric

@@ -228,3 +228,34 @@ def test_a_file_is_replaced_whole_or_left_alone(tmp_path):
         temporary.write_text("second")
     assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_is_full_leaves_the_model_that_was_there(model, tmp_path, monkeypatch):
+    model.save(tmp_path / "model.zip")
+    before = (tmp_path / "model.zip").read_bytes()
+
+    def full(path, *arguments, **keywords):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("stable_baselines3.common.base_class.save_to_zip_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(tmp_path / "model.zip")
+    assert (tmp_path / "model.zip").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "model.zip"]
+
+
+def test_a_checkpoint_with_a_changed_replay_is_refused(model, tmp_path):
+    save_checkpoint(model, tmp_path / "kept")
+    path = tmp_path / "kept/rest.pkl.gz"
+    content = bytearray(path.read_bytes())
+    at = len(content) // 2
+    content[at : at + 8] = bytes(255 - byte for byte in content[at : at + 8])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"the checkpoint in .*kept is damaged"):
+        load_checkpoint(MetricDQN, tmp_path / "kept")
+
+
+def test_a_tilde_is_the_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.followed("~/model.zip") == tmp_path / "model.zip"

@@ -120,7 +120,8 @@ def _path(place: Any, points: Any) -> str:
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return about ``count`` round numbers that cover [low, high]."""
-    span = high - low if high - low > 1e-9 * max(abs(low), abs(high), 1e-290) else 1.0
+    least = 1e-9 * max(abs(low), abs(high), 1e-290)
+    span = high - low if high - low > least else max(1.0, 2 * least)
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if span / (power * m) <= count + 1e-9)
     first, last = math.floor(low / step + 1e-9), math.ceil((low + span) / step - 1e-9)
