@@ -82,6 +82,9 @@ class PixelBackground(gym.Wrapper, RecordConstructorArgs):
         mask = _checked_mask(mask)
         choice("playback", playback, MODES)
         fraction("strength", strength)
+        for name, value in (("dynamic", dynamic), ("grayscale", grayscale)):
+            if not isinstance(value, (bool, np.bool_)):
+                raise ValueError(f"{name} must be True or False, got {value!r}")
         backgrounds = os.fspath(backgrounds) if isinstance(backgrounds, os.PathLike) else backgrounds
         source = video_source(backgrounds, split=split, size=(height, width), grayscale=grayscale, count=count)
         RecordConstructorArgs.__init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -178,6 +179,8 @@ def video_source(
     height, width = (integer("height and width in size", side, 1) for side in size)
     if count is not None:
         integer("count", count, 1, hint=" or None for all")
+    if not isinstance(backgrounds, (str, os.PathLike)):
+        raise ValueError(f"backgrounds must be 'procedural' or a folder of videos, got {backgrounds!r}")
     if backgrounds == PROCEDURAL:
         names = procedural_videos.NAMES[split]
         if count is not None and count > len(names):

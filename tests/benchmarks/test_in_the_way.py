@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -209,3 +210,22 @@ def test_an_outside_run_has_a_budget_and_nothing_else(tmp_path, fake_run, settin
     reseal(moved, {"preset": "external", "method": "theirs", "settings": settings})
     with pytest.raises(UserError, match=r"budget"):
         find_runs([moved])
+
+
+def test_a_command_ends_though_an_agent_left_a_thread(tmp_path):
+    (tmp_path / "threads.py").write_text(
+        "import threading, time\nimport numpy as np\n"
+        "class Agent:\n"
+        "    def __init__(self):\n        threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
+        "        return np.zeros(len(observation), dtype=int), state\n"
+    )
+    arguments = ["evaluate", "markov", "--task", "uniform", "--agent", "threads:Agent", "--out", "runs"]
+    code = (
+        "from bisimgym.benchmarks import __main__ as command; command._PATIENCE = 0.1; raise SystemExit(command.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "markov uniform Agent" in done.stdout

@@ -246,7 +246,7 @@ def _writer(
     }
     if form == "minari":
         return MinariWriter(str(dataset), content, observation_space, action_space, spec, kept.name != ARRAYS)
-    return FolderWriter(Path(dataset), content)
+    return FolderWriter(Path(dataset).expanduser(), content)
 
 
 def _all_observations(form: Form, part: Episodes) -> Any:

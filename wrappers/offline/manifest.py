@@ -113,6 +113,8 @@ class Building:
         # JSON turns tuples into lists; settings are compared as they will be read.
         self._content = json.loads(json.dumps({"format": FORMAT, **content}))
         self.target = target = target.absolute()  # an agent may change the working folder
+        if target.name in ("", ".", ".."):
+            raise ValueError(f"{target} is no name for a data set: give the path of a new folder")
         refuse_existing(target)
         self.folder = target.with_name(f".{target.name}.partial")
         self.parts: list[dict[str, Any]] = []

@@ -125,7 +125,7 @@ def _open_minari(folder: Path, verify: bool) -> _OpenedMinari:
 
 def _find(dataset: str | Path) -> tuple[Path, bool]:
     """Return the folder of a data set, and whether it is Minari's."""
-    folder = Path(dataset)
+    folder = Path(dataset).expanduser()
     if folder.name == "data" and is_minari_folder(folder.parent):
         folder = folder.parent
     if is_minari_folder(folder):

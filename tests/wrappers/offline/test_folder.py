@@ -319,3 +319,18 @@ def test_numbers_that_are_not_finite_are_not_kept(tmp_path, what):
             collect("Broken-v0", "random", 30, num_envs=2, dataset=tmp_path / "d", env_kwargs={"what": what})
     finally:
         del gym.registry["Broken-v0"]
+
+
+@pytest.mark.parametrize("name", ["nope/..", "/"])
+def test_a_path_without_a_name_is_refused_before_anything_is_played(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, FileExistsError), match=r"is no name for a data set|exists: take another name"):
+        collect("CartPole-v1", "random", 30, num_envs=2, dataset=name, form="arrays")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tilde_is_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    collect("CartPole-v1", "random", 30, num_envs=2, dataset="~/d", form="arrays")
+    assert len(load("~/d")) >= 30
+    assert (tmp_path / "d" / MANIFEST).is_file()
