@@ -15,6 +15,7 @@ from pathlib import Path
 
 import langevin_trade
 import nav2d_pictures
+import tuning
 from distracting_pictures import preset_markdown
 from pruning_pictures import published_table
 
@@ -79,6 +80,7 @@ def all_tables() -> dict[str, str]:
     for row in summarized:
         by_suite[row.suite].append(row)
     texts["published pruning"] = published_table(summarized)
+    texts["tuning of small-images"] = tuning.weights_table("small-images")
     texts["across tasks"] = "\n".join(
         f"### {load_suite(suite).title}\n\n{table}"
         for suite, rows in by_suite.items()
