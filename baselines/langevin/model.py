@@ -20,6 +20,7 @@ from bisimgym.baselines.langevin.energy import Energy
 from bisimgym.baselines.langevin.process import LatentProcess
 from bisimgym.baselines.langevin.settings import DYNAMICS, ModelSettings, TrainingSettings, check_integer
 from bisimgym.baselines.langevin.training import History, save_tensors, train
+from bisimgym.envs.checks import real_array
 from bisimgym.envs.files import replaceable_file
 
 __all__ = ["DYNAMICS", "NeuralLangevinDynamics", "Paths"]
@@ -261,18 +262,21 @@ class NeuralLangevinDynamics(LatentProcess):
         return Paths(array[..., :d], array[..., d:] if self.dynamics.state_dim > d else None)
 
     def _points(self, z: np.ndarray) -> th.Tensor:
-        points = th.as_tensor(np.asarray(z, dtype=np.float32), device=self.device)
-        if points.ndim == 0 or points.shape[-1] != self.latent_dim:
-            raise ValueError(f"positions must be [..., {self.latent_dim}], got shape {list(points.shape)}")
-        return points
+        array = real_array("positions", z)
+        if array.ndim == 0 or array.shape[-1] != self.latent_dim or not np.isfinite(array).all():
+            raise ValueError(f"positions must be finite [..., {self.latent_dim}], got shape {list(array.shape)}")
+        return th.as_tensor(array.astype(np.float32), device=self.device)
 
     def _checked(self, signals: np.ndarray) -> th.Tensor:
-        array = np.ascontiguousarray(signals, dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 they are not finite there, which is said below
+            array = np.ascontiguousarray(real_array("signals", signals), dtype=np.float32)
         if array.ndim != 3 or array.shape[2] != self.config.data_dim or 0 in array.shape:
             raise ValueError(f"signals must be [N, T, {self.config.data_dim}], got shape {array.shape}")
         if not np.isfinite(array).all():
             row, frame, channel = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(f"signals must be finite: number {row}, frame {frame}, channel {channel} is not")
+            raise ValueError(
+                f"signals must be finite float32: number {row}, frame {frame}, channel {channel} is not; scale them"
+            )
         return th.as_tensor(array, device=self.device)
 
 

@@ -70,6 +70,8 @@ def quotient(mdp: Process, *, tolerance: float = 0.0) -> tuple[Process, np.ndarr
         small: terminal states stay apart from others. Names are those of first states.
         classes: ``int64[S]``.
     """
+    if not all(hasattr(mdp, name) for name in ("transition", "reward", "terminal", "state_names")):
+        raise ValueError(f"mdp must be a FiniteMDP, got {type(mdp).__name__}: equivalence_classes takes arrays")
     labels = np.column_stack([mdp.reward, mdp.terminal])
     classes, first = equivalence_classes(mdp.transition, labels, tolerance=tolerance)
     transition = merged(checks.next_states_or_distributions(mdp.transition), classes, first)

@@ -208,7 +208,7 @@ def test_values_out_of_range(signals):
     spoiled = signals.copy()
     spoiled[1, 2, 3] = np.nan
     for given, sample, message in (
-        (spoiled, False, "signals must be finite: number 1, frame 2, channel 3 is not"),
+        (spoiled, False, "signals must be finite float32: number 1, frame 2, channel 3 is not"),
         (signals[..., :3], False, r"signals must be \[N, T, 4\], got shape \(5, 12, 3\)"),
         (signals, True, "sampled paths need a seed"),
     ):
@@ -228,3 +228,9 @@ def test_it_learns_the_hidden_states():
     centers, _ = kmeans2(z.reshape(-1, 2), 3, minit="++", seed=0)
     near = np.square(z[..., None, :] - centers).sum(axis=-1).argmin(axis=-1)
     assert (matched_states(near, best_permutation(near, hidden, 3, 3)) == hidden).mean() > 0.9
+
+
+@pytest.mark.parametrize("start", [[[np.nan, 0.0]], [["a", "b"]], [[1j, 0]]])
+def test_paths_do_not_start_where_there_is_no_place(start):
+    with pytest.raises(ValueError, match="positions must be"):
+        NeuralLangevinDynamics(4, latent_dim=2, hidden=4, context=4).sample(1, 5, seed=0, start=start)

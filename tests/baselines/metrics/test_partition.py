@@ -106,3 +106,8 @@ def test_labels_of_any_type_are_compared_in_float64(kind):
     np.testing.assert_array_equal(classes, [0, 1, 2])
     with pytest.raises(ValueError, match=r"tolerance=1e-12 is too small for labels of up to 1e\+300"):
         metrics.equivalence_classes(stay, np.array([1.0, 2.0, 1e300]), tolerance=1e-12)
+
+
+def test_arrays_in_place_of_a_process_are_named():
+    with pytest.raises(ValueError, match="mdp must be a FiniteMDP, got tuple: equivalence_classes takes arrays"):
+        metrics.quotient((np.zeros((2, 1), int), np.zeros((2, 1))))
