@@ -13,7 +13,7 @@ from bisimgym.benchmarks.running.schema import digest
 RESULTS = Path(reading.__file__).parents[1] / "results"
 FILES = ("run.json", "curve.jsonl", "result.json")
 NOISY = "noisy-states/cartpole-swingup-noise/mico/short/seed-1"
-IMAGES = "small-images/nav2d-8x8/double-dqn@precision=bfloat16/short/seed-1"
+IMAGES = "small-images/nav2d-8x8/double-dqn/short/seed-1"
 JUMPING = "jumping/wide/dropout-l2/short/seed-1"
 MARKOV = "markov/uniform/nld-overdamped/short/seed-1"
 FIDELITY = "fidelity/nav2d-8x8/mico/short/seed-1"
