@@ -170,7 +170,7 @@ class OfflineRepresentation:
             "tandem": tandem,
             "seed": seed,
         }
-        number("discount", discount, 0, 1 - 1e-9)
+        number("discount", discount, 0, 1 - 1e-9, ", below 1 by at least 1e-9")
         number("encoder_tau", encoder_tau, 1e-9, 1)
         number("learning_rate", learning_rate, 1e-12, 1e300)
         self.seed = integer("seed", seed, 0, 2**63 - 1)

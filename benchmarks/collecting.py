@@ -37,7 +37,7 @@ def collect_with_bar(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _arguments(env_kwargs)
-    if form != "minari" or ("/" in dataset and Path(dataset).expanduser().is_absolute()):
+    if form != "minari":
         dataset = str(Path(dataset).expanduser().absolute())  # the agent's module may change the folder
     agent, name = _policy(policy)
     with single_bar(f"{env_id} {policy}") as show:

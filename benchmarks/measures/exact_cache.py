@@ -32,8 +32,10 @@ def digest(*parts: str | float | np.ndarray) -> str:
     return found.hexdigest()
 
 
-def solved_once(key: str, solve: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return what ``solve()`` returns, from the cache if it is there under this :func:`digest`.
+def solved_once(key: str, states: int, solve: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return the distances ``float64[states, states]`` that ``solve()`` returns, from the cache if they are there.
+
+    They are kept under ``key``, a :func:`digest`.
 
     A damaged file is solved again and replaced. Where nothing can be written, a warning says so.
     """
@@ -41,7 +43,7 @@ def solved_once(key: str, solve: Callable[[], np.ndarray]) -> np.ndarray:
     try:
         with os.fdopen(open_regular(file), "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             metric = archive["metric"]
-            if metric.ndim == 2 and metric.dtype == np.float64 and np.isfinite(metric).all():
+            if metric.shape == (states, states) and metric.dtype == np.float64 and np.isfinite(metric).all():
                 return metric
     except Exception:  # whatever damage makes zlib, zipfile and numpy raise; it is solved again
         pass

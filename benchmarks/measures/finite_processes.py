@@ -78,7 +78,7 @@ class FiniteProcess:
         """Return an exact metric, ``float64[N, N]``, rounded to six digits behind the point; it is solved once."""
         mdp = self.mdp
         key = digest(__version__, metric, discount, self.states, mdp.transition, mdp.reward, mdp.terminal)
-        return solved_once(key, lambda: self._solved(metric, discount))
+        return solved_once(key, len(self.states), lambda: self._solved(metric, discount))
 
     def _solved(self, metric: str, discount: float) -> np.ndarray:
         mdp, states = self.mdp, self.states

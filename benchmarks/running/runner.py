@@ -25,7 +25,7 @@ from bisimgym.benchmarks.suites import load_suite
 from bisimgym.benchmarks.suites.base import EXTERNAL, Outcome, Spec, Suite, make_spec, precision_of
 from bisimgym.benchmarks.suites.replays import Replay, write_replay
 from bisimgym.envs.checks import integer
-from bisimgym.envs.files import atomic_write
+from bisimgym.envs.files import atomic_write, followed
 
 __all__ = ["evaluate_agent", "plan", "run_one"]
 
@@ -242,7 +242,7 @@ def evaluate_agent(
         raise UserError(f"the budget must be from 0 to {schema.MOST_BUDGET:,} steps of environments, got {budget}")
     check_agent(agent, needs_learn=budget > 0)
     spec = _external_spec(suite, task, name, seed, budget)
-    out = None if out is None else out.resolve()  # the agent may change the folder
+    out = None if out is None else followed(out)  # the agent may change the folder
     folder = None if out is None else RunFolder(out, spec)
     with contextlib.ExitStack() as stack:
         if folder is not None and out is not None:  # all that can be in the way is, before the agent learns for hours

@@ -32,7 +32,7 @@ DESCRIPTION, EPISODES = "submission.json", "episodes.jsonl"
 #: Fewest and most seeds of every task.
 LEAST_SEEDS, MOST_SEEDS = 5, 100
 #: Most environment steps to learn for, and most rows of outcomes of one run.
-_MOST_BUDGET, _MOST_ROWS = 10**12, 100_000
+_MOST_ROWS = 100_000
 _SEED = integer(0, 2**32 - 1)
 
 
@@ -59,7 +59,7 @@ def description(suite: Suite) -> Record:
             "agent": Leaf(lambda where, value: schema.check_agent_name(suite, value, where), NAME.schema),
             "description": TEXT,
             "authors": TEXT,
-            "budget": integer(0, _MOST_BUDGET),
+            "budget": integer(0, schema.MOST_BUDGET),
             "environments": Record({env_id: constant(value) for env_id, value in environments(suite).items()}),
             "seeds": ListOf(_SEED, LEAST_SEEDS, MOST_SEEDS),
             "runs": ListOf(run, 1, MOST_SEEDS * len(suite.open_tasks)),

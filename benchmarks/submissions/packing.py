@@ -108,13 +108,13 @@ def take_in(submission: Submission, out: Path) -> list[RunResult]:
         UserError: if ``out`` cannot be written, or holds such a run.
     """
     stated, results = submission.description, []
-    for task, seed in submission.outcomes:  # before any is written
-        if os.path.lexists(path := out / submission.spec(task, seed).folder / "run.json"):
-            raise UserError(f"{path.parent} holds a run already: choose another --out, or move that folder away")
+    folders = {key: RunFolder(out, submission.spec(*key)) for key in submission.outcomes}
+    for folder in folders.values():  # before any is written
+        _check_new(folder)
     for (task, seed), outcomes in submission.outcomes.items():
-        folder = RunFolder(out, submission.spec(task, seed))
-        scores = submission.scores[task, seed]
+        folder, scores = folders[task, seed], submission.scores[task, seed]
         with folder.lock():
+            _check_new(folder)  # no other process has come first
             folder.start(
                 {
                     "versions": stated.get("versions", {}),
@@ -127,3 +127,8 @@ def take_in(submission: Submission, out: Path) -> list[RunResult]:
             outcome = Outcome.of(scores, outcomes)
             results.append(folder.finish(outcome, submission.suite.lower_is_better, {}))
     return results
+
+
+def _check_new(folder: RunFolder) -> None:
+    if os.path.lexists(folder.path / "run.json"):
+        raise UserError(f"{folder.path} holds a run already: choose another --out, or move that folder away")

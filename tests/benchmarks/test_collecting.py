@@ -117,3 +117,21 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     assert main(command) == 0
     whole = collect(NAV2D, "random", 600, num_envs=2)
     np.testing.assert_array_equal(load("d").actions, whole.actions)
+
+
+def test_a_data_set_goes_where_the_command_was_given(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here/wanders.py").write_text(
+        "import os\nimport numpy as np\n"
+        f"os.chdir({str(tmp_path / 'there')!r})\n"
+        "class Agent:\n"
+        "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
+        "        return np.zeros(len(observation), dtype=int), state\n"
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    arguments = ["CartPole-v1", "--steps", "20", "--policy", "wanders:Agent", "--form", "arrays", "--dataset", "d"]
+    assert main(["collect", *arguments]) == 0
+    assert (tmp_path / "here/d/offline.json").is_file()
+    assert list((tmp_path / "there").iterdir()) == []

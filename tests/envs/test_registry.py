@@ -346,3 +346,18 @@ def test_docstring_is_the_task_page(env_id):
     env = make(env_id).unwrapped
     for section in ("Description", "Action space", "Observation space", "Reward", "Start and end", "Arguments"):
         assert f"## {section}" in type(env).__doc__
+
+
+@pytest.mark.parametrize(
+    ("env_id", "arguments"),
+    [("bisimgym/JumpingTask-v0", {}), ("bisimgym/DistractingCartpoleSwingup-v0", {"observation": "state"})],
+)
+def test_a_bad_seed_is_refused_and_a_vector_goes_on(env_id, arguments):
+    envs = gym.make_vec(env_id, num_envs=2, **arguments)
+    first, _ = envs.reset(seed=1)
+    for seed in (-1, 1.5, [1, -2], [1]):
+        with pytest.raises(ValueError, match="seed must be an integer"):
+            envs.reset(seed=seed)
+    again, _ = envs.reset(seed=1)
+    np.testing.assert_array_equal(first, again)
+    envs.close()

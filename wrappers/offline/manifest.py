@@ -85,7 +85,8 @@ def _check_content(content: Any) -> None:
         for counted in (part, *part.get("columns", ())):
             for key in {"steps", "episodes", "bytes"} & set(counted):
                 integer(key, counted[key], 0, 2**62)
-        integer("steps", part["steps"], 1), integer("episodes", part["episodes"], 1)
+        for key in ("steps", "episodes"):
+            integer(key, part[key], 1)
 
 
 def sha256_of_json(value: Any) -> str:

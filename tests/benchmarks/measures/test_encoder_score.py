@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -146,26 +148,26 @@ class TestCache:
         monkeypatch.setenv("BISIMGYM_CACHE", str(tmp_path / "cache"))
         solved = []
         for _ in range(2):
-            found = solved_once("key", lambda: solved.append(1) or np.eye(3))
+            found = solved_once("key", 3, lambda: solved.append(1) or np.eye(3))
             np.testing.assert_array_equal(found, np.eye(3))
         assert len(solved) == 1
 
     @pytest.mark.parametrize("content", [b"", b"nothing", None])
     def test_damaged_files_are_replaced(self, tmp_path, monkeypatch, content):
         monkeypatch.setenv("BISIMGYM_CACHE", str(tmp_path))
-        solved_once("key", lambda: np.eye(3))
+        solved_once("key", 3, lambda: np.eye(3))
         file = cache_folder() / "key.npz"
         file.write_bytes(file.read_bytes()[:-30] if content is None else content)
         for value in (2.0, 3.0):
             np.testing.assert_array_equal(
-                solved_once("key", lambda value=value: np.full((2, 2), value)), np.full((2, 2), 2)
+                solved_once("key", 2, lambda value=value: np.full((2, 2), value)), np.full((2, 2), 2)
             )
 
     def test_a_folder_that_cannot_be_written_costs_only_time(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("BISIMGYM_CACHE", str(tmp_path / "file"))
         with pytest.warns(RuntimeWarning, match="set BISIMGYM_CACHE"):
-            np.testing.assert_array_equal(solved_once("key", lambda: np.eye(2)), np.eye(2))
+            np.testing.assert_array_equal(solved_once("key", 2, lambda: np.eye(2)), np.eye(2))
 
     def test_digests_tell_arrays_apart(self):
         arrays = [np.zeros(4), np.zeros((2, 2)), np.zeros(4, np.float32), np.zeros(4, np.int64)]
@@ -174,3 +176,27 @@ class TestCache:
             digest("a", 0.8, arrays[0]),
         }
         assert len(found) == 6
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes(255 - byte for byte in content[middle : middle + 40]) + content[middle + 40 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [flipped, lambda content: content[:50], lambda content: b"", (39, 39), (40,), "pipe"]
+)
+def test_a_damaged_file_of_the_cache_is_solved_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("BISIMGYM_CACHE", str(tmp_path))
+    exact = np.random.default_rng(0).normal(size=(40, 40))
+    file = tmp_path / "key.npz"
+    solved_once("key", 40, lambda: exact)
+    if isinstance(damage, tuple):
+        np.savez_compressed(file, metric=np.zeros(damage))
+    elif damage == "pipe":
+        file.unlink()
+        os.mkfifo(file)
+    else:
+        file.write_bytes(damage(file.read_bytes()))
+    np.testing.assert_array_equal(solved_once("key", 40, lambda: exact), exact)
+    np.testing.assert_array_equal(solved_once("key", 40, lambda: pytest.fail("it was not kept")), exact)

@@ -282,3 +282,9 @@ class TestSummary:
         fake_run(tmp_path / "b", solved=0.9)
         with pytest.raises(UserError, match="two results of the same run"):
             find_runs([tmp_path])
+
+
+def test_a_number_of_seeds_means_those_from_one():
+    suite = load_suite("jumping")
+    assert [spec.seed for spec in runner.plan(suite, ["wide"], ["pse"], 3, "smoke", {})] == [1, 2, 3]
+    assert [spec.seed for spec in runner.plan(suite, ["wide"], ["pse"], [7, 7, 2], "smoke", {})] == [7, 2]

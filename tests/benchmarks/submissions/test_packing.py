@@ -63,3 +63,21 @@ def test_what_makes_no_submission_is_said(tmp_path, folder, error_of, capsys):
     assert len(errors) == 2 * (1 + 5 + 5)  # two tasks are missing, their means and runs, here and there
     assert "error: means of submission.json lacks '1000'" in errors
     assert "error: episodes.jsonl lacks 1000 seed 1: every task of lqr needs every seed" in errors
+
+
+def test_nothing_is_written_where_one_run_is_there_already(tmp_path, folder, error_of):
+    main(["submit", "check", str(folder), "--out", str(tmp_path / "all")])
+    there = sorted((tmp_path / "all").rglob("run.json"))[-1].parent
+    kept = tmp_path / "runs" / there.relative_to(tmp_path / "all")
+    kept.parent.mkdir(parents=True)
+    there.rename(kept)
+    assert "holds a run already" in error_of("submit", "check", folder, "--out", tmp_path / "runs")
+    assert [path.parent for path in (tmp_path / "runs").rglob("run.json")] == [kept]
+
+
+def test_what_was_refused_is_not_in_the_way_of_the_corrected_command(tmp_path, folder):
+    main(["submit", "check", str(folder), "--out", str(tmp_path / "runs")])
+    pack = ["submit", "pack", str(tmp_path / "runs"), "--out", str(tmp_path / "packed"), "--authors"]
+    assert main([*pack, "some\tbody"]) == 2
+    assert list((tmp_path / "packed").iterdir()) == []
+    assert main([*pack, "somebody"]) == 0
